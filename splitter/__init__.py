@@ -1,0 +1,3 @@
+"""splitter takes a song apart into vocals and instrumental."""
+
+__version__ = "0.1.0"
