@@ -1,0 +1,87 @@
+"""The command line: one file per command, imported only when it is called.
+
+`splitter --help` must answer at once, so nothing here imports torch, and a command's module is not
+imported before its name was typed. Results go to stdout, everything else to stderr through logging.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import signal
+import sys
+
+import click
+
+from splitter import __version__
+from splitter.errors import SplitterError
+
+# name of the command → what `splitter --help` says of it; the module has the same name
+COMMANDS = {
+    "separate": "Take songs apart into stems.",
+    "train": "Train a model on voices, music and aligned stems.",
+    "evaluate": "Score a model, or stems of any other tool, on a data set.",
+    "models": "List the models that can be used.",
+    "doctor": "Say what is installed, what works, and what is wrong.",
+}
+
+EXIT_FAILED = 1
+EXIT_INTERRUPTED = 130
+
+
+class LazyCommands(click.Group):
+    """A group that imports a command's module when the command is called."""
+
+    def list_commands(self, _: click.Context) -> list[str]:
+        """Name the commands, in the order in which people meet them."""
+        return list(COMMANDS)
+
+    def get_command(self, _: click.Context, name: str) -> click.Command | None:
+        """Import the command called `name`."""
+        if name not in COMMANDS:
+            return None
+        command = getattr(importlib.import_module(f"splitter.cli.{name}"), name)
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, _: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=LazyCommands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="splitter")
+@click.option("-v", "--verbose", is_flag=True, help="Say more on stderr.")
+def splitter(verbose: bool) -> None:
+    """Take a song apart into vocals and instrumental."""
+    level = logging.DEBUG if verbose else logging.INFO
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    log = logging.getLogger("splitter")
+    log.handlers[:] = [handler]
+    log.setLevel(level)
+
+
+def main() -> None:
+    """Run the command line and exit with a status that tells the truth."""
+    try:
+        splitter.main(standalone_mode=False)
+        status = 0
+    except click.exceptions.Exit as stop:
+        status = stop.exit_code
+    except click.ClickException as error:
+        error.show()
+        status = error.exit_code
+    except SplitterError as error:
+        click.echo(f"splitter: {error}", err=True)
+        status = EXIT_FAILED
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("splitter: interrupted", err=True)
+        status = EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # whoever read our output has gone: end quietly, and keep Python from flushing into the void
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 128 + getattr(signal, "SIGPIPE", 13)
+    sys.exit(status)
