@@ -1,0 +1,37 @@
+"""What a block of sound is, and the float-to-integer step that keeps it exact.
+
+A sample of 16 or 24 bits, read as float32, is `integer / 2**(bits - 1)`, and float32 holds that
+exactly. `to_integers` is the way back, so what is read is written again bit for bit.
+"""
+
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+Block: TypeAlias = npt.NDArray[np.float32]  # (channels, samples), full scale is ±1
+
+
+def full_scale(bits: int) -> int:
+    """Give the integer that stands for 1.0 in samples of `bits` bits."""
+    return 1 << (bits - 1)
+
+
+def quantise(block: Block, bits: int) -> Block:
+    """Round a block to the values that samples of `bits` bits can hold, still as float32.
+
+    The result is what an integer file of that depth gives back. `song - quantise(vocals, bits)` is
+    therefore the instrumental that sums with the written vocals to the song; where the song has
+    the same depth, exactly. 32 bits are float and pass through.
+    """
+    if bits == 32:
+        return block
+    return to_integers(block, bits).astype(np.float32) / np.float32(full_scale(bits))
+
+
+def to_integers(block: Block, bits: int) -> npt.NDArray[np.int32]:
+    """Round to the nearest integer of `bits` bits; what lies beyond full scale is clamped."""
+    scale = full_scale(bits)
+    # float64: scale - 1 has no float32 neighbour of its own at 24 bits and more
+    integers = np.rint(block.astype(np.float64) * scale).clip(-scale, scale - 1)
+    return integers.astype(np.int32)
