@@ -65,4 +65,8 @@ def open_song(source: Path | BinaryIO) -> SongReader:
         file = source.open("rb")
     except OSError as error:
         raise AudioError(f"{source}: cannot be opened ({error.strerror})") from error
-    return SongReader(str(source), file)
+    try:
+        return SongReader(str(source), file)
+    except AudioError:
+        file.close()
+        raise

@@ -1,0 +1,327 @@
+"""The field's data sets, song by song, behind one interface.
+
+A data set is a folder; `find_songs` recognises its layout and lists its songs without opening a
+sound file, and `song.load()` reads one: mixture, vocals and instrumental at one rate.
+
+    musdb18      train|test/<song>.stem.mp4 (needs ffmpeg)
+    musdb18hq    train|test/<song>/{mixture,vocals,drums,bass,other}.wav
+    dsd100       Mixtures/Dev|Test/<song>/mixture.wav, Sources/Dev|Test/<song>/{vocals,…}.wav
+    ccmixter     <song>/{mix,source-01,source-02}.wav; source-02 is the voice
+    mir1k        Wavfile/<clip>.wav: music left, voice right; the test singers are all but two
+    ikala        Wavfile/<clip>_{chorus,verse}.wav: music left, voice right
+    medleydb     …/<song>/<song>_METADATA.yaml with <song>_STEMS/*.wav; songs that somebody sings
+    folders      [train|test/]<song>/{vocals,instrumental}.*
+
+Where a set has no mixture of its own, the mixture is the sum of the two stems, at the levels that
+the files have. For MIR-1K that is close to 0 dB voice to music; Huang et al. (2014) scale each clip
+to exactly 0 dB, Park et al. (2018) leave it as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from splitter.audio import open_song
+from splitter.errors import DataError
+
+Signal = NDArray[np.float32]  # (channels, samples)
+
+SOUND_SUFFIXES = {".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a", ".aif", ".aiff"}
+SPLITS = {"train", "test", "dev", "val", "valid", "validation"}
+DSD100_SPLITS = {"Dev": "train", "Test": "test"}
+MIR1K_TRAIN_SINGERS = {"abjones", "amy"}
+# an order of streams is part of the stem format that MUSDB18 uses
+MUSDB18_STEMS = ("mixture", "drums", "bass", "other", "vocals")
+MUSDB18_INSTRUMENTS = ("drums", "bass", "other")
+MEDLEYDB_VOICES = ("singer", "vocalist", "rapper", "speaker", "screamer")
+
+
+@dataclass(frozen=True)
+class Tracks:
+    """The sound of a song, all three of one shape."""
+
+    mixture: Signal  # (channels, samples)
+    vocals: Signal
+    instrumental: Signal
+    rate: int  # Hz
+
+    @property
+    def seconds(self) -> float:
+        """Return the song's length."""
+        return float(self.mixture.shape[-1] / self.rate)
+
+
+@dataclass(frozen=True)
+class Song:
+    """A song of a data set, not yet read."""
+
+    name: str
+    split: str  # "train", "test", …; empty where the set has none
+    load: Callable[[], Tracks]  # raises AudioError or DataError
+
+    @property
+    def label(self) -> str:
+        """Return split and name, which no other song of the data set has."""
+        return f"{self.split}/{self.name}" if self.split else self.name
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a data set lies on disk."""
+
+    title: str
+    marks: Sequence[str]  # globs below the folder; a match of any tells the layout
+    find: Callable[[Path], Iterator[Song]]
+
+
+def find_songs(folder: Path, dataset: str | None = None) -> list[Song]:
+    """List the songs of a data set, which is recognised by its files unless it is named."""
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder; give the folder of a data set")
+    name = dataset or recognise(folder)
+    songs = sorted(DATASETS[name].find(folder), key=lambda song: song.label)
+    if not songs:
+        raise DataError(f"{folder}: no song of {DATASETS[name].title} here; see --dataset")
+    return songs
+
+
+def recognise(folder: Path) -> str:
+    """Name the data set that a folder holds; raise DataError if it looks like none."""
+    for name, layout in DATASETS.items():
+        if any(next(folder.glob(mark), None) for mark in layout.marks):
+            return name
+    raise DataError(
+        f"{folder}: looks like no data set that is known ({', '.join(DATASETS)}); "
+        "a plain folder holds <song>/vocals.wav and <song>/instrumental.wav"
+    )
+
+
+def select_songs(
+    songs: Sequence[Song],
+    split: str | None = None,
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+) -> list[Song]:
+    """Keep the songs of a split whose names match a pattern of `include` and none of `exclude`."""
+    splits = sorted({song.split for song in songs} - {""})
+    if split and split not in splits:
+        known = ", ".join(splits) or "none"
+        raise DataError(f"no split called {split!r} in this data set; there are: {known}")
+    chosen = [
+        song
+        for song in songs
+        if (not split or song.split == split)
+        and (not include or _matches(song.name, include))
+        and not _matches(song.name, exclude)
+    ]
+    if not chosen:
+        raise DataError(f"none of {len(songs)} songs is left; see --include and --exclude")
+    return chosen
+
+
+def read_sound(path: Path) -> tuple[Signal, int]:
+    """Read a whole sound file: `(channels, samples)` and its rate in Hz."""
+    with open_song(path) as reader:
+        blocks = [np.zeros((reader.channels, 0), np.float32), *reader.read_blocks()]
+    signal = np.concatenate(blocks, axis=-1)
+    if not np.isfinite(signal).all():
+        raise DataError(f"{path}: holds samples that are not numbers; write it again")
+    return signal, reader.rate
+
+
+def find_stem(folder: Path, names: Sequence[str]) -> Path | None:
+    """Return the sound file in `folder` that has one of these names, the first name first."""
+    found = {p.stem: p for p in sorted(folder.glob("*")) if p.suffix.lower() in SOUND_SUFFIXES}
+    return next((found[name] for name in names if name in found), None)
+
+
+def _matches(name: str, patterns: Iterable[str]) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
+
+
+@dataclass(frozen=True)
+class StemFiles:
+    """The files whose sums are a song's stems."""
+
+    folder: Path
+    vocals: Sequence[Path]
+    instrumental: Sequence[Path]
+    mixture: Path | None = None  # none: the sum of the stems
+
+    def load(self) -> Tracks:
+        """Read them all and add them up."""
+        if not self.vocals or not self.instrumental:
+            missing = "instrumental" if self.vocals else "vocals"
+            raise DataError(f"{self.folder}: has no {missing}; both stems are needed")
+        mixtures = [self.mixture] if self.mixture else []
+        paths = [*self.vocals, *self.instrumental, *mixtures]
+        signals, rate = read_alike(paths)
+        voices = len(self.vocals)
+        vocals = np.sum(signals[:voices], axis=0)
+        instrumental = np.sum(signals[voices : len(paths) - len(mixtures)], axis=0)
+        mixture = signals[-1] if mixtures else vocals + instrumental
+        return Tracks(mixture, vocals, instrumental, rate)
+
+
+def read_alike(paths: Sequence[Path]) -> tuple[list[Signal], int]:
+    """Read files that must have one rate, one length and one number of channels."""
+    sounds = [read_sound(path) for path in paths]
+    (first, rate), reference = sounds[0], paths[0]
+    for path, (signal, its_rate) in zip(paths, sounds, strict=True):
+        require_alike(path, (signal, its_rate), reference.name, (first, rate))
+    return [signal for signal, _ in sounds], rate
+
+
+def require_alike(
+    path: Path, sound: tuple[Signal, int], other: str, reference: tuple[Signal, int]
+) -> None:
+    """Raise DataError if a sound differs from another in rate, channels or length."""
+    (signal, rate), (expected, expected_rate) = sound, reference
+    if rate != expected_rate:
+        raise DataError(
+            f"{path}: has a rate of {rate} Hz, {other} one of {expected_rate} Hz; resample one"
+        )
+    for axis, unit in enumerate(("channels", "samples")):
+        if signal.shape[axis] != expected.shape[axis]:
+            raise DataError(
+                f"{path}: has {signal.shape[axis]} {unit}, {other} has {expected.shape[axis]}; "
+                "make them equal"
+            )
+
+
+def _find_musdb18(root: Path) -> Iterator[Song]:
+    for path in root.glob("*/*.stem.mp4"):
+        name = path.name.removesuffix(".stem.mp4")
+        yield Song(name, path.parent.name, partial(_load_musdb18, path))
+
+
+def _load_musdb18(path: Path) -> Tracks:
+    try:
+        import ffmpeg
+        import musdb
+    except RuntimeError as error:  # it looks for ffmpeg when it is imported
+        raise DataError(
+            f"{path}: needs ffmpeg and ffprobe, which are not installed; "
+            "install them (apt install ffmpeg, brew install ffmpeg) or use MUSDB18-HQ"
+        ) from error
+    try:
+        track = musdb.MultiTrack(path=str(path), name=path.name, stem_id=0)
+        stems = np.atleast_3d(track.stems)  # stems, samples, channels
+    except (ffmpeg.Error, RuntimeError, ValueError, KeyError, IndexError, Warning) as error:
+        raise DataError(f"{path}: no stem file that ffmpeg can read; fetch it again") from error
+    if len(stems) != len(MUSDB18_STEMS):
+        raise DataError(f"{path}: has {len(stems)} streams, not {len(MUSDB18_STEMS)}")
+    signals = np.ascontiguousarray(stems.swapaxes(1, 2), np.float32)  # stems, channels, samples
+    by_name = dict(zip(MUSDB18_STEMS, signals, strict=True))
+    instrumental = np.sum([by_name[name] for name in MUSDB18_INSTRUMENTS], axis=0)
+    return Tracks(by_name["mixture"], by_name["vocals"], instrumental, int(track.rate))
+
+
+def _find_musdb18hq(root: Path) -> Iterator[Song]:
+    for folder in _folders_of(root, "**/drums.wav", "**/vocals.wav"):
+        instruments = [folder / f"{name}.wav" for name in MUSDB18_INSTRUMENTS]
+        files = StemFiles(folder, [folder / "vocals.wav"], instruments, folder / "mixture.wav")
+        yield _name_song(root, folder, files)
+
+
+def _find_dsd100(root: Path) -> Iterator[Song]:
+    for folder in root.glob("Sources/*/*/"):
+        split = folder.parent.name
+        instruments = [folder / f"{name}.wav" for name in MUSDB18_INSTRUMENTS]
+        mixture = root / "Mixtures" / split / folder.name / "mixture.wav"
+        files = StemFiles(folder, [folder / "vocals.wav"], instruments, mixture)
+        yield Song(folder.name, DSD100_SPLITS.get(split, split.lower()), files.load)
+
+
+def _find_ccmixter(root: Path) -> Iterator[Song]:
+    for folder in _folders_of(root, "*/source-01.wav", "*/source-02.wav"):
+        vocals, music = folder / "source-02.wav", folder / "source-01.wav"
+        files = StemFiles(folder, [vocals], [music], folder / "mix.wav")
+        yield Song(folder.name, "", files.load)
+
+
+def _find_mir1k(root: Path) -> Iterator[Song]:
+    for path in root.glob("Wavfile/*.wav"):
+        singer = path.stem.split("_")[0]
+        split = "train" if singer in MIR1K_TRAIN_SINGERS else "test"
+        yield Song(path.stem, split, partial(_load_karaoke, path))
+
+
+def _find_ikala(root: Path) -> Iterator[Song]:
+    for path in root.glob("Wavfile/*.wav"):
+        yield Song(path.stem, "", partial(_load_karaoke, path))
+
+
+def _load_karaoke(path: Path) -> Tracks:
+    """Read a file with music on the left and the voice on the right."""
+    signal, rate = read_sound(path)
+    if len(signal) != 2:
+        raise DataError(f"{path}: has {len(signal)} channels, not music left and voice right")
+    instrumental, vocals = signal[:1], signal[1:]
+    return Tracks(instrumental + vocals, vocals, instrumental, rate)
+
+
+def _find_medleydb(root: Path) -> Iterator[Song]:
+    for path in root.glob("**/*_METADATA.yaml"):
+        voices, music = _sort_medleydb(path)
+        if voices and music:
+            yield Song(path.parent.name, "", StemFiles(path.parent, voices, music).load)
+
+
+def _sort_medleydb(metadata: Path) -> tuple[list[Path], list[Path]]:
+    """Split the stems of a song into those with voices and all others."""
+    import yaml
+
+    try:
+        content = yaml.safe_load(metadata.read_text(encoding="utf-8"))
+        folder = metadata.parent / content["stem_dir"]
+        stems = [(folder / s["filename"], str(s["instrument"])) for s in content["stems"].values()]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
+        raise DataError(f"{metadata}: no MedleyDB metadata ({error!r})") from error
+    sung = [path for path, instrument in stems if any(v in instrument for v in MEDLEYDB_VOICES)]
+    return sung, [path for path, _ in stems if path not in sung]
+
+
+def _find_folders(root: Path) -> Iterator[Song]:
+    for folder in _folders_of(root, "**/vocals.*", "**/instrumental.*"):
+        vocals, music = (find_stem(folder, [name]) for name in ("vocals", "instrumental"))
+        files = StemFiles(
+            folder,
+            [vocals] if vocals else [],
+            [music] if music else [],
+            find_stem(folder, ["mixture", "mix"]),
+        )
+        yield _name_song(root, folder, files)
+
+
+def _folders_of(root: Path, *patterns: str) -> set[Path]:
+    """Collect the folders with a sound file that matches: one missing stem hides no song."""
+    paths = (path for pattern in patterns for path in root.glob(pattern))
+    return {path.parent for path in paths if path.suffix.lower() in SOUND_SUFFIXES}
+
+
+def _name_song(root: Path, folder: Path, files: StemFiles) -> Song:
+    """Name a song by its folder below `root`; a first folder called `test`, say, is its split."""
+    parts = folder.relative_to(root).parts or (folder.name,)
+    split = parts[0].lower() if len(parts) > 1 and parts[0].lower() in SPLITS else ""
+    return Song("/".join(parts[1:] if split else parts), split, files.load)
+
+
+# the more particular before the more general: a folder is the first that it looks like
+DATASETS = {
+    "musdb18": Layout("MUSDB18", ["*/*.stem.mp4"], _find_musdb18),
+    "dsd100": Layout("DSD100", ["Sources/*/*/"], _find_dsd100),
+    "medleydb": Layout("MedleyDB", ["**/*_METADATA.yaml"], _find_medleydb),
+    "musdb18hq": Layout("MUSDB18-HQ", ["**/drums.wav"], _find_musdb18hq),
+    "ccmixter": Layout("ccMixter", ["*/source-01.wav", "*/source-02.wav"], _find_ccmixter),
+    "ikala": Layout("iKala", ["Wavfile/*_chorus.wav", "Wavfile/*_verse.wav"], _find_ikala),
+    "mir1k": Layout("MIR-1K", ["Wavfile/*.wav"], _find_mir1k),
+    "folders": Layout("plain folders", ["**/vocals.*", "**/instrumental.*"], _find_folders),
+}

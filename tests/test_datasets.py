@@ -1,0 +1,317 @@
+import math
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from splitter import datasets
+from splitter.datasets import find_songs, recognise, select_songs
+from splitter.errors import AudioError, DataError, SplitterError
+
+RATE = 8000  # Hz
+SHARED = Path(__file__).parents[2] / "shared" / "data"
+
+
+def tone(frequency: float, channels: int = 1, samples: int = 800) -> np.ndarray:
+    wave = 0.2 * np.sin(2 * math.pi * frequency * np.arange(samples) / RATE)
+    return np.tile(wave.astype(np.float32), (channels, 1))
+
+
+def write(path: Path, signal: np.ndarray, rate: int = RATE) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, signal.T, rate, subtype="FLOAT")
+    return path
+
+
+VOICE, DRUMS, BASS, OTHER = (tone(f, channels=2) for f in (400, 50, 80, 1000))
+MUSIC = DRUMS + BASS + OTHER
+
+
+def write_sources(folder: Path) -> None:
+    for name, signal in zip(
+        ("vocals", "drums", "bass", "other"), (VOICE, DRUMS, BASS, OTHER), strict=True
+    ):
+        write(folder / f"{name}.wav", signal)
+
+
+def make_musdb18hq(root: Path) -> None:
+    for song in ("train/A - One", "test/B - Two"):
+        write_sources(root / song)
+        write(root / song / "mixture.wav", VOICE + MUSIC)
+
+
+def make_dsd100(root: Path) -> None:
+    for split, song in (("Dev", "A - One"), ("Test", "B - Two")):
+        write_sources(root / "Sources" / split / song)
+        write(root / "Mixtures" / split / song / "mixture.wav", VOICE + MUSIC)
+
+
+def make_ccmixter(root: Path) -> None:
+    write(root / "A_-_One" / "source-01.wav", MUSIC)
+    write(root / "A_-_One" / "source-02.wav", VOICE)
+    write(root / "A_-_One" / "mix.wav", VOICE + MUSIC)
+
+
+def make_mir1k(root: Path) -> None:
+    for clip in ("abjones_1_01", "amy_1_01", "leon_3_02"):
+        write(root / "Wavfile" / f"{clip}.wav", np.concatenate([MUSIC[:1], VOICE[:1]]))
+
+
+def make_ikala(root: Path) -> None:
+    for clip in ("10161_chorus", "21025_verse"):
+        write(root / "Wavfile" / f"{clip}.wav", np.concatenate([MUSIC[:1], VOICE[:1]]))
+
+
+def make_medleydb(root: Path) -> None:
+    stems = {"01": ("drum set", DRUMS + BASS), "02": ("male singer", VOICE), "03": ("flute", OTHER)}
+    song = root / "Audio" / "A_One"
+    lines = ["stem_dir: A_One_STEMS", "mix_filename: A_One_MIX.wav", "stems:"]
+    for number, (instrument, signal) in stems.items():
+        write(song / "A_One_STEMS" / f"A_One_STEM_{number}.wav", signal)
+        lines += [f"  S{number}:", f"    filename: A_One_STEM_{number}.wav"]
+        lines += [f"    instrument: {instrument}"]
+    (song / "A_One_METADATA.yaml").write_text("\n".join(lines), encoding="utf-8")
+    write(song / "A_One_MIX.wav", tone(3000, channels=2))  # mastered: no sum of its stems
+
+
+def make_folders(root: Path) -> None:
+    for song in ("train/one", "test/deep/two"):
+        write(root / song / "vocals.wav", VOICE)
+        write(root / song / "instrumental.wav", MUSIC)
+
+
+def make_musdb18(root: Path) -> None:
+    """Write a real stem file: five AAC streams in one mp4, the mixture first."""
+    sounds = root.parent / "sounds"
+    signals = [VOICE + MUSIC, DRUMS, BASS, OTHER, VOICE]
+    paths = [write(sounds / f"{n}.wav", np.tile(s, 10)) for n, s in enumerate(signals)]
+    for song in ("train/A - One", "test/B - Two"):
+        target = root / f"{song}.stem.mp4"
+        target.parent.mkdir(parents=True)
+        inputs = [part for path in paths for part in ("-i", str(path))]
+        maps = [part for n in range(5) for part in ("-map", f"{n}:a")]
+        command = ["ffmpeg", "-v", "error", *inputs, *maps, "-c:a", "aac", "-b:a", "96k"]
+        subprocess.run([*command, str(target)], check=True)
+
+
+MAKERS: dict[str, Callable[[Path], None]] = {
+    "musdb18hq": make_musdb18hq,
+    "dsd100": make_dsd100,
+    "ccmixter": make_ccmixter,
+    "mir1k": make_mir1k,
+    "ikala": make_ikala,
+    "medleydb": make_medleydb,
+    "folders": make_folders,
+}
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_a_data_set_is_recognised_and_gives_its_stems(name: str, tmp_path: Path) -> None:
+    MAKERS[name](tmp_path)
+    assert recognise(tmp_path) == name
+    for song in find_songs(tmp_path):
+        tracks = song.load()
+        channels = len(tracks.mixture)
+        assert tracks.rate == RATE
+        np.testing.assert_allclose(tracks.vocals, VOICE[:channels], atol=1e-6)
+        np.testing.assert_allclose(tracks.instrumental, MUSIC[:channels], atol=1e-6)
+        np.testing.assert_allclose(tracks.mixture, (VOICE + MUSIC)[:channels], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "labels"),
+    [
+        ("musdb18hq", ["test/B - Two", "train/A - One"]),
+        ("dsd100", ["test/B - Two", "train/A - One"]),
+        ("ccmixter", ["A_-_One"]),
+        ("mir1k", ["test/leon_3_02", "train/abjones_1_01", "train/amy_1_01"]),
+        ("ikala", ["10161_chorus", "21025_verse"]),
+        ("medleydb", ["A_One"]),
+        ("folders", ["test/deep/two", "train/one"]),
+    ],
+)
+def test_songs_are_listed_by_split_and_name(name: str, labels: list[str], tmp_path: Path) -> None:
+    MAKERS[name](tmp_path)
+    assert [song.label for song in find_songs(tmp_path, name)] == labels
+
+
+@pytest.mark.skipif(
+    not (shutil.which("ffmpeg") and shutil.which("ffprobe")), reason="needs ffmpeg and ffprobe"
+)
+def test_musdb18_stem_files_are_read_through_musdb(tmp_path: Path) -> None:
+    root = tmp_path / "musdb18"
+    make_musdb18(root)
+    assert recognise(root) == "musdb18"
+    songs = find_songs(root)
+    assert [song.label for song in songs] == ["test/B - Two", "train/A - One"]
+    tracks = songs[0].load()
+    assert tracks.rate == RATE
+    for ours, original in ((tracks.vocals, VOICE), (tracks.instrumental, MUSIC)):
+        start = 1024 * 2  # AAC fades in
+        part, whole = ours[:, start : start + 2000], np.tile(original, 10)[:, start : start + 2000]
+        np.testing.assert_allclose(part, whole, atol=0.05)  # AAC is lossy
+
+
+def test_musdb18_without_ffmpeg_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "test" / "B - Two.stem.mp4"
+    path.parent.mkdir()
+    path.touch()
+    monkeypatch.setenv("PATH", "")
+    for module in ("musdb", "stempeg", "stempeg.cmds", "stempeg.read", "stempeg.write"):
+        monkeypatch.delitem(__import__("sys").modules, module, raising=False)
+    with pytest.raises(DataError, match=r"needs ffmpeg and ffprobe.*apt install ffmpeg"):
+        find_songs(tmp_path)[0].load()
+
+
+def test_nothing_is_read_before_load(tmp_path: Path) -> None:
+    for stem in ("vocals", "instrumental"):
+        (tmp_path / "song").mkdir(exist_ok=True)
+        (tmp_path / "song" / f"{stem}.wav").write_text("not sound", encoding="utf-8")
+    (song,) = find_songs(tmp_path)
+    with pytest.raises(AudioError, match=r"vocals\.wav"):
+        song.load()
+
+
+def test_a_mixture_in_the_folder_is_the_mixture(tmp_path: Path) -> None:
+    make_folders(tmp_path)
+    mastered = tone(3000, channels=2)
+    write(tmp_path / "train" / "one" / "mixture.wav", mastered)
+    song = find_songs(tmp_path)[-1]
+    assert np.array_equal(song.load().mixture, mastered)
+
+
+@pytest.mark.parametrize(
+    ("stem", "signal", "rate", "message"),
+    [
+        ("vocals", VOICE[:, :-1], RATE, r"instrumental.wav: has 800 samples, vocals.wav has 799"),
+        ("vocals", VOICE[:1], RATE, r"instrumental.wav: has 2 channels, vocals.wav has 1"),
+        ("vocals", VOICE, 16000, r"instrumental.wav: has a rate of 8000 Hz, vocals.wav one of 16"),
+        ("mixture", MUSIC[:, 1:], RATE, r"mixture.wav: has 799 samples, vocals.wav has 800"),
+        ("vocals", VOICE * math.nan, RATE, r"vocals.wav: holds samples that are not numbers"),
+    ],
+)
+def test_stems_that_do_not_fit_are_one_clear_error(
+    stem: str, signal: np.ndarray, rate: int, message: str, tmp_path: Path
+) -> None:
+    make_folders(tmp_path)
+    write(tmp_path / "train" / "one" / f"{stem}.wav", signal, rate)
+    song = find_songs(tmp_path)[-1]
+    with pytest.raises(DataError, match=message) as caught:
+        song.load()
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "missing", "message"),
+    [
+        ("folders", "train/one/instrumental.wav", "train/one: has no instrumental"),
+        ("folders", "train/one/vocals.wav", "train/one: has no vocals"),
+        ("musdb18hq", "train/A - One/drums.wav", "drums.wav: cannot be opened"),
+        ("musdb18hq", "train/A - One/vocals.wav", "vocals.wav: cannot be opened"),
+        ("dsd100", "Sources/Dev/A - One/vocals.wav", "vocals.wav: cannot be opened"),
+        ("ccmixter", "A_-_One/source-02.wav", "source-02.wav: cannot be opened"),
+    ],
+)
+def test_a_missing_stem_is_said_and_hides_no_song(
+    name: str, missing: str, message: str, tmp_path: Path
+) -> None:
+    MAKERS[name](tmp_path)
+    songs = len(find_songs(tmp_path))
+    (tmp_path / missing).unlink()
+    assert len(find_songs(tmp_path, name)) == songs
+    with pytest.raises(SplitterError, match=message):
+        find_songs(tmp_path, name)[-1].load()
+
+
+def test_a_mono_karaoke_clip_is_said_to_lack_its_voice(tmp_path: Path) -> None:
+    write(tmp_path / "Wavfile" / "leon_1_01.wav", VOICE[:1])
+    with pytest.raises(DataError, match=r"leon_1_01.wav: has 1 channels, not music left"):
+        find_songs(tmp_path)[0].load()
+
+
+def test_a_song_of_medleydb_that_nobody_sings_is_left_out(tmp_path: Path) -> None:
+    make_medleydb(tmp_path)
+    path = next(tmp_path.glob("**/*.yaml"))
+    text = path.read_text(encoding="utf-8").replace("male singer", "oboe")
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(DataError, match="no song of MedleyDB"):
+        find_songs(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["stems: [", "stems: 3", "", "stem_dir: x\nstems: {S01: {}}"])
+def test_broken_metadata_is_one_clear_error(text: str, tmp_path: Path) -> None:
+    make_medleydb(tmp_path)
+    next(tmp_path.glob("**/*.yaml")).write_text(text, encoding="utf-8")
+    with pytest.raises(DataError, match=r"A_One_METADATA.yaml: no MedleyDB metadata"):
+        find_songs(tmp_path)
+
+
+def test_an_unknown_folder_is_told_what_is_known(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(DataError, match=r"musdb18, dsd100.*<song>/vocals.wav"):
+        find_songs(tmp_path)
+    with pytest.raises(DataError, match="no such folder"):
+        find_songs(tmp_path / "missing")
+    with pytest.raises(DataError, match="no song of ccMixter here"):
+        find_songs(tmp_path, "ccmixter")
+
+
+def test_songs_are_selected_by_split_and_by_patterns(tmp_path: Path) -> None:
+    make_mir1k(tmp_path)
+    songs = find_songs(tmp_path)
+    names = [song.name for song in select_songs(songs, "train", exclude=["amy_*"])]
+    assert names == ["abjones_1_01"]
+    chosen = select_songs(songs, include=["leon*", "amy*"])
+    assert [song.name for song in chosen] == ["leon_3_02", "amy_1_01"]
+
+
+def test_a_selection_of_nothing_is_an_error(tmp_path: Path) -> None:
+    make_mir1k(tmp_path)
+    songs = find_songs(tmp_path)
+    with pytest.raises(DataError, match=r"no split called 'valid'.*there are: test, train"):
+        select_songs(songs, "valid")
+    with pytest.raises(DataError, match="none of 3 songs is left"):
+        select_songs(songs, include=["nobody*"])
+
+
+def test_songs_can_be_sent_to_another_process(tmp_path: Path) -> None:
+    import pickle
+
+    make_mir1k(tmp_path)
+    make_folders(tmp_path / "plain")
+    for song in [*find_songs(tmp_path), *find_songs(tmp_path / "plain")]:
+        again = pickle.loads(pickle.dumps(song)).load()
+        assert np.array_equal(again.vocals, song.load().vocals)
+
+
+@pytest.mark.skipif(not SHARED.exists(), reason="needs ../shared/data")
+def test_the_clips_of_mir1k_are_all_found() -> None:
+    songs = find_songs(SHARED / "mir1k")
+    assert len(select_songs(songs, "train")) == 175
+    assert len(select_songs(songs, "test")) == 825
+    assert {song.name.split("_")[0] for song in select_songs(songs, "train")} == (
+        datasets.MIR1K_TRAIN_SINGERS
+    )
+
+
+def test_a_sound_file_without_samples_is_read(tmp_path: Path) -> None:
+    path = write(tmp_path / "empty.wav", np.zeros((2, 0), np.float32))
+    signal, rate = datasets.read_sound(path)
+    assert (signal.shape, rate) == ((2, 0), RATE)
+
+
+@pytest.mark.skipif(
+    not (shutil.which("ffmpeg") and shutil.which("ffprobe")), reason="needs ffmpeg and ffprobe"
+)
+def test_a_broken_stem_file_is_one_clear_error(tmp_path: Path) -> None:
+    path = tmp_path / "test" / "B - Two.stem.mp4"
+    path.parent.mkdir()
+    path.write_text("no sound", encoding="utf-8")
+    with pytest.raises(DataError, match=r"Two\.stem\.mp4: no stem file that ffmpeg can read"):
+        find_songs(tmp_path)[0].load()
