@@ -1,0 +1,90 @@
+"""`splitter train`: from folders of voices and music to a model folder."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+
+import click
+from tqdm import tqdm
+
+log = logging.getLogger(__name__)
+
+
+@click.command()
+@click.argument("data", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), required=True, help="The model's folder."
+)
+@click.option("--recipe", type=click.Path(path_type=Path, exists=True), help="A recipe.json.")
+@click.option("--run", type=click.Path(path_type=Path), help="Checkpoint and logs.  [runs/OUTPUT]")
+@click.option("--cache", type=click.Path(path_type=Path), help="Decoded sound.  [RUN/cache]")
+@click.option("--steps", type=click.IntRange(1), help="Overrides the recipe.")
+@click.option("--stop-at", type=click.IntRange(1), help="Pause after this step; run again to go on.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or mps.")
+@click.option("--precision", type=click.Choice(["auto", "float32"]), default="auto")
+@click.option("--workers", type=click.IntRange(1), default=1, show_default=True,
+              help="Threads that make examples.")
+@click.option("--init", help="A model to start from: its name or folder.")
+def train(
+    data: Path,
+    output: Path,
+    recipe: Path | None,
+    run: Path | None,
+    cache: Path | None,
+    steps: int | None,
+    stop_at: int | None,
+    device: str,
+    precision: str,
+    workers: int,
+    init: str | None,
+) -> None:
+    """Train a model on DATA and write it to OUTPUT.
+
+    DATA holds aligned pairs (<song>/vocals.* and <song>/instrumental.*), voices alone (below a
+    folder called vocals) and music without voices (below a folder called instrumental).
+    A run that was stopped goes on from its checkpoint when the same command is given again.
+    """
+    import torch
+
+    from splitter.devices import fast_dtype, pick_device
+    from splitter.training.loop import Trainer, Validation, batches
+    from splitter.training.mixing import Mixer
+    from splitter.training.pools import find_sources, load_sources, sort_pools
+    from splitter.training.recipe import Recipe, read_recipe, write_recipe
+    from splitter.zoo import load_model
+
+    plan = read_recipe(recipe) if recipe else Recipe()
+    plan = replace(plan, steps=steps or plan.steps)
+    run = run or Path("runs") / output.name
+    run.mkdir(parents=True, exist_ok=True)
+    write_recipe(plan, run / "recipe.json")
+    target = pick_device(device)
+    dtype = torch.float32 if precision == "float32" else fast_dtype(target)
+
+    files = tqdm(find_sources(data), desc="decode", unit="file")
+    pools = sort_pools(load_sources(files, cache or run / "cache", plan.rate), plan.validation)
+    log.info(
+        "%d aligned pairs, %d voices, %d pieces of music; %d songs held out",
+        *map(len, (pools.pairs, pools.voices, pools.music, pools.validation)),
+    )
+    trainer = Trainer(plan, run, target, dtype)
+    if trainer.load():
+        log.info("going on from step %d", trainer.step)
+    elif init:
+        trainer.start_from(load_model(init).network)
+    until = min(stop_at or plan.steps, plan.steps)
+    examples = batches(Mixer(pools, plan), plan, trainer.step, until, workers)
+    with tqdm(total=plan.steps, initial=trainer.step, desc="train", unit="step") as bar:
+        for progress in trainer.train(examples, Validation(pools, plan, target)):
+            bar.update(progress.step - bar.n)
+            bar.set_postfix_str(f"loss {progress.loss:.4f}, {progress.speed:.0f} × real time")
+            if progress.sdr is not None:
+                bar.write(
+                    f"step {progress.step}: vocals SDR {progress.sdr:.2f} dB, "
+                    f"{progress.improvement:.2f} dB over the mixture"
+                )
+    trainer.save()
+    trainer.export(output)
+    click.echo(output)

@@ -1,0 +1,50 @@
+"""Which processor computes, and in which precision."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from splitter.errors import SplitterError
+
+
+def pick_device(name: str = "auto") -> torch.device:
+    """Return the device called `name`; "auto" takes CUDA, then Apple's GPU, then the CPU.
+
+    Raises SplitterError when the device that was asked for is not there: never a silent fallback.
+    """
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": _has_mps()}
+    if name == "auto":
+        return torch.device(next(kind for kind in ("cuda", "mps", "cpu") if there[kind]))
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise SplitterError(f"no device is called {name!r}; use auto, cpu, cuda or mps") from error
+    if not there.get(device.type, False):
+        raise SplitterError(f"PyTorch sees no {device.type} device here; use --device cpu")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise SplitterError(f"{name}: there are only {torch.cuda.device_count()} CUDA devices")
+    return device
+
+
+def fast_dtype(device: torch.device) -> torch.dtype:
+    """Return the precision in which `device` multiplies fastest: bfloat16, float16 or float32."""
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    if device.type == "cpu" and _cpu_multiplies_bfloat16():
+        return torch.bfloat16
+    return torch.float32
+
+
+def _has_mps() -> bool:
+    return torch.backends.mps.is_available()
+
+
+def _cpu_multiplies_bfloat16() -> bool:
+    """Tell whether the CPU has bfloat16 instructions (elsewhere bfloat16 is emulated, and slow)."""
+    try:
+        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return False
+    return "avx512_bf16" in flags or "amx_bf16" in flags

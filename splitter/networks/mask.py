@@ -1,0 +1,111 @@
+"""Separation by masking: a network looks at a spectrogram and says how much of it is voice.
+
+    signal ── Stft ── |X| ── fold ── log ── network ── sigmoid ── spread ── M · X ── Stft.inverse
+                 └────────────────────────────────────────────────────────┘
+
+Folding joins neighbouring bins into bands: full resolution where voices have their harmonics, bands
+of 2, 4, 8 and 16 bins above. The network sees (and pays for) bands only; the mask of a band holds
+for all its bins, so the whole bandwidth is separated at less than half the arithmetic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from splitter.networks.blocks import BandNorm
+from splitter.networks.unet import UNet
+from splitter.spectral import Stft
+
+LOUDNESS = 4.0  # log1p(4·|X|): −60 dBFS noise lies in the linear part, music in the logarithmic one
+
+
+class Bands(nn.Module):
+    """Fold bins into bands, and spread bands over bins.
+
+    `layout` lists (bands, bins a band) from 0 Hz up. Bins above the last band, at least Nyquist's,
+    are left out of the fold and get the last band's mask.
+    """
+
+    def __init__(self, layout: Sequence[tuple[int, int]], bins: int) -> None:
+        super().__init__()
+        self.layout = [(int(bands), int(width)) for bands, width in layout]
+        self.bins = bins
+        used = sum(bands * width for bands, width in self.layout)
+        if not 0 <= bins - used <= 1:
+            raise ValueError(f"the bands cover {used} bins, but the STFT has {bins}")
+
+    @property
+    def bands(self) -> int:
+        """Return the number of bands."""
+        return sum(bands for bands, _ in self.layout)
+
+    def fold(self, magnitude: Tensor) -> Tensor:
+        """Average (..., bins, frames) within each band: (..., bands, frames)."""
+        folded, start = [], 0
+        for bands, width in self.layout:
+            part = magnitude[..., start : start + bands * width, :]
+            folded.append(part.unflatten(-2, (bands, width)).mean(-2))
+            start += bands * width
+        return torch.cat(folded, dim=-2)
+
+    def spread(self, mask: Tensor) -> Tensor:
+        """Repeat each band's value for its bins: (..., bands, frames) to (..., bins, frames)."""
+        sizes = [bands for bands, _ in self.layout]
+        parts = [
+            part if width == 1 else part.repeat_interleave(width, dim=-2)
+            for part, (_, width) in zip(mask.split(sizes, dim=-2), self.layout, strict=True)
+        ]
+        covered = sum(part.shape[-2] for part in parts)
+        parts += [parts[-1][..., -1:, :]] * (self.bins - covered)
+        return torch.cat(parts, dim=-2)
+
+
+class MaskModel(nn.Module):
+    """Separate signals by a mask that a U-Net draws on their spectrogram.
+
+    (batch, channels, samples) → (batch, stems, channels, samples), any number of samples ≥ 1.
+    """
+
+    def __init__(self, stft: Stft, bands: Bands, unet: UNet, channels: int, stems: int) -> None:
+        super().__init__()
+        self.stft = stft
+        self.bands = bands
+        self.norm = BandNorm(bands.bands)
+        self.unet = unet
+        self.channels = channels
+        self.stems = stems
+        if bands.bands % unet.stride:
+            raise ValueError(f"{bands.bands} bands are no multiple of {unet.stride}")
+
+    @property
+    def grid(self) -> int:
+        """Return the samples by which tiles may move without changing the result."""
+        return self.stft.hop * self.unet.stride
+
+    @property
+    def context(self) -> int:
+        """Return how many samples to either side an output depends on.
+
+        The mask's reach in frames, and half the overlap of a frame on the way in and out.
+        """
+        return self.unet.reach * self.stft.hop + self.stft.size
+
+    def forward(self, signal: Tensor) -> Tensor:
+        """Separate (batch, channels, samples) into (batch, stems, channels, samples)."""
+        spectrogram = self.stft(signal)
+        masked = self.mask(spectrogram) * spectrogram[:, None]  # stems
+        stems: Tensor = self.stft.inverse(masked, signal.shape[-1])
+        return stems
+
+    def mask(self, spectrogram: Tensor) -> Tensor:
+        """Return (batch, stems, channels, bins, frames) in 0…1 for a complex spectrogram."""
+        frames = spectrogram.shape[-1]
+        picture = torch.log1p(LOUDNESS * self.bands.fold(spectrogram.abs()))
+        picture = self.norm(F.pad(picture, (0, -frames % self.unet.stride)))
+        logits = self.unet(picture.contiguous(memory_format=torch.channels_last))
+        mask = torch.sigmoid(logits[..., :frames].float())
+        return self.bands.spread(mask.unflatten(1, (self.stems, self.channels)))

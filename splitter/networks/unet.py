@@ -1,0 +1,65 @@
+"""The U-Net of Jansson et al. 2017, for pictures of bands × frames.
+
+Each of `levels` strided convolutions halves both axes; transposed convolutions double them again,
+each joined by the picture of its own size from the way down (Ronneberger et al. 2015).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from splitter.networks.blocks import Down, Up
+
+DROPOUT_LEVELS = 3  # Jansson et al. drop half of the features in the three deepest levels
+
+
+class UNet(nn.Module):
+    """Map (batch, inputs, bands, frames) to (batch, outputs, bands, frames).
+
+    Bands and frames must be multiples of 2**levels. An output sees 4 · 2**levels − 4 frames to
+    either side: see `reach`.
+    """
+
+    def __init__(
+        self, inputs: int, outputs: int, channels: int = 16, levels: int = 6, dropout: float = 0.1
+    ) -> None:
+        super().__init__()
+        widths = [channels * 2**level for level in range(levels)]
+        self.levels = levels
+        self.down = nn.ModuleList(
+            Down(before, after)
+            for before, after in zip([inputs, *widths], widths, strict=False)
+        )
+        ups = []
+        for level in reversed(range(levels)):
+            before = widths[level] * (1 if level == levels - 1 else 2)
+            after = widths[level - 1] if level else channels
+            ups.append(Up(before, after, dropout if level >= levels - DROPOUT_LEVELS else 0.0))
+        self.up = nn.ModuleList(ups)
+        self.head = nn.Conv2d(channels + inputs, outputs, kernel_size=1)
+
+    @property
+    def stride(self) -> int:
+        """Return the number of frames that the deepest level sees as one."""
+        return int(2**self.levels)
+
+    @property
+    def reach(self) -> int:
+        """Return how many frames to either side an output depends on.
+
+        Down: 2 (2**levels − 1) frames; up: the same again.
+        """
+        return 4 * (self.stride - 1)
+
+    def forward(self, picture: Tensor) -> Tensor:
+        """Compute the outputs before any activation."""
+        skips = [picture]
+        for down in self.down:
+            skips.append(down(skips[-1]))
+        signal = skips.pop()
+        for up in self.up:
+            signal = up(signal)
+            signal = torch.cat([signal, skips.pop().to(signal.dtype)], dim=1)
+        output: Tensor = self.head(signal)
+        return output

@@ -1,0 +1,68 @@
+"""Short-time Fourier transform with one frame a hop.
+
+Frames are centred on their hop (frame t sees `size` samples around `t · hop + hop / 2`), so a signal
+of n · hop samples has exactly n frames, and a frame never depends on where a tile began. That is
+what makes tiles line up: see `splitter.tiling`.
+
+           hop 0   hop 1   hop 2   hop 3
+         |-------|-------|-------|-------|
+     [·····frame 0·····]
+             [·····frame 1·····]
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class Stft(nn.Module):
+    """Transform signals to spectrograms and back, without loss.
+
+    The window is a periodic Hann in both directions; the inverse divides by the sum of squared
+    windows (Griffin & Lim 1984, eq. 6), which makes it the least-squares inverse also of a
+    spectrogram that a mask has changed.
+    """
+
+    window: Tensor
+
+    def __init__(self, size: int, hop: int) -> None:
+        super().__init__()
+        if size % hop or (size - hop) % 2:
+            raise ValueError(f"the hop ({hop}) must divide the window ({size}) evenly")
+        self.size = size
+        self.hop = hop
+        self.register_buffer("window", torch.hann_window(size), persistent=False)
+
+    @property
+    def bins(self) -> int:
+        """Return the number of frequency bins, 0 Hz and Nyquist included."""
+        return self.size // 2 + 1
+
+    def forward(self, signal: Tensor) -> Tensor:
+        """Transform (batch, channels, samples) to complex (batch, channels, bins, frames).
+
+        There are ceil(samples / hop) frames; what a frame sees beyond the signal is zero.
+        """
+        margin = (self.size - self.hop) // 2
+        missing = -signal.shape[-1] % self.hop
+        padded = F.pad(signal, (margin, margin + missing))
+        frames = padded.unfold(-1, self.size, self.hop) * self.window  # frames, size
+        return torch.fft.rfft(frames).transpose(-1, -2)  # bins, frames
+
+    def inverse(self, spectrogram: Tensor, samples: int) -> Tensor:
+        """Transform complex (batch, channels, bins, frames) back to (batch, channels, samples)."""
+        margin = (self.size - self.hop) // 2
+        frames = torch.fft.irfft(spectrogram.transpose(-1, -2), n=self.size)  # frames, size
+        signal = self._overlap_add(frames * self.window)
+        power = self._overlap_add((self.window**2).expand(frames.shape[-2], -1))
+        return signal[..., margin : margin + samples] / power[margin : margin + samples]
+
+    def _overlap_add(self, frames: Tensor) -> Tensor:
+        """Sum (..., frames, size) into (..., samples), each frame one hop after the last."""
+        count, parts = frames.shape[-2], self.size // self.hop
+        total = frames.new_zeros(*frames.shape[:-2], count + parts - 1, self.hop)
+        for part, piece in enumerate(frames.split(self.hop, dim=-1)):
+            total[..., part : part + count, :] += piece
+        return total.flatten(-2)

@@ -1,0 +1,260 @@
+"""The training itself: batches in, a model folder out, and a checkpoint that survives.
+
+A run lives in one folder:
+
+    recipe.json              how the model is trained
+    checkpoint.safetensors   step, weights, averaged weights, optimizer: all that a resume needs
+    log.csv                  step, loss, learning rate, × real time
+    validation.csv           step, SDR on the held-out songs, improvement over the mixture
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from splitter.errors import DataError
+from splitter.networks.mask import MaskModel
+from splitter.training.losses import heard_bins, mask_loss
+from splitter.training.mixing import Example, Mixer
+from splitter.training.pools import Pools
+from splitter.training.recipe import Recipe
+from splitter.zoo import Config, build_network, read_tensors, save_model, write_tensors
+
+CHECKPOINT_SECONDS = 120.0
+BATCHES_AHEAD = 4
+LOG_EVERY = 20  # steps
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Examples side by side."""
+
+    mixture: Tensor  # (batch, channels, samples)
+    vocals: Tensor  # (batch, channels, samples)
+    bandwidth: Tensor  # (batch,), Hz
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a training step tells its audience."""
+
+    step: int
+    loss: float  # mean since the last report
+    speed: float  # seconds of audio a second
+    sdr: float | None  # dB, median over held-out songs, when it was just measured
+    improvement: float | None  # dB over the mixture handed back
+
+
+def batches(
+    mixer: Mixer, recipe: Recipe, first: int, until: int, workers: int = 1
+) -> Iterator[Batch]:
+    """Yield the batches of the steps `first` to `until`, made ahead of their use by threads."""
+    with ThreadPoolExecutor(workers) as pool:
+        waiting: deque[list[Future[Example]]] = deque()
+        for step in range(first, until):
+            indices = range(step * recipe.batch, (step + 1) * recipe.batch)
+            waiting.append([pool.submit(mixer.example, index) for index in indices])
+            if len(waiting) > BATCHES_AHEAD:
+                yield _stack(waiting.popleft())
+        while waiting:
+            yield _stack(waiting.popleft())
+
+
+def _stack(examples: list[Future[Example]]) -> Batch:
+    done = [example.result() for example in examples]
+    return Batch(
+        torch.from_numpy(np.stack([example.mixture for example in done])),
+        torch.from_numpy(np.stack([example.vocals for example in done])),
+        torch.tensor([example.bandwidth for example in done]),
+    )
+
+
+class Trainer:
+    """A network under training, with everything that a checkpoint holds."""
+
+    def __init__(
+        self, recipe: Recipe, run: Path, device: torch.device, dtype: torch.dtype
+    ) -> None:
+        self.recipe = recipe
+        self.run = run
+        self.device = device
+        self.dtype = dtype
+        self.config = Config(recipe.network, dict(recipe.sizes), recipe.rate, recipe.channels)
+        torch.manual_seed(recipe.seed)
+        self.network = self._build()
+        self.average = self._build()
+        self.average.load_state_dict(self.network.state_dict())
+        self.optimizer = torch.optim.AdamW(
+            self.network.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay
+        )
+        self.step = 0
+        self.best = -math.inf
+
+    def _build(self) -> MaskModel:
+        network = build_network(self.config, self.run / "recipe.json")
+        if not isinstance(network, MaskModel):
+            raise DataError(f"{self.recipe.network}: training knows mask networks only")
+        return network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+
+    def train(self, batches: Iterator[Batch], validate: Callable[[nn.Module], tuple[float, float]]
+              ) -> Iterator[Progress]:
+        """Take a step a batch; checkpoint as it goes; yield progress every few steps."""
+        losses: list[float] = []
+        started = saved = time.monotonic()
+        for batch in batches:
+            losses.append(self._take_step(batch))
+            self.step += 1
+            due = self.step % self.recipe.validate_every == 0 or self.step == self.recipe.steps
+            if not due and self.step % LOG_EVERY:
+                continue
+            audio = len(losses) * batch.mixture.shape[0] * batch.mixture.shape[-1]
+            speed = audio / self.recipe.rate / (time.monotonic() - started)
+            sdr, improvement = validate(self.average.eval()) if due else (None, None)
+            progress = Progress(self.step, float(np.mean(losses)), speed, sdr, improvement)
+            self._record(progress)
+            yield progress
+            losses, started = [], time.monotonic()
+            if due or started - saved > CHECKPOINT_SECONDS:
+                self.save()
+                saved = started
+
+    def _take_step(self, batch: Batch) -> float:
+        """Change the weights by one batch; a loss that is no number changes nothing."""
+        torch.manual_seed(self.recipe.seed + self.step)  # dropout, the same after a resume
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(self.step, self.recipe)
+        loss = self._loss(batch)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.gradient_norm)
+        if not (torch.isfinite(loss) and torch.isfinite(norm)):
+            return math.nan
+        self.optimizer.step()
+        self._follow()
+        return float(loss.detach())
+
+    def _loss(self, batch: Batch) -> Tensor:
+        network = self.network.train()
+        with torch.no_grad():
+            mixture = network.stft(batch.mixture.to(self.device))
+            vocals = network.stft(batch.vocals.to(self.device))
+            heard = heard_bins(batch.bandwidth.to(self.device), mixture.shape[-2], self.recipe.rate)
+        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
+            mask = network.mask(mixture)[:, 0]  # the stem
+        return mask_loss(mask.float(), mixture, vocals, heard)
+
+    @torch.no_grad()
+    def _follow(self) -> None:
+        """Move the averaged weights towards the network's (an exponential moving average)."""
+        decay = min(self.recipe.average, (1 + self.step) / (10 + self.step))
+        average = self.average.state_dict()
+        for name, value in self.network.state_dict().items():
+            if value.is_floating_point():
+                average[name].lerp_(value, 1 - decay)
+            else:
+                average[name].copy_(value)
+
+    def _record(self, progress: Progress) -> None:
+        rate = learning_rate(progress.step, self.recipe)
+        row = [progress.step, f"{progress.loss:.6g}", f"{rate:.4g}", f"{progress.speed:.1f}"]
+        _append(self.run / "log.csv", ["step", "loss", "learning_rate", "x_realtime"], row)
+        if progress.sdr is not None:
+            measured = [progress.step, f"{progress.sdr:.3f}", f"{progress.improvement:.3f}"]
+            _append(self.run / "validation.csv", ["step", "sdr_db", "improvement_db"], measured)
+
+    def save(self) -> None:
+        """Write the checkpoint: tensors first, then the step that makes them valid."""
+        tensors: dict[str, Tensor] = {"step": torch.tensor(self.step)}
+        tensors |= {f"network.{name}": t for name, t in self.network.state_dict().items()}
+        tensors |= {f"average.{name}": t for name, t in self.average.state_dict().items()}
+        for index, state in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{index}.{key}": value for key, value in state.items()}
+        write_tensors(self.run / "checkpoint.safetensors", tensors)
+
+    def load(self) -> bool:
+        """Go on from the run's checkpoint; tell whether there was one."""
+        path = self.run / "checkpoint.safetensors"
+        if not path.exists():
+            return False
+        tensors = read_tensors(path)
+        self.step = int(tensors["step"])
+        self.network.load_state_dict(_below(tensors, "network."))
+        self.average.load_state_dict(_below(tensors, "average."))
+        state: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in _below(tensors, "optimizer.").items():
+            index, key = name.split(".")
+            state.setdefault(int(index), {})[key] = tensor
+        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": state})
+        return True
+
+    def start_from(self, network: nn.Module) -> None:
+        """Take over the weights of a trained network of the same shape."""
+        for own in (self.network, self.average):
+            own.load_state_dict(network.state_dict())
+
+    def export(self, folder: Path) -> None:
+        """Write the averaged weights as a model folder."""
+        save_model(folder, self.config, self.average)
+
+
+def learning_rate(step: int, recipe: Recipe) -> float:
+    """Return the rate of a step: a linear warm-up, then a cosine to zero."""
+    warm = min(1.0, (step + 1) / recipe.warmup)
+    done = min(1.0, step / recipe.steps)
+    return recipe.learning_rate * warm * 0.5 * (1 + math.cos(math.pi * done))
+
+
+def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name[len(prefix) :]: t for name, t in tensors.items() if name.startswith(prefix)}
+
+
+def _append(path: Path, header: list[str], row: list[Any]) -> None:
+    fresh = not path.exists()
+    with path.open("a", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([header, row] if fresh else [row])
+
+
+class Validation:
+    """Measure a network on held-out songs: signal-to-distortion ratio of the vocals."""
+
+    def __init__(self, pools: Pools, recipe: Recipe, device: torch.device) -> None:
+        held_out = pools.validation
+        count = min(len(held_out), recipe.validation_songs)
+        self.songs = [held_out[i] for i in np.linspace(0, len(held_out) - 1, count).astype(int)]
+        self.channels = recipe.channels
+        self.device = device
+
+    def __call__(self, network: nn.Module) -> tuple[float, float]:
+        """Return the median SDR in dB, and the median improvement over the mixture."""
+        scores = np.array([self._score(network, index) for index in range(len(self.songs))])
+        if not len(scores):
+            return math.nan, math.nan
+        return float(np.median(scores[:, 0])), float(np.median(scores[:, 0] - scores[:, 1]))
+
+    @torch.inference_mode()
+    def _score(self, network: nn.Module, index: int) -> tuple[float, float]:
+        song = self.songs[index]
+        assert song.vocals and song.instrumental
+        length = song.length
+        vocals = np.asarray(song.vocals.samples[:, :length], np.float32)
+        mixture = vocals + np.asarray(song.instrumental.samples[:, :length], np.float32)
+        stereo = np.array(np.broadcast_to(mixture, (self.channels, length)))
+        estimate = network(torch.from_numpy(stereo)[None].to(self.device))[0, 0].cpu().numpy()
+        return _sdr(vocals, estimate), _sdr(vocals, mixture)
+
+
+def _sdr(reference: Any, estimate: Any) -> float:
+    error = np.sum((estimate - reference) ** 2) / estimate.shape[0]
+    return float(10 * np.log10(np.sum(reference**2) / reference.shape[0] / error))

@@ -1,0 +1,171 @@
+"""What to train on: pools of voices, music and aligned pairs, decoded once and mapped into memory.
+
+A folder of sound is read by its names alone:
+
+    …/<song>/vocals.*  and  …/<song>/instrumental.*   an aligned pair
+    …/vocals/**                                       voices without accompaniment
+    …/instrumental/**                                 music without voices
+
+Each file is decoded to the model's rate once, into `cache`, as float16 (its rounding noise lies
+66 dB below the sound); after that a crop costs no more than the bytes of the crop.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from splitter.audio import Block, open_song, resample
+from splitter.errors import AudioError, DataError
+
+AUDIO_SUFFIXES = {".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a", ".aif", ".aiff"}
+SILENT_DB = -85.0  # a band so far below the loudest one holds codec noise, no sound
+SPECTRUM_WINDOW = 4096  # samples
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One decoded file."""
+
+    path: Path
+    samples: npt.NDArray[np.float16]  # (channels, samples), mapped from disk
+    bandwidth: float  # Hz; above it the file holds nothing
+
+    @property
+    def length(self) -> int:
+        """Return the number of samples."""
+        return int(self.samples.shape[-1])
+
+
+@dataclass(frozen=True)
+class Source:
+    """Something to draw crops from: a voice, a piece of music, or both, aligned."""
+
+    name: str  # path below the data folder, without suffix
+    vocals: Recording | None
+    instrumental: Recording | None
+
+    @property
+    def length(self) -> int:
+        """Return the number of samples that all its recordings have."""
+        return min(part.length for part in (self.vocals, self.instrumental) if part)
+
+
+@dataclass(frozen=True)
+class Pools:
+    """All sources, by what they hold."""
+
+    pairs: list[Source]
+    voices: list[Source]
+    music: list[Source]
+    validation: list[Source]  # aligned pairs that training never draws from
+
+
+@dataclass(frozen=True)
+class Files:
+    """Where a source lies on disk."""
+
+    name: str
+    vocals: Path | None
+    instrumental: Path | None
+
+
+def find_sources(data: Path) -> list[Files]:
+    """List what `data` holds, in the order of its names."""
+    if not data.is_dir():
+        raise DataError(f"{data}: no such folder; give one with vocals/ and instrumental/ in it")
+    files = sorted(p for p in data.rglob("*") if p.suffix.lower() in AUDIO_SUFFIXES)
+    by_folder: dict[Path, dict[str, Path]] = {}
+    for path in files:
+        by_folder.setdefault(path.parent, {})[path.stem] = path
+    sources = []
+    for folder, stems in by_folder.items():
+        if {"vocals", "instrumental"} <= stems.keys():
+            name = folder.relative_to(data).as_posix()
+            sources.append(Files(name, stems["vocals"], stems["instrumental"]))
+        else:
+            sources.extend(_single(data, path) for path in stems.values())
+    return [source for source in sources if source.vocals or source.instrumental]
+
+
+def _single(data: Path, path: Path) -> Files:
+    relative = path.relative_to(data)
+    voice = path if "vocals" in relative.parts[:-1] else None
+    music = path if "instrumental" in relative.parts[:-1] and not voice else None
+    return Files(relative.with_suffix("").as_posix(), voice, music)
+
+
+def load_sources(found: Iterable[Files], cache: Path, rate: int) -> Iterator[Source]:
+    """Decode what is not yet in `cache`, at `rate` Hz, and yield every source."""
+    cache.mkdir(parents=True, exist_ok=True)
+    for files in found:
+        yield Source(
+            files.name,
+            _load(files.vocals, cache, rate) if files.vocals else None,
+            _load(files.instrumental, cache, rate) if files.instrumental else None,
+        )
+
+
+def sort_pools(sources: Iterable[Source], validation: Sequence[str]) -> Pools:
+    """Put each source into its pool; names that match a `validation` pattern are held out."""
+    pools = Pools([], [], [], [])
+    for source in sources:
+        _pool_of(source, pools, validation).append(source)
+    if not (pools.pairs or (pools.voices and pools.music)):
+        raise DataError("nothing to train on: need aligned pairs, or voices and music")
+    return pools
+
+
+def _pool_of(source: Source, pools: Pools, validation: Sequence[str]) -> list[Source]:
+    held_out = any(fnmatch(source.name, pattern) for pattern in validation)
+    if source.vocals and source.instrumental:
+        return pools.validation if held_out else pools.pairs
+    return pools.voices if source.vocals else pools.music
+
+
+def _load(path: Path, cache: Path, rate: int) -> Recording:
+    stat = path.stat()
+    identity = f"{path.resolve()} {stat.st_size} {stat.st_mtime_ns} {rate}"
+    stored = cache / f"{hashlib.sha256(identity.encode()).hexdigest()[:24]}.npy"
+    if not stored.exists():
+        _decode(path, stored, rate)
+    samples = np.load(stored, mmap_mode="r")
+    return Recording(path, samples, _bandwidth(stored, samples, rate))
+
+
+def _decode(path: Path, stored: Path, rate: int) -> None:
+    with open_song(path) as song:
+        blocks = list(resample(song.read_blocks(), song.rate, rate, song.channels))
+    if not blocks:
+        raise AudioError(f"{path}: holds no sound; remove it from the training data")
+    beside = stored.with_suffix(".part")
+    with beside.open("wb") as file:
+        np.save(file, np.concatenate(blocks, axis=-1)[:2].astype(np.float16))
+    beside.rename(stored)
+
+
+def _bandwidth(stored: Path, samples: npt.NDArray[np.float16], rate: int) -> float:
+    """Return `measure_bandwidth`, remembered beside the samples."""
+    note = stored.with_suffix(".hz")
+    if not note.exists():
+        note.write_text(str(measure_bandwidth(samples, rate)), encoding="utf-8")
+    return float(note.read_text(encoding="utf-8"))
+
+
+def measure_bandwidth(samples: npt.NDArray[np.floating], rate: int) -> float:
+    """Return the frequency in Hz above which (channels, samples) holds nothing but codec noise."""
+    size = SPECTRUM_WINDOW
+    mono = samples.astype(np.float32).mean(0)
+    mono = np.pad(mono, (0, -len(mono) % size))
+    frames: Block = mono.reshape(-1, size) * np.hanning(size).astype(np.float32)
+    power = (np.abs(np.fft.rfft(frames)) ** 2).mean(0)
+    bins_wide = 8
+    smooth = np.convolve(power, np.ones(bins_wide) / bins_wide, mode="same")
+    heard = np.flatnonzero(smooth > smooth.max() * 10 ** (SILENT_DB / 10))
+    return float((heard[-1] + 1) * rate / size) if smooth.max() > 0 else rate / 2
