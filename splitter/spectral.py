@@ -1,8 +1,8 @@
 """Short-time Fourier transform with one frame a hop.
 
-Frames are centred on their hop (frame t sees `size` samples around `t · hop + hop / 2`), so a signal
-of n · hop samples has exactly n frames, and a frame never depends on where a tile began. That is
-what makes tiles line up: see `splitter.tiling`.
+Frames are centred on their hop (frame t sees `size` samples around `t · hop + hop / 2`), so a
+signal of n · hop samples has exactly n frames, and a frame never depends on where a tile began.
+That is what makes tiles line up: see `splitter.tiling`.
 
            hop 0   hop 1   hop 2   hop 3
          |-------|-------|-------|-------|
@@ -49,7 +49,8 @@ class Stft(nn.Module):
         missing = -signal.shape[-1] % self.hop
         padded = F.pad(signal, (margin, margin + missing))
         frames = padded.unfold(-1, self.size, self.hop) * self.window  # frames, size
-        return torch.fft.rfft(frames).transpose(-1, -2)  # bins, frames
+        spectrogram: Tensor = torch.fft.rfft(frames).transpose(-1, -2)  # bins, frames
+        return spectrogram
 
     def inverse(self, spectrogram: Tensor, samples: int) -> Tensor:
         """Transform complex (batch, channels, bins, frames) back to (batch, channels, samples)."""
@@ -57,7 +58,9 @@ class Stft(nn.Module):
         frames = torch.fft.irfft(spectrogram.transpose(-1, -2), n=self.size)  # frames, size
         signal = self._overlap_add(frames * self.window)
         power = self._overlap_add((self.window**2).expand(frames.shape[-2], -1))
-        return signal[..., margin : margin + samples] / power[margin : margin + samples]
+        kept = slice(margin, margin + samples)
+        restored: Tensor = signal[..., kept] / power[kept]
+        return restored
 
     def _overlap_add(self, frames: Tensor) -> Tensor:
         """Sum (..., frames, size) into (..., samples), each frame one hop after the last."""

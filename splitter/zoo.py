@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from splitter.errors import ModelError
-from splitter.networks import ARCHITECTURES
+from splitter.networks import ARCHITECTURES, Network
 
 DEFAULT_MODEL = "unet"
 SCHEMA = 1
@@ -47,7 +47,7 @@ class Model:
 
     name: str
     config: Config
-    network: nn.Module  # follows networks.Network
+    network: Network
     device: torch.device
     hash: str  # of config and weights; SHA-256, 16 hex digits
 
@@ -86,7 +86,7 @@ def load_model(name: str = DEFAULT_MODEL, device: torch.device | str = "cpu") ->
     config = read_config(folder / CONFIG)
     network = build_network(config, folder / CONFIG)
     _fill(network, read_tensors(folder / WEIGHTS), folder / WEIGHTS)
-    network = network.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    network.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     return Model(folder.resolve().name, config, network, torch.device(device), hash_model(folder))
 
 
@@ -106,7 +106,7 @@ def read_config(path: Path) -> Config:
     return Config(**raw)
 
 
-def build_network(config: Config, path: Path) -> nn.Module:
+def build_network(config: Config, path: Path) -> Network:
     """Make the network that `config` describes, with random weights; `path` is for errors."""
     architecture = ARCHITECTURES.get(config.network)
     if architecture is None:

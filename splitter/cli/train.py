@@ -21,11 +21,18 @@ log = logging.getLogger(__name__)
 @click.option("--run", type=click.Path(path_type=Path), help="Checkpoint and logs.  [runs/OUTPUT]")
 @click.option("--cache", type=click.Path(path_type=Path), help="Decoded sound.  [RUN/cache]")
 @click.option("--steps", type=click.IntRange(1), help="Overrides the recipe.")
-@click.option("--stop-at", type=click.IntRange(1), help="Pause after this step; run again to go on.")
+@click.option(
+    "--stop-at", type=click.IntRange(1), help="Pause after this step; run again to go on."
+)
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or mps.")
 @click.option("--precision", type=click.Choice(["auto", "float32"]), default="auto")
-@click.option("--workers", type=click.IntRange(1), default=1, show_default=True,
-              help="Threads that make examples.")
+@click.option(
+    "--workers",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Threads that make examples.",
+)
 @click.option("--init", help="A model to start from: its name or folder.")
 def train(
     data: Path,

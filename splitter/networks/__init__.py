@@ -1,36 +1,18 @@
 """Architectures: from (batch, channels, samples) to (batch, stems, channels, samples).
 
-Every network keeps the number of samples and says two things about itself, both in samples:
-`grid`, the steps by which a tile may move, and `context`, how far an output sees. `build` is the one
-place where the name in a config meets a class.
+Every architecture is a dataclass of sizes with `build`; `ARCHITECTURES` is the one place where the
+name in a config meets a class. What all networks promise stands in `contract`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
-from torch import Tensor
-
+from splitter.networks.contract import Network
 from splitter.networks.mask import Bands, MaskModel
 from splitter.networks.unet import UNet
 from splitter.spectral import Stft
-
-
-class Network(Protocol):
-    """What `separation` asks of a network."""
-
-    @property
-    def grid(self) -> int:
-        """Samples by which a tile may move without changing the result."""
-
-    @property
-    def context(self) -> int:
-        """Samples to either side that an output depends on."""
-
-    def __call__(self, signal: Tensor) -> Tensor:
-        """Separate (batch, channels, samples) into (batch, stems, channels, samples)."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +27,7 @@ class MaskUNet:
     levels: int = 6
     dropout: float = 0.1
 
-    def build(self, channels: int, stems: int) -> MaskModel:
+    def build(self, channels: int, stems: int) -> Network:
         """Make the network with random weights."""
         stft = Stft(self.window, self.hop)
         bands = Bands([(count, bins) for count, bins in self.bands], stft.bins)
@@ -54,3 +36,5 @@ class MaskUNet:
 
 
 ARCHITECTURES = {"mask-unet": MaskUNet}
+
+__all__ = ["ARCHITECTURES", "Bands", "MaskModel", "MaskUNet", "Network", "UNet"]

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from splitter.networks.blocks import BandNorm
+from splitter.networks.contract import Network
 from splitter.networks.unet import UNet
 from splitter.spectral import Stft
 
@@ -64,7 +65,7 @@ class Bands(nn.Module):
         return torch.cat(parts, dim=-2)
 
 
-class MaskModel(nn.Module):
+class MaskModel(Network):
     """Separate signals by a mask that a U-Net draws on their spectrogram.
 
     (batch, channels, samples) → (batch, stems, channels, samples), any number of samples ≥ 1.

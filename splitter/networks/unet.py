@@ -28,8 +28,7 @@ class UNet(nn.Module):
         widths = [channels * 2**level for level in range(levels)]
         self.levels = levels
         self.down = nn.ModuleList(
-            Down(before, after)
-            for before, after in zip([inputs, *widths], widths, strict=False)
+            Down(before, after) for before, after in zip([inputs, *widths], widths, strict=False)
         )
         ups = []
         for level in reversed(range(levels)):

@@ -16,7 +16,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from splitter.errors import DataError
-from splitter.networks.mask import MaskModel
+from splitter.networks import ARCHITECTURES, MaskModel
 from splitter.training.losses import heard_bins, mask_loss
 from splitter.training.mixing import Example, Mixer
 from splitter.training.pools import Pools
@@ -84,14 +84,13 @@ def _stack(examples: list[Future[Example]]) -> Batch:
 class Trainer:
     """A network under training, with everything that a checkpoint holds."""
 
-    def __init__(
-        self, recipe: Recipe, run: Path, device: torch.device, dtype: torch.dtype
-    ) -> None:
+    def __init__(self, recipe: Recipe, run: Path, device: torch.device, dtype: torch.dtype) -> None:
         self.recipe = recipe
         self.run = run
         self.device = device
         self.dtype = dtype
-        self.config = Config(recipe.network, dict(recipe.sizes), recipe.rate, recipe.channels)
+        sizes = asdict(ARCHITECTURES[recipe.network](**recipe.sizes))  # also those by default
+        self.config = Config(recipe.network, sizes, recipe.rate, recipe.channels)
         torch.manual_seed(recipe.seed)
         self.network = self._build()
         self.average = self._build()
@@ -106,10 +105,12 @@ class Trainer:
         network = build_network(self.config, self.run / "recipe.json")
         if not isinstance(network, MaskModel):
             raise DataError(f"{self.recipe.network}: training knows mask networks only")
-        return network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+        network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return network
 
-    def train(self, batches: Iterator[Batch], validate: Callable[[nn.Module], tuple[float, float]]
-              ) -> Iterator[Progress]:
+    def train(
+        self, batches: Iterator[Batch], validate: Callable[[nn.Module], tuple[float, float]]
+    ) -> Iterator[Progress]:
         """Take a step a batch; checkpoint as it goes; yield progress every few steps."""
         losses: list[float] = []
         started = saved = time.monotonic()
@@ -137,7 +138,7 @@ class Trainer:
             group["lr"] = learning_rate(self.step, self.recipe)
         loss = self._loss(batch)
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.gradient_norm)
         if not (torch.isfinite(loss) and torch.isfinite(norm)):
             return math.nan

@@ -196,7 +196,7 @@ def reverberate(signal: Block, rate: int, random: np.random.Generator) -> Block:
 def pan(signal: Block, random: np.random.Generator) -> Block:
     """Move (channels, samples) between the channels by up to ± 6 dB."""
     gains = _decibels(random.uniform(-6, 6) * np.linspace(-0.5, 0.5, signal.shape[0]))
-    return signal * gains[:, None]
+    return np.asarray(signal * gains[:, None], np.float32)
 
 
 def _finish(
@@ -204,7 +204,7 @@ def _finish(
 ) -> Example:
     """Set the loudness of the mix."""
     mixture = vocals + music
-    loudness = _decibels(random.uniform(*mixing.loudness))
+    loudness = _decibels(random.uniform(mixing.loudness[0], mixing.loudness[1]))
     gain = np.float32(loudness / max(_rms(mixture), SILENCE))
     return Example(mixture * gain, vocals * gain, bandwidth)
 
@@ -214,7 +214,8 @@ def _with_level(signal: Block, other: Block, level: float) -> Block:
     mine, theirs = _rms(signal), _rms(other)
     if min(mine, theirs) < SILENCE:
         return signal
-    return signal * np.float32(_decibels(level) * theirs / mine)
+    gain = float(_decibels(level)) * theirs / mine
+    return np.asarray(signal * np.float32(gain), np.float32)
 
 
 def _rms(signal: Block) -> float:

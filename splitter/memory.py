@@ -1,0 +1,26 @@
+"""How the process gets its memory from the system."""
+
+from __future__ import annotations
+
+import ctypes
+import platform
+
+# mallopt(3): numbers of the parameters, as in <malloc.h>
+M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4
+KEPT_BYTES = 2**31 - 1
+STEP_BYTES = 64 * 2**20
+
+
+def reuse_freed_memory() -> bool:
+    """Have glibc keep what is freed for the next tile; tell whether it does.
+
+    By default glibc maps each large array anew and unmaps it when freed. Every tile then pays for
+    page faults in the kernel, which cost more than the network: see scripts/benchmark.py. This
+    concerns the whole process, so only a program may call it, once, at its start; a library not.
+    """
+    if platform.libc_ver()[0] != "glibc":
+        return False
+    mallopt = ctypes.CDLL(None).mallopt
+    settings = {M_MMAP_MAX: 0, M_TRIM_THRESHOLD: KEPT_BYTES, M_TOP_PAD: STEP_BYTES}
+    done = [mallopt(name, value) for name, value in settings.items()]
+    return all(done)

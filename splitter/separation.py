@@ -1,0 +1,200 @@
+"""The heart: a stream of sound in, a stream of stems out.
+
+    blocks ─┬─ resample ── cut ── (tiles) ── network ── (pieces) ── resample ─┬──▶ vocals
+            └─ waiting ───────────────────────────────────────────── minus ───┴──▶ instrumental
+
+Everything is pulled: whoever asks for stems makes a piece wanted, which makes a tile wanted, which
+makes blocks read. The residual stem is what is left of the song at its own sample rate, so the
+stems sum to the song, also above the model's bandwidth. What waits in memory is what the network
+has not answered yet: a few tiles. Tiles of many songs can share the network: see `infer`.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from splitter.audio import Block, resample
+from splitter.devices import fast_dtype
+from splitter.errors import SplitterError
+from splitter.tiling import Tile, TileShape, batched, cut
+from splitter.zoo import Model, load_model
+
+Stems = dict[str, Block]  # name → (channels, samples)
+Owner = TypeVar("Owner")
+
+# Which channels a listener hears as one pair, by number of channels, in the order of WAV files
+# (front left and right, centre, low, back, side): a network for stereo gets them together.
+PAIRS: dict[int, tuple[tuple[int, ...], ...]] = {
+    1: ((0,),),
+    2: ((0, 1),),
+    3: ((0, 1), (2,)),
+    4: ((0, 1), (2, 3)),
+    5: ((0, 1), (2,), (3, 4)),
+    6: ((0, 1), (2,), (3,), (4, 5)),
+    7: ((0, 1), (2,), (3,), (4,), (5, 6)),
+    8: ((0, 1), (2,), (3,), (4, 5), (6, 7)),
+}
+
+
+@dataclass(frozen=True)
+class Computing:
+    """How to run a network; none of it changes what is computed, rounding apart."""
+
+    core: int = 1 << 20  # samples of a tile that are kept: 24 s at 44.1 kHz
+    batch: int = 1  # tiles at a time
+    precision: str = "auto"  # "auto": the fastest that the device has; or "float32"
+
+
+class Song:
+    """One song on its way: tiles out at one end, stems out at the other."""
+
+    def __init__(self, blocks: Iterable[Block], rate: int, channels: int, model: Model) -> None:
+        self.rate = rate  # Hz
+        self.channels = channels
+        self.model = model
+        self._blocks = blocks
+        self._waiting: deque[Block] = deque()
+
+    def tiles(self, core: int) -> Iterator[Tile]:
+        """Read the song: tiles at the model's rate, cores of at least `core` samples."""
+        network = self.model.network
+        shape = TileShape.for_network(core, network.context, network.grid)
+        config = self.model.config
+        return cut(resample(self._remembered(), self.rate, config.rate, self.channels), shape)
+
+    def stems(self, pieces: Iterable[npt.NDArray[np.float32]]) -> Iterator[Stems]:
+        """Turn the network's answers (stems, channels, samples) into blocks of all stems."""
+        flat = (piece.reshape(-1, piece.shape[-1]) for piece in pieces)
+        config = self.model.config
+        count = len(config.stems) * self.channels
+        for estimates in resample(flat, config.rate, self.rate, count):
+            yield self._with_residual(self._take(estimates.shape[-1]), estimates)
+        # rounding of lengths on the way to the model's rate and back: a sample at most
+        rest = self._take(None)
+        if rest.shape[-1]:
+            yield self._with_residual(rest, np.zeros((count, rest.shape[-1]), np.float32))
+
+    def _remembered(self) -> Iterator[Block]:
+        """Yield the blocks, and keep each until its stems are known."""
+        for block in self._blocks:
+            self._waiting.append(block)
+            # what is no number would silence the whole tile
+            yield block if np.isfinite(block).all() else np.nan_to_num(block, posinf=0, neginf=0)
+
+    def _take(self, samples: int | None) -> Block:
+        """Remove up to `samples` samples of song from what waits; None takes all."""
+        taken = [np.zeros((self.channels, 0), np.float32)]
+        while self._waiting and (samples is None or samples > 0):
+            block = self._waiting.popleft()
+            taken.append(block[:, :samples])
+            if samples is not None:
+                if block.shape[-1] > samples:
+                    self._waiting.appendleft(block[:, samples:])
+                samples -= taken[-1].shape[-1]
+        return np.concatenate(taken, axis=-1)
+
+    def _with_residual(self, song: Block, estimates: Block) -> Stems:
+        """Name the estimates (stems · channels, samples) and add what they leave of the song."""
+        estimates = estimates[:, : song.shape[-1]]
+        shaped = estimates.reshape(-1, self.channels, song.shape[-1])  # stems
+        stems = dict(zip(self.model.config.stems, shaped, strict=True))
+        return {**stems, self.model.config.residual: song - shaped.sum(axis=0)}
+
+
+def separate_blocks(
+    blocks: Iterable[Block],
+    rate: int,
+    channels: int,
+    model: Model,
+    computing: Computing = Computing(),
+) -> Iterator[Stems]:
+    """Separate a stream of (channels, samples) at `rate` Hz into blocks of its stems."""
+    song = Song(blocks, rate, channels, model)
+    tiles = ((song, tile) for tile in song.tiles(computing.core))
+    return song.stems(piece for _, piece in infer(tiles, model, computing))
+
+
+def separate(
+    signal: npt.NDArray[np.float32],
+    rate: int,
+    model: Model | str | None = None,
+    computing: Computing = Computing(),
+) -> Stems:
+    """Separate a signal (channels, samples) or (samples,) at `rate` Hz into its stems.
+
+    The stems have the shape and rate of the signal and sum to it.
+    """
+    if not isinstance(model, Model):
+        model = load_model(model) if model else load_model()
+    song = np.atleast_2d(np.asarray(signal, np.float32))
+    if song.ndim != 2 or rate < 1:
+        raise SplitterError(f"a signal is (channels, samples) at a rate > 0, not {song.shape}")
+    parts = list(separate_blocks([song], rate, song.shape[0], model, computing))
+    return {
+        name: np.concatenate([song[:, :0], *(part[name] for part in parts)], axis=-1).reshape(
+            np.shape(signal)
+        )
+        for name in model.stems
+    }
+
+
+def infer(
+    tiles: Iterable[tuple[Owner, Tile]], model: Model, computing: Computing
+) -> Iterator[tuple[Owner, npt.NDArray[np.float32]]]:
+    """Run the network on tiles, whoever owns them; yield pieces (stems, channels, samples).
+
+    Pieces come in the order of their tiles, one for each. Tiles of one batch that differ in shape
+    are computed one shape after the other.
+    """
+    for batch in batched(tiles, computing.batch):
+        for _, same in groupby(batch, key=lambda item: item[1].signal.shape):
+            owners, group = zip(*same, strict=True)
+            outputs = _compute(np.stack([tile.signal for tile in group]), model, computing)
+            for owner, tile, output in zip(owners, group, outputs, strict=True):
+                yield owner, tile.keep(output)
+
+
+@torch.inference_mode()
+def _compute(
+    signals: npt.NDArray[np.float32], model: Model, computing: Computing
+) -> npt.NDArray[np.float32]:
+    """Run the network on (batch, channels, samples): (batch, stems, channels, samples)."""
+    pairs = channel_pairs(signals.shape[1], model.config.channels)
+    together = torch.from_numpy(
+        signals[:, _spread(pairs, model.config.channels)]
+    )  # pairs, channels
+    dtype = fast_dtype(model.device) if computing.precision == "auto" else torch.float32
+    with torch.autocast(model.device.type, dtype, enabled=dtype != torch.float32):
+        answer = model.network(together.flatten(0, 1).to(model.device))  # batch · pairs, stems, …
+    answer = answer.float().cpu().unflatten(0, (len(signals), len(pairs)))
+    return _gather(answer.numpy(), pairs)
+
+
+def channel_pairs(channels: int, at_once: int) -> Sequence[Sequence[int]]:
+    """Group a song's channels into those that a network of `at_once` channels gets together."""
+    alone = [(channel,) for channel in range(channels)]
+    return PAIRS.get(channels, alone) if at_once == 2 else alone
+
+
+def _spread(pairs: Sequence[Sequence[int]], at_once: int) -> list[list[int]]:
+    """Index (pairs, at_once) into channels; a channel on its own is heard on both sides."""
+    return [[pair[min(i, len(pair) - 1)] for i in range(at_once)] for pair in pairs]
+
+
+def _gather(
+    answer: npt.NDArray[np.float32], pairs: Sequence[Sequence[int]]
+) -> npt.NDArray[np.float32]:
+    """Turn (batch, pairs, stems, at_once, samples) into (batch, stems, channels, samples)."""
+    channels = []
+    for index, pair in enumerate(pairs):
+        part = answer[:, index]  # stems, at_once, samples
+        channels.append(part if len(pair) == part.shape[2] else part.mean(axis=2, keepdims=True))
+    return np.concatenate(channels, axis=2)
