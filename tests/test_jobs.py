@@ -1,0 +1,280 @@
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path, PurePath
+
+import pytest
+
+from splitter.errors import DataError
+from splitter.jobs import (
+    JOURNAL,
+    Found,
+    Job,
+    Journal,
+    Search,
+    find_songs,
+    has_sound,
+    plan_jobs,
+    read_names,
+)
+
+FLAC = b"fLaC\0\0\0\x22" + bytes(64)
+JPEG = b"\xff\xd8\xff\xe0\x00\x10JFIF" + bytes(64)
+SETTINGS = {"model": "0123456789abcdef", "options": {"format": "wav"}}
+
+
+def make_file(path: Path, content: bytes = FLAC) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return path
+
+
+def name_stems(song: Path, folder: Path) -> Mapping[str, Path]:
+    return {name: folder / song.stem / f"{name}.wav" for name in ("vocals", "instrumental")}
+
+
+def find_names(folder: Path, search: Search) -> list[str]:
+    return [found.path.relative_to(folder).as_posix() for found in find_songs([folder], search)]
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"RIFF\x24\0\0\0WAVEfmt ",
+        b"RF64\xff\xff\xff\xffWAVEds64",
+        b"FORM\0\0\0\0AIFCFVER",
+        FLAC,
+        b"OggS\0\x02",
+        b"ID3\x04\0",
+        b"\xff\xfb\x90\x64",  # MPEG-1 layer III, 128 kbit/s, 44.1 kHz
+        b"\xff\xf3\x40\xc0",  # MPEG-2 layer III
+        b"\xff\xf1\x50\x80",  # ADTS
+        b"\0\0\0\x20ftypM4A ",
+        b"\0\0\0\x20ftypisom",
+        b"\x1aE\xdf\xa3\x9fB\x86",  # Matroska, WebM
+    ],
+)
+def test_sound_is_known_by_its_first_bytes(head: bytes) -> None:
+    assert has_sound(head)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"",
+        b"\xff",
+        JPEG,
+        b"\x89PNG\r\n\x1a\n",
+        b"RIFF\x24\0\0\0WEBPVP8 ",
+        b"RIFF\x24\0\0\0AVI LIST",
+        b"\0\0\0\x20ftypavif",
+        b"\0\0\0\x20ftypheic",
+        b"[playlist]\n",
+        b"\xff\xfea\0b\0",  # UTF-16 text
+        bytes(64),
+    ],
+)
+def test_what_is_no_sound_is_known_too(head: bytes) -> None:
+    assert not has_sound(head)
+
+
+def test_a_folder_gives_its_songs_and_passes_over_covers_and_hidden_files(tmp_path: Path) -> None:
+    make_file(tmp_path / "b.mp3")
+    make_file(tmp_path / "a.FLAC")
+    make_file(tmp_path / "song without suffix")
+    make_file(tmp_path / "cover.jpg", JPEG)
+    make_file(tmp_path / "readme.txt", b"hello")
+    make_file(tmp_path / ".b.mp3.part")
+    make_file(tmp_path / "below" / "c.ogg")
+    assert find_names(tmp_path, Search()) == ["a.FLAC", "b.mp3", "song without suffix"]
+    assert find_names(tmp_path, Search(recursive=True))[-1] == "below/c.ogg"
+
+
+def test_a_text_called_song_mp3_is_found_so_that_someone_hears_of_it(tmp_path: Path) -> None:
+    make_file(tmp_path / "song.mp3", b"this is no sound")
+    assert find_names(tmp_path, Search()) == ["song.mp3"]
+
+
+def test_globs_choose_names_and_with_a_slash_paths(tmp_path: Path) -> None:
+    for name in ("a.mp3", "a.wav", "live/a.mp3", "live/b.mp3"):
+        make_file(tmp_path / name)
+    assert find_names(tmp_path, Search(True, ["*.mp3"])) == ["a.mp3", "live/a.mp3", "live/b.mp3"]
+    assert find_names(tmp_path, Search(True, ["live/*"], ["b*"])) == ["live/a.mp3"]
+
+
+def test_a_file_named_itself_is_a_song_even_if_it_is_missing(tmp_path: Path) -> None:
+    assert list(find_songs([tmp_path / "none.txt"])) == [Found(tmp_path / "none.txt")]
+
+
+def test_folders_to_stay_out_of_are_not_entered(tmp_path: Path) -> None:
+    make_file(tmp_path / "a.mp3")
+    make_file(tmp_path / "out" / "a" / "vocals.wav")
+    search = Search(recursive=True, skip=frozenset([tmp_path / "out"]))
+    assert find_names(tmp_path, search) == ["a.mp3"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need rights there")
+def test_a_link_in_a_circle_is_not_followed(tmp_path: Path) -> None:
+    make_file(tmp_path / "a.mp3")
+    (tmp_path / "circle").symlink_to(tmp_path)
+    assert find_names(tmp_path, Search(recursive=True)) == ["a.mp3"]
+
+
+def test_names_that_end_in_nul_may_hold_anything_else() -> None:
+    names = "./A/x\ny.mp3\0/abs/é 🎵.mp3\0../up.mp3\0".encode()
+    assert list(read_names(names)) == [
+        Found(Path("A/x\ny.mp3"), PurePath("A")),
+        Found(Path("/abs/é 🎵.mp3")),
+        Found(Path("../up.mp3")),
+    ]
+
+
+def test_the_tree_of_parents_is_mirrored(tmp_path: Path) -> None:
+    make_file(tmp_path / "songs" / "A" / "B" / "x.mp3")
+    found = find_songs([tmp_path / "songs"], Search(recursive=True))
+    (job,) = plan_jobs(found, tmp_path / "out", name_stems)
+    assert job.stems["vocals"] == tmp_path / "out" / "A" / "B" / "x" / "vocals.wav"
+    assert job.folder == tmp_path / "out" / "A" / "B"
+    assert job.size == len(FLAC)
+
+
+def test_two_songs_with_one_output_are_refused_naming_both(tmp_path: Path) -> None:
+    make_file(tmp_path / "x.mp3")
+    make_file(tmp_path / "x.flac")
+    with pytest.raises(DataError, match=r"x\.flac and .*x\.mp3 would both become .*vocals\.wav"):
+        plan_jobs(find_songs([tmp_path]), tmp_path / "out", name_stems)
+
+
+def test_a_song_named_twice_is_done_once(tmp_path: Path) -> None:
+    song = make_file(tmp_path / "x.mp3")
+    assert len(plan_jobs(find_songs([song, tmp_path]), tmp_path / "out", name_stems)) == 1
+
+
+def test_stems_among_the_songs_are_not_separated_again(tmp_path: Path) -> None:
+    make_file(tmp_path / "x.mp3")
+    for stem in ("vocals", "instrumental"):
+        make_file(tmp_path / "x" / f"{stem}.wav")
+    jobs = plan_jobs(find_songs([tmp_path], Search(recursive=True)), tmp_path, name_stems)
+    assert [job.song.name for job in jobs] == ["x.mp3"]
+
+
+def make_job(folder: Path, name: str = "x") -> Job:
+    song = make_file(folder / "songs" / f"{name}.mp3")
+    (job,) = plan_jobs([Found(song)], folder / "out", name_stems)
+    return job
+
+
+def write_stems(job: Job) -> None:
+    for path in job.stems.values():
+        make_file(path, b"sound")
+
+
+def is_done(job: Job, settings: Mapping[str, object] = SETTINGS) -> bool:
+    return Journal(job.folder, settings).has(job)
+
+
+def test_a_song_that_is_done_is_not_done_again(tmp_path: Path) -> None:
+    job = make_job(tmp_path)
+    assert not is_done(job)
+    write_stems(job)
+    journal = Journal(job.folder, SETTINGS)
+    journal.add(job)
+    assert journal.has(job) and is_done(job)
+    assert list(journal.select_undone([job])) == []
+    assert journal.list_stems() == frozenset(job.stems.values())
+
+
+def test_another_model_or_option_means_another_run(tmp_path: Path) -> None:
+    job = make_job(tmp_path)
+    write_stems(job)
+    Journal(job.folder, SETTINGS).add(job)
+    assert not is_done(job, {**SETTINGS, "model": "fedcba9876543210"})
+    assert not is_done(job, {**SETTINGS, "options": {"format": "flac"}})
+
+
+def test_a_changed_song_a_failure_and_a_lost_stem_are_done_again(tmp_path: Path) -> None:
+    changed, failed, lost = (make_job(tmp_path, name) for name in "abc")
+    journal = Journal(changed.folder, SETTINGS)
+    for job in (changed, failed, lost):
+        write_stems(job)
+        journal.add(job, "broken" if job is failed else None)
+    os.utime(changed.song, (1, 1))
+    lost.stems["vocals"].unlink()
+    again = [make_job(tmp_path, "a"), failed, lost]
+    assert list(Journal(changed.folder, SETTINGS).select_undone(again)) == again
+
+
+def test_the_last_line_counts(tmp_path: Path) -> None:
+    job = make_job(tmp_path)
+    write_stems(job)
+    journal = Journal(job.folder, SETTINGS)
+    journal.add(job, "broken")
+    journal.add(job)
+    assert is_done(job)
+    journal.add(job, "broken again")
+    assert not is_done(job)
+
+
+def test_a_line_torn_by_a_kill_costs_one_song_only(tmp_path: Path) -> None:
+    first, torn, later = (make_job(tmp_path, name) for name in "abc")
+    for job in (first, torn, later):
+        write_stems(job)
+    journal = Journal(first.folder, SETTINGS)
+    journal.add(first)
+    journal.add(torn)
+    whole = journal.path.read_bytes()
+    for length in range(whole.rindex(b"\n") + 1, len(whole)):
+        journal.path.write_bytes(whole[:length])
+        again = Journal(first.folder, SETTINGS)
+        assert again.has(first) and not again.has(torn)
+        again.add(later)
+        assert is_done(first) and not is_done(torn) and is_done(later)
+
+
+def test_lines_that_are_no_entries_are_passed_over(tmp_path: Path) -> None:
+    job = make_job(tmp_path)
+    lines = [
+        b"\xff\xfe",
+        b"[]",
+        b"7",
+        b'{"schema": 99, "song": "x", "stems": {}}',
+        b'{"schema": 1}',
+    ]
+    make_file(job.folder / JOURNAL, b"\n".join(lines))
+    assert Journal(job.folder, SETTINGS).entries == {}
+
+
+def test_the_output_folder_may_move(tmp_path: Path) -> None:
+    job = make_job(tmp_path)
+    write_stems(job)
+    Journal(job.folder, SETTINGS).add(job)
+    job.folder.rename(tmp_path / "moved")
+    (moved,) = plan_jobs([Found(job.song)], tmp_path / "moved", name_stems)
+    assert is_done(moved)
+
+
+def test_any_file_name_goes_into_the_journal_and_back(tmp_path: Path) -> None:
+    job = make_job(tmp_path, "-é 🎵\n")
+    write_stems(job)
+    Journal(job.folder, SETTINGS).add(job)
+    assert is_done(job)
+    lines = (job.folder / JOURNAL).read_bytes().split(b"\n")
+    assert [json.loads(line)["error"] for line in lines if line] == [None]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names are Unicode there")
+def test_a_name_that_is_no_utf8_is_kept(tmp_path: Path) -> None:
+    job = make_job(tmp_path, os.fsdecode(b"latin \xe9"))
+    write_stems(job)
+    Journal(job.folder, SETTINGS).add(job)
+    assert is_done(job)
+
+
+def test_a_journal_that_cannot_be_written_or_read_says_so(tmp_path: Path) -> None:
+    job = make_job(tmp_path)
+    make_file(job.folder, b"a file where the folder should be")
+    with pytest.raises(DataError, match="cannot be written"):
+        Journal(job.folder, SETTINGS).add(job)
+    (tmp_path / JOURNAL).mkdir()
+    with pytest.raises(DataError, match="cannot be read"):
+        Journal(tmp_path, SETTINGS)
