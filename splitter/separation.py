@@ -12,7 +12,7 @@ has not answered yet: a few tiles. Tiles of many songs can share the network: se
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import TypeVar
@@ -28,6 +28,8 @@ from splitter.tiling import Tile, TileShape, batched, cut
 from splitter.zoo import Model, load_model
 
 Stems = dict[str, Block]  # name → (channels, samples)
+Piece = npt.NDArray[np.float32]  # (stems, channels, samples): what a network makes of a tile
+Runner = Callable[[Iterable[Tile]], Iterator[Piece]]
 Owner = TypeVar("Owner")
 
 # Which channels a listener hears as one pair, by number of channels, in the order of WAV files
@@ -46,18 +48,22 @@ PAIRS: dict[int, tuple[tuple[int, ...], ...]] = {
 
 @dataclass(frozen=True)
 class Computing:
-    """How to run a network; none of it changes what is computed, rounding apart."""
+    """How, and by whom, a network is run; none of it changes what is computed, rounding apart."""
 
     core: int = 1 << 20  # samples of a tile that are kept: 24 s at 44.1 kHz
     batch: int = 1  # tiles at a time
     precision: str = "auto"  # "auto": the fastest that the device has; or "float32"
+    runner: Runner | None = None  # who runs it, for many songs say; None: whoever asks for stems
 
 
 class Song:
     """One song on its way: tiles out at one end, stems out at the other."""
 
-    def __init__(self, blocks: Iterable[Block], rate: int, channels: int, model: Model) -> None:
+    def __init__(
+        self, blocks: Iterable[Block], rate: int, channels: int, model: Model, bits: int = 32
+    ) -> None:
         self.rate = rate  # Hz
+        self.bits = bits  # of the samples that stems will be written as
         self.channels = channels
         self.model = model
         self._blocks = blocks
@@ -103,7 +109,7 @@ class Song:
 
     def _with_residual(self, song: Block, estimates: Block) -> Stems:
         """Name the estimates (stems · channels, samples) and add what they leave of the song."""
-        estimates = estimates[:, : song.shape[-1]]
+        estimates = round_to(self.bits, estimates[:, : song.shape[-1]])
         shaped = estimates.reshape(-1, self.channels, song.shape[-1])  # stems
         stems = dict(zip(self.model.config.stems, shaped, strict=True))
         return {**stems, self.model.config.residual: song - shaped.sum(axis=0)}
@@ -115,11 +121,20 @@ def separate_blocks(
     channels: int,
     model: Model,
     computing: Computing = Computing(),
+    bits: int = 32,
 ) -> Iterator[Stems]:
-    """Separate a stream of (channels, samples) at `rate` Hz into blocks of its stems."""
-    song = Song(blocks, rate, channels, model)
-    tiles = ((song, tile) for tile in song.tiles(computing.core))
-    return song.stems(piece for _, piece in infer(tiles, model, computing))
+    """Separate a stream of (channels, samples) at `rate` Hz into blocks of its stems.
+
+    With `bits` below 32 the estimates are rounded to integers of so many bits before the residual
+    is taken: stems that are written in this depth sum to a song of this depth without any error.
+    """
+    song = Song(blocks, rate, channels, model, bits)
+    tiles = song.tiles(computing.core)
+    if computing.runner is not None:
+        return song.stems(computing.runner(tiles))
+    return song.stems(
+        piece for _, piece in infer(((song, tile) for tile in tiles), model, computing)
+    )
 
 
 def separate(
@@ -157,13 +172,13 @@ def infer(
     for batch in batched(tiles, computing.batch):
         for _, same in groupby(batch, key=lambda item: item[1].signal.shape):
             owners, group = zip(*same, strict=True)
-            outputs = _compute(np.stack([tile.signal for tile in group]), model, computing)
+            outputs = compute(np.stack([tile.signal for tile in group]), model, computing)
             for owner, tile, output in zip(owners, group, outputs, strict=True):
                 yield owner, tile.keep(output)
 
 
 @torch.inference_mode()
-def _compute(
+def compute(
     signals: npt.NDArray[np.float32], model: Model, computing: Computing
 ) -> npt.NDArray[np.float32]:
     """Run the network on (batch, channels, samples): (batch, stems, channels, samples)."""
@@ -176,6 +191,14 @@ def _compute(
         answer = model.network(together.flatten(0, 1).to(model.device))  # batch · pairs, stems, …
     answer = answer.float().cpu().unflatten(0, (len(signals), len(pairs)))
     return _gather(answer.numpy(), pairs)
+
+
+def round_to(bits: int, signal: Block) -> Block:
+    """Round a signal to the values of `bits`-bit integers; 32 bits are float and stay."""
+    if bits >= 32:
+        return signal
+    scale = np.float32(2 ** (bits - 1))
+    return np.asarray(np.rint(signal * scale) / scale, np.float32)
 
 
 def channel_pairs(channels: int, at_once: int) -> Sequence[Sequence[int]]:

@@ -30,6 +30,10 @@ class Output:
     container: str = "wav"  # wav or flac
     bits: int | None = None  # 16, 24 or 32 (float); None: as in the song
 
+    def depth_for(self, song_bits: int) -> int:
+        """Return the bits of a stem's samples; flac has no float, 24 bits come closest."""
+        return self.bits or (24 if self.container == "flac" and song_bits == 32 else song_bits)
+
 
 @dataclass(frozen=True)
 class Separated:
@@ -54,7 +58,7 @@ def separate_file(
     song: Path,
     output: Output = Output(),
     model: Model | None = None,
-    computing: Computing = Computing(),  # noqa: B008 - frozen
+    computing: Computing = Computing(),
     watch: Watch = unwatched,
 ) -> Separated:
     """Separate a song file into stem files; `watch` wraps the stream of stems, to show progress.
@@ -66,15 +70,13 @@ def separate_file(
     started = time.monotonic()
     paths = stem_paths(song, output, model)
     with open_song(song) as reader, ExitStack() as whole:
+        bits = output.depth_for(reader.bits)
         writers = {
-            name: whole.enter_context(
-                _writer(path, output, reader.rate, reader.channels, reader.bits)
-            )
+            name: whole.enter_context(_writer(path, output, reader, bits))
             for name, path in paths.items()
         }
-        stream = separate_blocks(
-            reader.read_blocks(), reader.rate, reader.channels, model, computing
-        )
+        blocks, rate, channels = reader.read_blocks(), reader.rate, reader.channels
+        stream = separate_blocks(blocks, rate, channels, model, computing, bits)
         samples = 0
         for stems in watch(reader, stream):
             for name, writer in writers.items():
@@ -82,13 +84,12 @@ def separate_file(
             samples += stems[model.stems[0]].shape[-1]
     clipped = {name: writer.clipped for name, writer in writers.items()}
     seconds = time.monotonic() - started
-    return Separated(song, paths, reader.rate, reader.channels, samples, clipped, seconds)
+    return Separated(song, paths, rate, channels, samples, clipped, seconds)
 
 
-def _writer(path: Path, output: Output, rate: int, channels: int, bits: int) -> StemWriter:
+def _writer(path: Path, output: Output, song: SongReader, bits: int) -> StemWriter:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise AudioError(f"{path.parent}: cannot make this folder ({error.strerror})") from error
-    depth = output.bits or (24 if output.container == "flac" and bits == 32 else bits)
-    return StemWriter(path, rate, channels, output.container, depth)
+    return StemWriter(path, song.rate, song.channels, output.container, bits)

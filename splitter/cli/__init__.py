@@ -11,6 +11,7 @@ import logging
 import os
 import signal
 import sys
+from types import FrameType
 
 import click
 
@@ -64,8 +65,16 @@ def splitter(verbose: bool) -> None:
     log.setLevel(level)
 
 
+def _terminate(number: int, _: FrameType | None) -> None:
+    """Clean up as for Ctrl-C, and leave with the conventional status."""
+    raise SystemExit(128 + number)
+
+
 def main() -> None:
     """Run the command line and exit with a status that tells the truth."""
+    for name in ("SIGTERM", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), _terminate)
     try:
         splitter.main(standalone_mode=False)
         status = 0

@@ -132,7 +132,9 @@ class Trainer:
                 saved = started
 
     def _take_step(self, batch: Batch) -> float:
-        """Change the weights by one batch; a loss that is no number changes nothing."""
+        """Change the weights by one batch; one that is no number changes nothing."""
+        if not torch.isfinite(batch.mixture).all():  # the norms' statistics would never recover
+            return math.nan
         torch.manual_seed(self.recipe.seed + self.step)  # dropout, the same after a resume
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.step, self.recipe)

@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from splitter.networks import ARCHITECTURES, Bands, MaskUNet
+from splitter.networks.mask import MaskModel
+from splitter.networks.unet import UNet
+from tests.sounds import SMALL_SIZES, noise
+
+
+def small() -> MaskModel:
+    torch.manual_seed(0)
+    network = MaskUNet(**SMALL_SIZES).build(channels=2, stems=1).eval()
+    assert isinstance(network, MaskModel)
+    return network
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_defaults_cover_44100_hz_in_bands_that_the_levels_divide(name: str) -> None:
+    assert ARCHITECTURES[name]().build(channels=2, stems=1).context > 0
+
+
+@pytest.mark.parametrize("samples", [1, 63, 64, 65, 511, 512, 513])
+def test_a_network_keeps_the_number_of_samples(samples: int) -> None:
+    signal = torch.from_numpy(noise(samples))[None]
+    assert small()(signal).shape == (1, 1, 2, samples)
+
+
+def test_an_output_sees_its_context_and_no_further() -> None:
+    network = small()
+    signal = torch.from_numpy(noise(6 * network.context))[None].requires_grad_()
+    position = 3 * network.context + 17
+    network(signal)[0, 0, 0, position].backward()
+    (seen,) = signal.grad[0].abs().sum(0).nonzero(as_tuple=True)
+    assert position - network.context <= seen[0]
+    assert seen[-1] <= position + network.context
+    # and the context is no larger than it must be, give or take one step of the deepest level
+    assert seen[-1] - seen[0] > 2 * (network.context - network.grid)
+
+
+def test_each_channel_gets_its_own_mask() -> None:
+    network = small()
+    with torch.no_grad():
+        network.unet.head.weight.zero_()
+        network.unet.head.bias.copy_(torch.tensor([20.0, -20.0]))  # left: all voice, right: none
+    signal = torch.from_numpy(noise(4096))[None]
+    vocals = network(signal)[:, 0]
+    torch.testing.assert_close(vocals[:, 0], signal[:, 0], atol=1e-5, rtol=0)
+    assert vocals[:, 1].abs().max() < 1e-6
+
+
+def test_folding_averages_and_spreading_repeats() -> None:
+    bands = Bands([(2, 1), (1, 2), (1, 4)], bins=9)
+    folded = bands.fold(torch.arange(9.0)[:, None])
+    assert folded[:, 0].tolist() == [0, 1, 2.5, 5.5]
+    assert bands.spread(folded)[:, 0].tolist() == [0, 1, 2.5, 2.5, 5.5, 5.5, 5.5, 5.5, 5.5]
+
+
+def test_bands_that_do_not_cover_the_bins_are_refused() -> None:
+    with pytest.raises(ValueError, match="cover 4 bins"):
+        Bands([(4, 1)], bins=9)
+
+
+def test_a_mask_lies_between_nothing_and_everything() -> None:
+    network = small()
+    mask = network.mask(network.stft(torch.from_numpy(noise(4096))[None]))
+    assert 0 <= mask.min() < mask.max() <= 1
+
+
+def test_a_unet_of_one_level_has_the_reach_that_it_says() -> None:
+    unet = UNet(1, 1, channels=2, levels=1).eval()
+    picture = torch.randn(1, 1, 2, 40, requires_grad=True)
+    unet(picture)[0, 0, 0, 20].backward()
+    seen = picture.grad[0, 0].abs().sum(0).nonzero()
+    assert 20 - seen.min() <= unet.reach
+    assert seen.max() - 20 <= unet.reach

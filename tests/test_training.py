@@ -1,0 +1,245 @@
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from splitter.errors import DataError
+from splitter.training.loop import Trainer, Validation, batches, learning_rate
+from splitter.training.losses import heard_bins, mask_loss
+from splitter.training.mixing import Mixer, Pool, equalize, pan, reverberate
+from splitter.training.pools import (
+    Pools,
+    find_sources,
+    load_sources,
+    measure_bandwidth,
+    sort_pools,
+)
+from splitter.training.recipe import Mixing, Recipe, read_recipe, write_recipe
+from splitter.zoo import load_model
+from tests import sounds
+
+RECIPE = Recipe(
+    sizes=sounds.SMALL_SIZES,
+    crop=16384,
+    batch=2,
+    steps=40,
+    warmup=4,
+    learning_rate=1e-2,
+    validate_every=20,
+    validation=("held/*",),
+)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Voices, music and pairs of a few seconds."""
+    folder = tmp_path_factory.mktemp("data")
+    sounds.write(folder / "vocals/singer/one.wav", sounds.voice(3))
+    sounds.write(folder / "vocals/singer/low.wav", sounds.voice(3, 16000), 16000)
+    sounds.write(folder / "instrumental/band/two.wav", sounds.music(3))
+    for song in ("pairs/a", "held/b"):
+        sounds.write(folder / song / "vocals.wav", sounds.voice(2))
+        sounds.write(folder / song / "instrumental.wav", sounds.music(2))
+    (folder / "notes.txt").write_text("not sound")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def pools(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Pools:
+    sources = load_sources(find_sources(data), tmp_path_factory.mktemp("cache"), 44100)
+    return sort_pools(sources, RECIPE.validation)
+
+
+def trainer(run: Path, recipe: Recipe = RECIPE) -> Trainer:
+    return Trainer(recipe, run, torch.device("cpu"), torch.float32)
+
+
+def weights(trained: Trainer) -> dict[str, torch.Tensor]:
+    return {name: tensor.clone() for name, tensor in trained.average.state_dict().items()}
+
+
+def test_folders_say_what_is_voice_and_what_is_music(pools: Pools) -> None:
+    assert [source.name for source in pools.pairs] == ["pairs/a"]
+    assert [source.name for source in pools.voices] == ["vocals/singer/low", "vocals/singer/one"]
+    assert [source.name for source in pools.music] == ["instrumental/band/two"]
+    assert [source.name for source in pools.validation] == ["held/b"]
+
+
+def test_a_folder_with_nothing_to_train_on_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="nothing to train on"):
+        sort_pools(load_sources(find_sources(tmp_path), tmp_path / "cache", 44100), ())
+
+
+def test_a_missing_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="nosuch"):
+        find_sources(tmp_path / "nosuch")
+
+
+def test_files_are_decoded_once(data: Path, tmp_path: Path) -> None:
+    first = list(load_sources(find_sources(data), tmp_path, 44100))
+    stamps = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+    list(load_sources(find_sources(data), tmp_path, 44100))
+    assert stamps == {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+    assert first[0].length > 0
+
+
+@pytest.mark.parametrize("bandwidth", [4000, 8000, 16000])
+def test_the_bandwidth_is_measured(bandwidth: int) -> None:
+    noise = np.fft.rfft(sounds.noise(2**17))
+    frequencies = np.linspace(0, 22050, noise.shape[-1])
+    limited = np.fft.irfft(np.where(frequencies < bandwidth, noise, 0))
+    # 86 Hz of smoothing, and the slope of the window
+    assert measure_bandwidth(limited, 44100) == pytest.approx(bandwidth, abs=300)
+
+
+def test_an_example_depends_on_seed_and_number_alone(pools: Pools) -> None:
+    first, second = Mixer(pools, RECIPE), Mixer(pools, RECIPE)
+    second.example(3)
+    assert np.array_equal(first.example(7).mixture, second.example(7).mixture)
+    assert not np.array_equal(first.example(7).mixture, first.example(8).mixture)
+    other = Mixer(pools, replace(RECIPE, seed=1))
+    assert not np.array_equal(first.example(7).mixture, other.example(7).mixture)
+
+
+def test_examples_have_the_shape_and_the_loudness_asked_for(pools: Pools) -> None:
+    mixer = Mixer(pools, RECIPE)
+    for example in map(mixer.example, range(30)):
+        assert example.mixture.shape == example.vocals.shape == (2, RECIPE.crop)
+        assert example.mixture.dtype == example.vocals.dtype == np.float32
+        loudness = 20 * np.log10(np.sqrt(np.mean(example.mixture**2)) + 1e-9)
+        assert -30.1 < loudness < -11.9 or not example.mixture.any()
+
+
+def test_examples_without_voice_and_without_music_are_drawn(pools: Pools) -> None:
+    mixing = Mixing(aligned=0, no_voice=0.3, no_music=0.3)
+    mixer = Mixer(pools, replace(RECIPE, mixing=mixing))
+    examples = [mixer.example(index) for index in range(60)]
+    silent = sum(not example.vocals.any() for example in examples)
+    alone = sum(np.array_equal(example.vocals, example.mixture) for example in examples)
+    assert 8 <= silent <= 30
+    assert 8 <= alone <= 30
+
+
+def test_the_loss_is_kept_below_what_a_clip_holds(pools: Pools) -> None:
+    low = [source for source in pools.voices if source.name.endswith("low")]
+    only = Mixer(replace(pools, pairs=[], voices=low), replace(RECIPE, mixing=Mixing(no_voice=0)))
+    assert all(only.example(index).bandwidth < 8000 * 1.15 for index in range(10))
+
+
+def test_weights_decide_how_often_a_source_is_drawn(pools: Pools) -> None:
+    pool = Pool(pools.voices, [("*/low", 0.0)])
+    random = np.random.default_rng(0)
+    assert {pool.draw(random).name for _ in range(50)} == {"vocals/singer/one"}
+
+
+@pytest.mark.parametrize("samples", [1000, 16384])
+def test_changes_keep_the_shape_and_change_the_sound(samples: int) -> None:
+    signal = sounds.noise(samples)
+    random = np.random.default_rng(0)
+    for changed in (
+        equalize(signal, 44100, 9.0, random),
+        reverberate(signal, 44100, random),
+        pan(signal, random),
+    ):
+        assert changed.shape == signal.shape
+        assert changed.dtype == np.float32
+        assert not np.allclose(changed, signal)
+
+
+def test_an_equalizer_stays_within_its_range() -> None:
+    signal = sounds.noise(2**16)
+    changed = equalize(signal, 44100, 6.0, np.random.default_rng(0))
+    gain = 20 * np.log10(np.abs(np.fft.rfft(changed)) / np.abs(np.fft.rfft(signal)))
+    assert np.abs(gain).max() < 6.01
+
+
+def test_the_loss_of_the_ideal_mask_is_zero_and_any_other_is_more() -> None:
+    torch.manual_seed(0)
+    mixture = torch.randn(2, 2, 9, 5, dtype=torch.complex64)
+    truth = torch.rand(2, 2, 9, 5)
+    heard = torch.ones(2, 9)
+    loss = mask_loss(truth, mixture, truth * mixture, heard)
+    assert loss < 1e-6
+    assert mask_loss(truth * 0.9, mixture, truth * mixture, heard) > 0.01
+
+
+def test_nothing_is_learned_above_the_bandwidth() -> None:
+    mask = torch.rand(1, 2, 9, 5, requires_grad=True)
+    mixture = torch.randn(1, 2, 9, 5, dtype=torch.complex64)
+    heard = heard_bins(torch.tensor([4000.0]), bins=9, rate=16000)
+    mask_loss(mask, mixture, 0 * mixture, heard).backward()
+    touched = mask.grad.abs().sum((0, 1, 3)) > 0
+    assert touched.tolist() == [True] * 5 + [False] * 4  # 0, 1000 … 4000 Hz
+
+
+def test_the_learning_rate_warms_up_and_ends_at_zero() -> None:
+    rates = [learning_rate(step, RECIPE) for step in range(RECIPE.steps + 1)]
+    assert rates[0] == pytest.approx(RECIPE.learning_rate / RECIPE.warmup)
+    assert max(rates) == pytest.approx(RECIPE.learning_rate, rel=0.05)
+    assert rates[-1] == 0
+
+
+def test_training_lowers_the_loss_and_exports_a_model(pools: Pools, tmp_path: Path) -> None:
+    trained = trainer(tmp_path)
+    device = torch.device("cpu")
+    steps = batches(Mixer(pools, RECIPE), RECIPE, 0, RECIPE.steps)
+    progress = list(trained.train(steps, Validation(pools, RECIPE, device)))
+    assert [report.step for report in progress] == [20, 40]
+    assert progress[-1].loss < 0.9 * progress[0].loss
+    assert progress[-1].sdr is not None
+    trained.export(tmp_path / "model")
+    assert load_model(str(tmp_path / "model")).stems == ("vocals", "instrumental")
+    with (tmp_path / "validation.csv").open(encoding="utf-8") as file:
+        assert [row["step"] for row in csv.DictReader(file)] == ["20", "40"]
+
+
+def test_a_resumed_training_ends_where_an_undisturbed_one_does(
+    pools: Pools, tmp_path: Path
+) -> None:
+    def run(first: int, until: int, folder: Path) -> Trainer:
+        folder.mkdir(exist_ok=True)
+        trained = trainer(folder, replace(RECIPE, validate_every=1000))
+        assert trained.load() == (first > 0)
+        for _ in trained.train(
+            batches(Mixer(pools, RECIPE), RECIPE, first, until), lambda _: (0.0, 0.0)
+        ):
+            pass
+        trained.save()
+        return trained
+
+    undisturbed = weights(run(0, 8, tmp_path / "one"))
+    run(0, 5, tmp_path / "two")
+    resumed = weights(run(5, 8, tmp_path / "two"))
+    assert all(torch.equal(undisturbed[name], resumed[name]) for name in undisturbed)
+
+
+def test_a_loss_that_is_no_number_changes_nothing(pools: Pools, tmp_path: Path) -> None:
+    trained = trainer(tmp_path)
+    before = {name: t.clone() for name, t in trained.network.state_dict().items()}
+    batch = next(batches(Mixer(pools, RECIPE), RECIPE, 0, 1))
+    batch.mixture[0, 0, 100] = float("nan")
+    list(trained.train(iter([batch]), lambda _: (0.0, 0.0)))
+    after = trained.network.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_a_recipe_is_read_as_it_was_written(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.json"
+    write_recipe(RECIPE, path)
+    again = read_recipe(path)
+    assert json.dumps(again.sizes) == json.dumps(RECIPE.sizes)
+    assert again.mixing == replace(RECIPE.mixing, loudness=[-30.0, -12.0])
+
+
+@pytest.mark.parametrize("text", ['{"stepz": 1}', '{"mixing": {"stepz": 1}}'])
+def test_an_unknown_key_of_a_recipe_is_named(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "recipe.json"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(DataError, match="'stepz'"):
+        read_recipe(path)

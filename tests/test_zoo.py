@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+
+from splitter.errors import ModelError
+from splitter.zoo import (
+    DEFAULT_MODEL,
+    find_model,
+    hash_model,
+    list_models,
+    load_model,
+    read_config,
+    read_tensors,
+)
+
+
+@pytest.fixture
+def folder(small_model_folder: Path, tmp_path: Path) -> Path:
+    """A copy of the small model that a test may break."""
+    return Path(shutil.copytree(small_model_folder, tmp_path / "broken"))
+
+
+def change_config(folder: Path, **changes: object) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, **changes}))
+
+
+def change_tensors(folder: Path, change) -> None:
+    tensors = read_tensors(folder / "weights.safetensors")
+    change(tensors)
+    safetensors.torch.save_file(tensors, folder / "weights.safetensors")
+
+
+def test_the_default_model_is_shipped_and_loads() -> None:
+    assert DEFAULT_MODEL in list_models()
+    assert load_model().stems == ("vocals", "instrumental")
+
+
+@pytest.mark.parametrize("name", list_models())
+def test_shipped_models_have_a_card_and_fit_in_a_wheel(name: str) -> None:
+    folder = find_model(name)
+    assert (folder / "card.md").is_file()
+    assert (folder / "weights.safetensors").stat().st_size < 25 * 2**20
+
+
+def test_a_model_is_found_by_its_path(small_model_folder: Path) -> None:
+    assert load_model(str(small_model_folder)).name == "small"
+
+
+def test_a_saved_model_computes_as_before(small_model_folder: Path) -> None:
+    first, second = (load_model(str(small_model_folder)) for _ in range(2))
+    signal = torch.randn(1, 2, 1000)
+    assert torch.equal(first.network(signal), second.network(signal))
+
+
+def test_the_hash_follows_the_weights(folder: Path) -> None:
+    before = hash_model(folder)
+    change_tensors(folder, lambda tensors: tensors["unet.head.bias"].add_(1))
+    assert hash_model(folder) != before
+
+
+def test_an_unknown_name_is_answered_with_the_known_ones() -> None:
+    with pytest.raises(ModelError, match=rf"'nosuch'.*{DEFAULT_MODEL}"):
+        load_model("nosuch")
+
+
+def test_a_folder_without_config_is_no_model(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"config\.json"):
+        load_model(str(tmp_path))
+
+
+def test_an_unknown_key_is_named(folder: Path) -> None:
+    change_config(folder, colour="red")
+    with pytest.raises(ModelError, match=r"config\.json: unknown key 'colour'"):
+        load_model(str(folder))
+
+
+def test_an_unknown_size_is_named(folder: Path) -> None:
+    change_config(folder, sizes={"depth": 3})
+    with pytest.raises(ModelError, match="unknown key 'depth'"):
+        load_model(str(folder))
+
+
+def test_an_unknown_network_is_named(folder: Path) -> None:
+    change_config(folder, network="resnet")
+    with pytest.raises(ModelError, match="unknown network 'resnet'"):
+        load_model(str(folder))
+
+
+def test_sizes_that_make_no_network_are_refused(folder: Path) -> None:
+    change_config(folder, sizes={"bands": [[5, 1]]})
+    with pytest.raises(ModelError, match="make no network"):
+        load_model(str(folder))
+
+
+def test_a_later_schema_asks_for_an_upgrade(folder: Path) -> None:
+    change_config(folder, schema=99)
+    with pytest.raises(ModelError, match="newer than this splitter"):
+        load_model(str(folder))
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null"])
+def test_a_config_that_is_no_json_object_is_refused(folder: Path, text: str) -> None:
+    (folder / "config.json").write_text(text)
+    with pytest.raises(ModelError, match=r"config\.json"):
+        read_config(folder / "config.json")
+
+
+def test_a_missing_tensor_is_named(folder: Path) -> None:
+    change_tensors(folder, lambda tensors: tensors.pop("unet.head.bias"))
+    with pytest.raises(ModelError, match=r"weights\.safetensors: tensor 'unet.head.bias' is miss"):
+        load_model(str(folder))
+
+
+def test_an_unknown_tensor_is_named(folder: Path) -> None:
+    change_tensors(folder, lambda tensors: tensors.update(extra=torch.zeros(1)))
+    with pytest.raises(ModelError, match="'extra' is unknown"):
+        load_model(str(folder))
+
+
+def test_a_misshapen_tensor_is_named_with_both_shapes(folder: Path) -> None:
+    change_tensors(folder, lambda tensors: tensors.update({"unet.head.bias": torch.zeros(7)}))
+    with pytest.raises(ModelError, match=r"'unet.head.bias' has shape \(7,\), not \(2,\)"):
+        load_model(str(folder))
+
+
+@pytest.mark.parametrize("content", [b"", b"not tensors", b"\x80\x04pickle"])
+def test_weights_that_are_no_safetensors_are_refused(folder: Path, content: bytes) -> None:
+    (folder / "weights.safetensors").write_bytes(content)
+    with pytest.raises(ModelError, match="not a readable safetensors file"):
+        load_model(str(folder))
+
+
+def test_missing_weights_are_named(folder: Path) -> None:
+    (folder / "weights.safetensors").unlink()
+    with pytest.raises(ModelError, match=r"weights\.safetensors"):
+        load_model(str(folder))
