@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import soundfile
+
+from tests import sounds
+
+ROOT = Path(__file__).parents[1]
+
+
+def run(*arguments: object, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run splitter as a person would, in `folder`."""
+    return subprocess.run(
+        [sys.executable, "-m", "splitter", *map(str, arguments)],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def test_help_names_every_command_and_needs_no_torch(tmp_path: Path) -> None:
+    code = (
+        "import sys; from splitter.cli import main; sys.argv = ['splitter', '--help']\n"
+        "try: main()\n"
+        "finally: print([m for m in ('torch', 'librosa', 'soundfile') if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0
+    assert "separate" in done.stdout
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_the_version_is_told(tmp_path: Path) -> None:
+    done = run("--version", folder=tmp_path)
+    assert done.returncode == 0
+    assert done.stdout.startswith("splitter, version")
+
+
+def test_stems_go_to_a_folder_of_the_songs_name(small_model_folder: Path, tmp_path: Path) -> None:
+    sounds.write(tmp_path / "my song.wav", sounds.song(2))
+    done = run("separate", "my song.wav", "--model", small_model_folder, folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    expected = [Path("my song/vocals.wav"), Path("my song/instrumental.wav")]
+    assert [Path(line) for line in done.stdout.splitlines()] == expected
+    for path in expected:
+        assert soundfile.info(tmp_path / path).frames == 2 * 44100
+
+
+def test_one_broken_song_harms_no_other(small_model_folder: Path, tmp_path: Path) -> None:
+    sounds.write(tmp_path / "good.wav", sounds.song(1))
+    (tmp_path / "broken.mp3").write_bytes(b"not sound" * 100)
+    songs = ("broken.mp3", "missing.wav", "good.wav")
+    done = run("separate", *songs, "-q", "--model", small_model_folder, folder=tmp_path)
+    assert done.returncode == 1
+    assert len(done.stdout.splitlines()) == 2
+    complaints = [line for line in done.stderr.splitlines() if ".mp3" in line or "missing" in line]
+    assert len(complaints) == 2
+    assert not (tmp_path / "broken" / "vocals.wav").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (("separate",), "Missing argument"),
+        (("separate", "song.wav", "--format", "xyz"), "xyz"),
+        (("separate", "song.wav", "--stems", "drums"), "no stem 'drums'"),
+        (("nosuch",), "nosuch"),
+    ],
+)
+def test_a_wrong_command_is_told_so_with_status_2(
+    tmp_path: Path, arguments: tuple[str, ...], complaint: str
+) -> None:
+    sounds.write(tmp_path / "song.wav", sounds.song(1))
+    done = run(*arguments, folder=tmp_path)
+    assert done.returncode == 2
+    assert complaint in done.stderr
+    assert not done.stdout
+
+
+def test_a_device_that_is_not_there_is_said_so(tmp_path: Path) -> None:
+    sounds.write(tmp_path / "song.wav", sounds.song(1))
+    done = run("separate", "song.wav", "--device", "cuda:99", folder=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+
+
+def test_train_makes_a_model_that_separates(tmp_path: Path) -> None:
+    sounds.write(tmp_path / "data/vocals/a.wav", sounds.voice(2))
+    sounds.write(tmp_path / "data/instrumental/b.wav", sounds.music(2))
+    from splitter.training.recipe import Recipe, write_recipe
+
+    recipe = Recipe(sizes=sounds.SMALL_SIZES, crop=8192, batch=2, steps=4)
+    write_recipe(recipe, tmp_path / "recipe.json")
+    arguments = ("train", "data", "-o", "models/mine", "--recipe", "recipe.json")
+    paused = run(*arguments, "--stop-at", 2, folder=tmp_path)
+    assert paused.returncode == 0, paused.stderr
+    done = run(*arguments, folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "going on from step 2" in done.stderr
+    assert done.stdout.strip() == "models/mine"
+    sounds.write(tmp_path / "song.wav", sounds.song(1))
+    assert run("separate", "song.wav", "-m", "models/mine", folder=tmp_path).returncode == 0
