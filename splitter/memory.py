@@ -6,7 +6,7 @@ import ctypes
 import platform
 
 # mallopt(3): numbers of the parameters, as in <malloc.h>
-M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4
+M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX, M_ARENA_MAX = -1, -2, -4, -8
 KEPT_BYTES = 2**31 - 1
 STEP_BYTES = 64 * 2**20
 
@@ -21,6 +21,11 @@ def reuse_freed_memory() -> bool:
     if platform.libc_ver()[0] != "glibc":
         return False
     mallopt = ctypes.CDLL(None).mallopt
-    settings = {M_MMAP_MAX: 0, M_TRIM_THRESHOLD: KEPT_BYTES, M_TOP_PAD: STEP_BYTES}
+    settings = {
+        M_MMAP_MAX: 0,
+        M_TRIM_THRESHOLD: KEPT_BYTES,
+        M_TOP_PAD: STEP_BYTES,
+        M_ARENA_MAX: 1,  # threads would have heaps of their own, which these settings do not reach
+    }
     done = [mallopt(name, value) for name, value in settings.items()]
     return all(done)
