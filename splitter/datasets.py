@@ -64,6 +64,7 @@ class Song:
 
     name: str
     split: str  # "train", "test", …; empty where the set has none
+    files: Sequence[Path]  # what it is read from
     load: Callable[[], Tracks]  # raises AudioError or DataError
 
     @property
@@ -79,6 +80,7 @@ class Layout:
     title: str
     marks: Sequence[str]  # globs below the folder; a match of any tells the layout
     find: Callable[[Path], Iterator[Song]]
+    karaoke: bool = False  # mono clips that papers score by BSSEval v3
 
 
 def find_songs(folder: Path, dataset: str | None = None) -> list[Song]:
@@ -155,18 +157,21 @@ class StemFiles:
     instrumental: Sequence[Path]
     mixture: Path | None = None  # none: the sum of the stems
 
+    @property
+    def paths(self) -> list[Path]:
+        """List all of them, the mixture last."""
+        return [*self.vocals, *self.instrumental, *([self.mixture] if self.mixture else [])]
+
     def load(self) -> Tracks:
         """Read them all and add them up."""
         if not self.vocals or not self.instrumental:
             missing = "instrumental" if self.vocals else "vocals"
             raise DataError(f"{self.folder}: has no {missing}; both stems are needed")
-        mixtures = [self.mixture] if self.mixture else []
-        paths = [*self.vocals, *self.instrumental, *mixtures]
-        signals, rate = read_alike(paths)
+        signals, rate = read_alike(self.paths)
         voices = len(self.vocals)
         vocals = np.sum(signals[:voices], axis=0)
-        instrumental = np.sum(signals[voices : len(paths) - len(mixtures)], axis=0)
-        mixture = signals[-1] if mixtures else vocals + instrumental
+        instrumental = np.sum(signals[voices : voices + len(self.instrumental)], axis=0)
+        mixture = signals[-1] if self.mixture else vocals + instrumental
         return Tracks(mixture, vocals, instrumental, rate)
 
 
@@ -199,7 +204,7 @@ def require_alike(
 def _find_musdb18(root: Path) -> Iterator[Song]:
     for path in root.glob("*/*.stem.mp4"):
         name = path.name.removesuffix(".stem.mp4")
-        yield Song(name, path.parent.name, partial(_load_musdb18, path))
+        yield Song(name, path.parent.name, [path], partial(_load_musdb18, path))
 
 
 def _load_musdb18(path: Path) -> Tracks:
@@ -237,26 +242,29 @@ def _find_dsd100(root: Path) -> Iterator[Song]:
         instruments = [folder / f"{name}.wav" for name in MUSDB18_INSTRUMENTS]
         mixture = root / "Mixtures" / split / folder.name / "mixture.wav"
         files = StemFiles(folder, [folder / "vocals.wav"], instruments, mixture)
-        yield Song(folder.name, DSD100_SPLITS.get(split, split.lower()), files.load)
+        split = DSD100_SPLITS.get(split, split.lower())
+        yield Song(folder.name, split, files.paths, files.load)
 
 
 def _find_ccmixter(root: Path) -> Iterator[Song]:
     for folder in _folders_of(root, "*/source-01.wav", "*/source-02.wav"):
         vocals, music = folder / "source-02.wav", folder / "source-01.wav"
         files = StemFiles(folder, [vocals], [music], folder / "mix.wav")
-        yield Song(folder.name, "", files.load)
+        yield Song(folder.name, "", files.paths, files.load)
 
 
 def _find_mir1k(root: Path) -> Iterator[Song]:
+    if not (root / "Wavfile").is_dir():  # unpacked: <split>/<clip>/{vocals,instrumental}.*
+        yield from _find_folders(root)
     for path in root.glob("Wavfile/*.wav"):
         singer = path.stem.split("_")[0]
         split = "train" if singer in MIR1K_TRAIN_SINGERS else "test"
-        yield Song(path.stem, split, partial(_load_karaoke, path))
+        yield Song(path.stem, split, [path], partial(_load_karaoke, path))
 
 
 def _find_ikala(root: Path) -> Iterator[Song]:
     for path in root.glob("Wavfile/*.wav"):
-        yield Song(path.stem, "", partial(_load_karaoke, path))
+        yield Song(path.stem, "", [path], partial(_load_karaoke, path))
 
 
 def _load_karaoke(path: Path) -> Tracks:
@@ -272,7 +280,8 @@ def _find_medleydb(root: Path) -> Iterator[Song]:
     for path in root.glob("**/*_METADATA.yaml"):
         voices, music = _sort_medleydb(path)
         if voices and music:
-            yield Song(path.parent.name, "", StemFiles(path.parent, voices, music).load)
+            files = StemFiles(path.parent, voices, music)
+            yield Song(path.parent.name, "", files.paths, files.load)
 
 
 def _sort_medleydb(metadata: Path) -> tuple[list[Path], list[Path]]:
@@ -311,7 +320,7 @@ def _name_song(root: Path, folder: Path, files: StemFiles) -> Song:
     """Name a song by its folder below `root`; a first folder called `test`, say, is its split."""
     parts = folder.relative_to(root).parts or (folder.name,)
     split = parts[0].lower() if len(parts) > 1 and parts[0].lower() in SPLITS else ""
-    return Song("/".join(parts[1:] if split else parts), split, files.load)
+    return Song("/".join(parts[1:] if split else parts), split, files.paths, files.load)
 
 
 # the more particular before the more general: a folder is the first that it looks like
@@ -321,7 +330,7 @@ DATASETS = {
     "medleydb": Layout("MedleyDB", ["**/*_METADATA.yaml"], _find_medleydb),
     "musdb18hq": Layout("MUSDB18-HQ", ["**/drums.wav"], _find_musdb18hq),
     "ccmixter": Layout("ccMixter", ["*/source-01.wav", "*/source-02.wav"], _find_ccmixter),
-    "ikala": Layout("iKala", ["Wavfile/*_chorus.wav", "Wavfile/*_verse.wav"], _find_ikala),
-    "mir1k": Layout("MIR-1K", ["Wavfile/*.wav"], _find_mir1k),
+    "ikala": Layout("iKala", ["Wavfile/*_chorus.wav", "Wavfile/*_verse.wav"], _find_ikala, True),
+    "mir1k": Layout("MIR-1K", ["Wavfile/*.wav"], _find_mir1k, True),
     "folders": Layout("plain folders", ["**/vocals.*", "**/instrumental.*"], _find_folders),
 }

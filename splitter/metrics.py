@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import importlib.util
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -116,8 +116,8 @@ class SourceProjection:
         gram = self._correlate_references() if self._scored else None
         self._factors = [_factor(gram, order) for order in self._orders] if gram is not None else []
 
-    def score(self, estimates: Signal) -> list[SourceRatios]:
-        """Score one estimate a reference, in the same order: `(stems, samples)`.
+    def score(self, estimates: Iterable[Signal]) -> list[SourceRatios]:
+        """Score one estimate a reference, in the same order: `(samples,)` each.
 
         All are NaN where any reference is silent; so are those of a silent estimate.
         """

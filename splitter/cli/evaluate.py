@@ -1,0 +1,196 @@
+"""`splitter evaluate`: scores of models and of other tools' stems, with floors and ceilings."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from tqdm import tqdm
+
+if TYPE_CHECKING:
+    from splitter.datasets import Song
+    from splitter.evaluation.running import Outcome
+    from splitter.evaluation.summary import Results
+    from splitter.evaluation.systems import System
+
+log = logging.getLogger(__name__)
+
+DATASETS = ["musdb18", "musdb18hq", "dsd100", "ccmixter", "mir1k", "ikala", "medleydb", "folders"]
+METRICS = ["sdr", "usdr", "si-sdr", "v3", "images"]
+BASELINES = ["mixture", "half", "IRM1", "IRM2", "IBM", "REPET-SIM"]
+ALL = "all"
+
+
+@click.command()
+@click.argument("data", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.option(
+    "-m", "--model", "models", multiple=True, help="A model's name or folder; repeatable."
+)
+@click.option(
+    "-e",
+    "--estimates",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    multiple=True,
+    help="A folder of stems by any tool, <song>/vocals.wav; repeatable.",
+)
+@click.option("--dataset", type=click.Choice(DATASETS), help="What DATA is.  [recognised]")
+@click.option("--split", help="Songs of this split; or all.  [test, where the data set has it]")
+@click.option("--include", multiple=True, metavar="GLOB", help="Only songs so named; repeatable.")
+@click.option("--exclude", multiple=True, metavar="GLOB", help="No songs so named; repeatable.")
+@click.option(
+    "--metric",
+    "metrics",
+    type=click.Choice(METRICS),
+    multiple=True,
+    help="Repeatable.  [sdr, usdr, si-sdr; for MIR-1K and iKala also v3]",
+)
+@click.option(
+    "--baseline",
+    "baselines",
+    type=click.Choice([*BASELINES, "none"]),
+    multiple=True,
+    help="A row beside the systems; repeatable.  [all of them]",
+)
+@click.option(
+    "-j", "--jobs", type=click.IntRange(1), default=1, show_default=True, help="Processes."
+)
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or mps.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=Path("scores.json"),
+    show_default=True,
+    help="Scores; the table and the journal lie beside it as .md and .jsonl.",
+)
+@click.option("--per-song", is_flag=True, help="Print a line for each song, too.")
+def evaluate(
+    data: Path,
+    models: Sequence[str],
+    estimates: Sequence[Path],
+    dataset: str | None,
+    split: str | None,
+    include: Sequence[str],
+    exclude: Sequence[str],
+    metrics: Sequence[str],
+    baselines: Sequence[str],
+    jobs: int,
+    device: str,
+    output: Path,
+    per_song: bool,
+) -> None:
+    """Score models, or stems of any other tool, on the data set in DATA.
+
+    A run that was stopped goes on when the same command is given again: finished songs are kept in
+    the journal. A song that cannot be scored is one line on stderr, and makes the exit status 1.
+    """
+    from splitter.datasets import find_songs, recognise, select_songs
+    from splitter.evaluation.journal import Journal
+    from splitter.evaluation.running import evaluate as run
+    from splitter.evaluation.summary import make_table, write_scores, write_table
+
+    dataset = dataset or recognise(data)
+    songs = find_songs(data, dataset)
+    split = _pick_split(songs, split)
+    songs = select_songs(songs, split, include, exclude)
+    metrics = metrics or _default_metrics(dataset)
+    contenders = _make_contenders(models, estimates, device)
+    systems = [*contenders, *_make_baselines(contenders, baselines)]
+    _share_processor(jobs)
+
+    journal = Journal(output.with_suffix(".jsonl"))
+    bar = tqdm(total=len(songs), desc="evaluate", unit="song", disable=None)
+    outcomes = []
+    with bar:
+        for outcome in run(songs, systems, metrics, journal, jobs):
+            outcomes.append(outcome)
+            bar.update()
+    described = {"folder": str(data), "data set": dataset, "split": split or ""}
+    results = _gather(outcomes, systems, metrics, described)
+    write_scores(output, results)
+    write_table(output.with_suffix(".md"), results)
+    if per_song:
+        _print_songs(results, contenders)
+    click.echo(make_table(results), nl=False)
+    for failure in results.failures:
+        log.error("splitter: %s: %s", failure.song, failure.message)
+    if results.failures:
+        raise click.exceptions.Exit(1)
+
+
+def _pick_split(songs: Sequence[Song], split: str | None) -> str | None:
+    """Take the test songs of a data set that has some, unless the user says otherwise."""
+    if split is None:
+        return "test" if any(song.split == "test" for song in songs) else None
+    return None if split == ALL else split
+
+
+def _default_metrics(dataset: str) -> tuple[str, ...]:
+    from splitter.datasets import DATASETS as LAYOUTS
+
+    return ("sdr", "usdr", "si-sdr", *(["v3"] if LAYOUTS[dataset].karaoke else []))
+
+
+def _make_contenders(models: Sequence[str], estimates: Sequence[Path], device: str) -> list[System]:
+    """List the systems to be judged; the default model if none is named."""
+    from splitter.devices import pick_device
+    from splitter.evaluation.systems import EstimatesSystem, describe_model
+    from splitter.zoo import DEFAULT_MODEL
+
+    names = models or (() if estimates else (DEFAULT_MODEL,))
+    described = [describe_model(name, str(pick_device(device))) for name in names]
+    systems: list[System] = [*described, *(EstimatesSystem(folder) for folder in estimates)]
+    called = [*(system.name for system in systems), *BASELINES]
+    for name in called:
+        if called.count(name) > 1:
+            raise click.UsageError(f"two systems are called {name}; rename the folder of one")
+    return systems
+
+
+def _make_baselines(contenders: Sequence[System], chosen: Sequence[str]) -> list[System]:
+    """List the rows to stand beside, their masks at the STFT of the first model that has one."""
+    from splitter.evaluation.baselines import Grid
+    from splitter.evaluation.systems import BaselineSystem, ModelSystem
+
+    models = (system for system in contenders if isinstance(system, ModelSystem))
+    grid = next((model.grid for model in models if model.grid), Grid())
+    return [BaselineSystem(name, grid) for name in chosen or BASELINES if name != "none"]
+
+
+def _share_processor(jobs: int) -> None:
+    """Give each process one thread: NumPy and PyTorch read this when a process starts."""
+    if jobs > 1:
+        os.environ["OMP_NUM_THREADS"] = "1"
+
+
+def _gather(
+    outcomes: Iterable[Outcome],
+    systems: Sequence[System],
+    metrics: Sequence[str],
+    data: dict[str, str],
+) -> Results:
+    """Sort what was scored from what failed, both by the names of the songs."""
+    from splitter.evaluation.scoring import Failure, SongScores
+    from splitter.evaluation.summary import Results
+
+    ordered = sorted(outcomes, key=lambda outcome: outcome.song)
+    return Results(
+        data=data,
+        systems={system.name: system.describe() for system in systems},
+        timed=frozenset(system.name for system in systems if system.timed),
+        metrics=metrics,
+        scores=[outcome for outcome in ordered if isinstance(outcome, SongScores)],
+        failures=[outcome for outcome in ordered if isinstance(outcome, Failure)],
+    )
+
+
+def _print_songs(results: Results, contenders: Sequence[System]) -> None:
+    from splitter.evaluation.summary import format_song
+
+    for scores in results.scores:
+        for system in contenders:
+            click.echo(format_song(scores, system.name))

@@ -1,0 +1,168 @@
+"""What can be scored: a model, a folder of stems that another tool wrote, a baseline.
+
+A system is small and can be sent to another process; `start` gives the function that separates, and
+does there, once, what is slow (a model is loaded). `identify` says what the estimates of a song
+depend on, so that a stored score is used again only where it still holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from splitter.datasets import Signal, Song, Tracks, find_stem, read_sound, require_alike
+from splitter.errors import DataError, ModelError
+from splitter.evaluation.baselines import BASELINES, MASKED, Grid, Stems
+from splitter.separation import separate
+from splitter.spectral import Stft
+from splitter.zoo import load_model
+
+Separate = Callable[[Song, Tracks], Stems]
+
+# what tools call their instrumental stem: splitter, Spleeter, Demucs
+INSTRUMENTAL_NAMES = ("instrumental", "accompaniment", "no_vocals")
+
+
+class System(Protocol):
+    """Something that gives both stems of a song."""
+
+    @property
+    def name(self) -> str:
+        """Return what the tables call it."""
+
+    @property
+    def timed(self) -> bool:
+        """Tell whether the time it takes is worth printing."""
+
+    def describe(self) -> str:
+        """Say what it is, for people; empty where the name says it."""
+
+    def identify(self, song: Song) -> str:
+        """Return a text that changes when the estimates of this song may have changed."""
+
+    def start(self) -> Separate:
+        """Get ready and return the function that separates."""
+
+
+@dataclass(frozen=True)
+class ModelSystem:
+    """A model of the zoo."""
+
+    name: str
+    path: str  # a name or a folder, for `load_model`
+    device: str
+    hash: str
+    grid: Grid | None  # the STFT that it masks; none for networks without
+    timed: bool = True
+
+    def describe(self) -> str:
+        """Return the hash of the weights."""
+        return f"model, weights {self.hash}"
+
+    def identify(self, _: Song) -> str:
+        """Return the hash of the weights, and where they run."""
+        return f"{self.hash} on {self.device}"
+
+    def start(self) -> Separate:
+        """Load the model."""
+        model = load_model(self.path, self.device)
+
+        def run(_: Song, tracks: Tracks) -> Stems:
+            vocals = separate(tracks.mixture, tracks.rate, model)["vocals"]
+            return vocals, tracks.mixture - vocals
+
+        return run
+
+
+@dataclass(frozen=True)
+class EstimatesSystem:
+    """A folder of stems: `[split/]song/vocals.*` and, unless it is what is left, the other one."""
+
+    folder: Path
+    timed: bool = False
+
+    @property
+    def name(self) -> str:
+        """Return the folder's name."""
+        return self.folder.resolve().name
+
+    def describe(self) -> str:
+        """Return the folder."""
+        return f"stems in {self.folder}"
+
+    def identify(self, song: Song) -> str:
+        """Return path, size and time of the estimates' files."""
+        return describe_files(path for path in self._find(song) if path)
+
+    def start(self) -> Separate:
+        """Return the function that reads."""
+        return self._read
+
+    def _find(self, song: Song) -> tuple[Path | None, Path | None]:
+        for folder in (self.folder / song.label, self.folder / song.name):
+            found = (find_stem(folder, ["vocals"]), find_stem(folder, INSTRUMENTAL_NAMES))
+            if any(found):
+                return found
+        return None, None
+
+    def _read(self, song: Song, tracks: Tracks) -> Stems:
+        vocals_path, instrumental_path = self._find(song)
+        vocals = self._read_stem(vocals_path, tracks) if vocals_path else None
+        instrumental = self._read_stem(instrumental_path, tracks) if instrumental_path else None
+        if vocals is not None:
+            return vocals, tracks.mixture - vocals if instrumental is None else instrumental
+        if instrumental is not None:
+            return tracks.mixture - instrumental, instrumental
+        raise DataError(f"{self.folder / song.label}: has no vocals.* and no instrumental.*")
+
+    def _read_stem(self, path: Path, tracks: Tracks) -> Signal:
+        sound = read_sound(path)
+        require_alike(path, sound, "the song", (tracks.mixture, tracks.rate))
+        return sound[0]
+
+
+@dataclass(frozen=True)
+class BaselineSystem:
+    """A floor, a ceiling or a classic."""
+
+    name: str  # of BASELINES
+    grid: Grid
+    timed: bool = False
+
+    def describe(self) -> str:
+        """Return the STFT, where the baseline has one."""
+        return f"STFT of {self.grid}" if self.name in MASKED else ""
+
+    def identify(self, _: Song) -> str:
+        """Return the STFT."""
+        return str(self.grid)
+
+    def start(self) -> Separate:
+        """Return the baseline's function."""
+        baseline = BASELINES[self.name]
+        return lambda _, tracks: baseline(tracks, self.grid)
+
+
+def describe_model(path: str, device: str) -> ModelSystem:
+    """Look up a model's name, hash and STFT; raises ModelError."""
+    model = load_model(path, device)
+    if "vocals" not in model.stems:
+        raise ModelError(f"{path}: has no stem 'vocals' to score, only {', '.join(model.stems)}")
+    stft = getattr(model.network, "stft", None)
+    grid = Grid(stft.size, stft.hop, model.config.rate) if isinstance(stft, Stft) else None
+    return ModelSystem(model.name, path, device, model.hash, grid)
+
+
+def describe_files(paths: Iterable[Path]) -> str:
+    """Name files with their sizes and times: a text that changes when they do."""
+    return " ".join(_describe_file(path) for path in paths)
+
+
+def _describe_file(path: Path) -> str:
+    try:
+        stat = path.stat()
+    except OSError:
+        return f"{path} missing"
+    return f"{path.resolve()} {stat.st_size} {stat.st_mtime_ns}"
