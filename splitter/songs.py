@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from splitter.audio import SongReader, StemWriter, open_song
+from splitter.audio import OutputFormat, SongReader, StemWriter, open_song
 from splitter.errors import AudioError
 from splitter.separation import Computing, Stems, separate_blocks
 from splitter.zoo import Model, load_model
@@ -92,4 +92,4 @@ def _writer(path: Path, output: Output, song: SongReader, bits: int) -> StemWrit
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise AudioError(f"{path.parent}: cannot make this folder ({error.strerror})") from error
-    return StemWriter(path, song.rate, song.channels, output.container, bits)
+    return StemWriter(path, song.rate, song.channels, OutputFormat(output.container, bits))

@@ -1,17 +1,33 @@
 """Sound in and out: song files as blocks, stems as files, and the sample rates between them."""
 
 from splitter.audio.blocks import Block, quantise
+from splitter.audio.checks import check_outputs, estimate_bytes
+from splitter.audio.formats import CLIPS, CONTAINERS, OutputFormat, fit_format, fit_pipe
+from splitter.audio.options import RawFormat, Reading, parse_raw
 from splitter.audio.reading import SongReader, open_song
 from splitter.audio.resampling import resample, resample_signal, resampled_length
-from splitter.audio.writing import StemWriter
+from splitter.audio.tags import Tags
+from splitter.audio.writing import StemWriter, write_stems
 
 __all__ = [
+    "CLIPS",
+    "CONTAINERS",
     "Block",
+    "OutputFormat",
+    "RawFormat",
+    "Reading",
     "SongReader",
     "StemWriter",
+    "Tags",
+    "check_outputs",
+    "estimate_bytes",
+    "fit_format",
+    "fit_pipe",
     "open_song",
+    "parse_raw",
     "quantise",
     "resample",
     "resample_signal",
     "resampled_length",
+    "write_stems",
 ]

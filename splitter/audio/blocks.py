@@ -26,7 +26,7 @@ def quantise(block: Block, bits: int) -> Block:
     """
     if bits == 32:
         return block
-    return to_integers(block, bits).astype(np.float32) / np.float32(full_scale(bits))
+    return np.asarray(to_integers(block, bits) / full_scale(bits), np.float32)
 
 
 def to_integers(block: Block, bits: int) -> npt.NDArray[np.int32]:
@@ -35,3 +35,21 @@ def to_integers(block: Block, bits: int) -> npt.NDArray[np.int32]:
     # float64: scale - 1 has no float32 neighbour of its own at 24 bits and more
     integers = np.rint(block.astype(np.float64) * scale).clip(-scale, scale - 1)
     return integers.astype(np.int32)
+
+
+class Dither:
+    """TPDF noise of ±1 step, which turns the error of rounding into steady, unrelated noise.
+
+    The noise of one sign is the other's negated, so that two stems still sum to their song.
+    """
+
+    def __init__(self, bits: int, sign: int) -> None:
+        self._step = sign / full_scale(bits)
+        self._generator = np.random.default_rng(0)  # the same file each time
+
+    def add(self, block: Block) -> Block:
+        """Add noise to a block."""
+        channels, samples = block.shape
+        noise = self._generator.random((samples, channels, 2), np.float32)
+        triangular = (noise[..., 0] - noise[..., 1]).T  # (samples, channels) -> (channels, samples)
+        return np.asarray(block + self._step * triangular, np.float32)

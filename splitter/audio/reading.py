@@ -1,49 +1,136 @@
-"""A song file as blocks of sound."""
+"""A song as blocks of sound, from a file or a pipe, whatever its format.
 
-from collections.abc import Iterator
+    bytes ── decoder ──▶ arrays ── _drop_padding ──▶ ── _cut_out ──▶ ── _regroup ──▶ blocks
+
+What a song is, is decided by its content. A song that breaks off or is damaged raises AudioError
+when that shows, unless the reader is told to keep what there is.
+"""
+
+import logging
+from collections import deque
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
 
 import numpy as np
-import soundfile
 
 from splitter.audio.blocks import Block
+from splitter.audio.decoder import PADDING, DamagedError, UndecodableError
+from splitter.audio.decoding import open_decoder
+from splitter.audio.options import Reading
+from splitter.audio.tags import Tags, read_tags
 from splitter.errors import AudioError
 
-_BITS = {"PCM_24": 24, "PCM_32": 32, "FLOAT": 32, "DOUBLE": 32}  # all else is given back as 16
+logger = logging.getLogger(__name__)
+
+_WAY_OUT = "take what there is with --keep-partial"
+_MAX_RATE = 768_000  # Hz
+_MAX_CHANNELS = 64
 
 
 class SongReader:
-    """A song that is being read, from first to last sample; made by `open_song`."""
+    """A song that is being read, from first to last sample; made by `open_song`.
 
-    def __init__(self, source: str, file: BinaryIO) -> None:
-        self.source = source
+    `samples` is the length as announced, for a progress bar: exact for wav, flac, aiff, alac, ogg,
+    opus, and mp3 and m4a with gapless information; FFmpeg's estimate for others; None if unknown.
+    `damage` says after reading what was missing, when that was allowed.
+    """
+
+    def __init__(self, name: str, file: BinaryIO, reading: Reading) -> None:
+        self.source = name
+        self.damage: str | None = None
+        self._file: BinaryIO | None = None
+        self._reading = reading
         try:
-            self._sound = soundfile.SoundFile(file)
-        except soundfile.LibsndfileError as error:
-            raise AudioError(
-                f"{source}: no sound that can be read ({error.error_string})"
-            ) from error
-        self.rate: int = self._sound.samplerate  # Hz
-        self.channels: int = self._sound.channels
-        self.samples: int | None = self._sound.frames  # None: unknown, as in a pipe
-        self.bits: int = _BITS.get(self._sound.subtype, 16)  # the depth to give back
-        self.floating: bool = self._sound.subtype in ("FLOAT", "DOUBLE")
-        self._file = file
+            self._decoder = open_decoder(file, reading.raw)
+        except UndecodableError as error:
+            raise AudioError(f"{name}: {error}") from error
+        except OSError as error:
+            raise AudioError(f"{name}: cannot be read ({error.strerror})") from error
+        self.rate = self._decoder.rate  # Hz
+        self.channels = self._decoder.channels
+        self.bits = self._decoder.bits  # 16, 24 or 32: the depth to give back; 16 for lossy formats
+        self.floating = self._decoder.floating  # the samples are floats, and may exceed full scale
+        self._check_shape()
+        self._start = round(reading.start * self.rate)  # samples
+        self._stop: int | None = None
+        if reading.duration is not None:
+            self._stop = self._start + round(reading.duration * self.rate)
+        self.samples = self._count_samples()
+
+    def _check_shape(self) -> None:
+        if not 0 < self.rate <= _MAX_RATE or not 0 < self.channels <= _MAX_CHANNELS:
+            shape = f"{self.rate} Hz and {self.channels} channels"
+            self._decoder.close()
+            raise AudioError(f"{self.source}: announces {shape}, which no song has")
+
+    def _count_samples(self) -> int | None:
+        total = self._decoder.samples
+        if total is None:
+            return None
+        stop = total if self._stop is None else min(self._stop, total)
+        return max(stop - self._start, 0)
+
+    @property
+    def tags(self) -> Tags:
+        """Title, artist, cover and so on, as the song has them."""
+        return read_tags(self._decoder.metadata, self._decoder.cover)
 
     def read_blocks(self, size: int = 65536) -> Iterator[Block]:
-        """Yield the song in blocks of `size` samples; the last one may be shorter."""
-        while True:
-            samples = self._sound.read(size, dtype="float32", always_2d=True)
-            if not len(samples):
-                return
-            yield np.ascontiguousarray(samples.T)  # (samples, channels) -> (channels, samples)
+        """Yield the song in blocks of `size` samples; the last one may be shorter. Reads once."""
+        read = 0
+        for block in _regroup(_cut_out(self._read_whole(), self._start, self._stop), size):
+            yield self._check_numbers(block, self._start + read)
+            read += block.shape[1]
+        if self._start and not read:
+            start = self._start / self.rate
+            raise AudioError(f"{self.source}: is over before {start:g} s; start earlier")
+
+    def _read_whole(self) -> Iterator[Block]:
+        """Yield what is decoded without the padding at the end, then see whether it is all."""
+        decoded, held = 0, _Held()
+        for array in self._decode():
+            decoded += array.shape[1]
+            yield from held.exchange(array)
+        padding = decoded - self._decoder.find_end(decoded)
+        yield from _cut_out(held.arrays, 0, held.samples - padding)
+        fault = self._decoder.find_fault(decoded)
+        if fault:
+            self._report(fault)
+
+    def _decode(self) -> Iterator[Block]:
+        try:
+            yield from self._decoder.read_arrays(self._reading.keep_partial)
+        except DamagedError as error:
+            raise AudioError(f"{self.source}: {error}; {_WAY_OUT}") from error
+        except OSError as error:
+            raise AudioError(f"{self.source}: cannot be read ({error.strerror})") from error
+
+    def _report(self, fault: str) -> None:
+        if not self._reading.keep_partial:
+            raise AudioError(f"{self.source}: {fault}; {_WAY_OUT}")
+        if self.damage is None:
+            logger.warning("%s: %s", self.source, fault)
+        self.damage = self.damage or fault
+
+    def _check_numbers(self, block: Block, position: int) -> Block:
+        finite = np.isfinite(block)
+        if finite.all():
+            return block
+        first = position + int(np.argmin(finite.all(axis=0)))
+        self._report(f"sample {first} is not a number (NaN or infinite)")
+        return np.where(finite, block, np.float32(0))
 
     def close(self) -> None:
-        """Close the file."""
-        self._sound.close()
-        self._file.close()
+        """Free what is held; a stream that was handed in stays open."""
+        self._decoder.close()
+        if self._file is not None:
+            self._file.close()
+
+    def own(self, file: BinaryIO) -> None:
+        """Close this file together with the reader."""
+        self._file = file
 
     def __enter__(self) -> "SongReader":
         return self
@@ -57,16 +144,67 @@ class SongReader:
         self.close()
 
 
-def open_song(source: Path | BinaryIO) -> SongReader:
-    """Open a song for reading; what it is is decided by its content, never by its name."""
+class _Held:
+    """The last arrays, held back until it is known whether they are padding."""
+
+    def __init__(self) -> None:
+        self.arrays: deque[Block] = deque()
+        self.samples = 0
+
+    def exchange(self, array: Block) -> Iterator[Block]:
+        """Take an array in, and yield those that lie far enough before the end."""
+        self.arrays.append(array)
+        self.samples += array.shape[1]
+        while self.samples - self.arrays[0].shape[1] >= PADDING:
+            self.samples -= self.arrays[0].shape[1]
+            yield self.arrays.popleft()
+
+
+def _cut_out(arrays: Iterable[Block], start: int, stop: int | None) -> Iterator[Block]:
+    """Yield what lies from `start` to before `stop`, and read no further."""
+    position = 0
+    for array in arrays:
+        if stop is not None and position >= stop:
+            return
+        kept = array[:, max(start - position, 0) : None if stop is None else stop - position]
+        position += array.shape[1]
+        if kept.size:
+            yield kept
+
+
+def _regroup(arrays: Iterable[Block], size: int) -> Iterator[Block]:
+    """Join and cut arrays of any length into blocks of `size` samples and a rest."""
+    waiting: list[Block] = []
+    total = 0
+    for array in arrays:
+        waiting.append(array)
+        total += array.shape[1]
+        if total < size:
+            continue
+        joined = np.concatenate(waiting, axis=1)
+        for start in range(0, total - size + 1, size):
+            yield np.ascontiguousarray(joined[:, start : start + size])
+        total %= size
+        waiting = [joined[:, joined.shape[1] - total :]]
+    if total:
+        yield np.concatenate(waiting, axis=1)
+
+
+def open_song(source: Path | BinaryIO, reading: Reading = Reading()) -> SongReader:
+    """Open a song for reading: a file, or a stream such as stdin, which need not seek.
+
+    Raises AudioError when it is no song.
+    """
     if not isinstance(source, Path):
-        return SongReader(str(getattr(source, "name", "the stream")), source)
+        return SongReader(str(getattr(source, "name", "stream")), source, reading)
     try:
         file = source.open("rb")
     except OSError as error:
         raise AudioError(f"{source}: cannot be opened ({error.strerror})") from error
     try:
-        return SongReader(str(source), file)
-    except AudioError:
+        reader = SongReader(str(source), file, reading)
+    except BaseException:
         file.close()
         raise
+    reader.own(file)
+    return reader

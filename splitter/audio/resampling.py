@@ -12,6 +12,30 @@ import soxr
 from splitter.audio.blocks import Block
 
 
+class Resampler:
+    """A stream of blocks that is pushed through; with equal rates it passes untouched."""
+
+    def __init__(self, source_rate: int, target_rate: int, channels: int) -> None:
+        self._stream = None
+        self._nothing: Block = np.zeros((channels, 0), np.float32)
+        if source_rate != target_rate:
+            self._stream = soxr.ResampleStream(
+                source_rate, target_rate, channels, dtype="float32", quality="HQ"
+            )
+
+    def feed(self, block: Block) -> Block:
+        """Take a block, and give what is ready: nothing, while the filter is filling up."""
+        if self._stream is None:
+            return block
+        return np.ascontiguousarray(self._stream.resample_chunk(block.T).T)
+
+    def finish(self) -> Block:
+        """Give what is left."""
+        if self._stream is None:
+            return self._nothing
+        return np.ascontiguousarray(self._stream.resample_chunk(self._nothing.T, last=True).T)
+
+
 def resampled_length(samples: int, source_rate: int, target_rate: int) -> int:
     """Give the number of samples after resampling: `samples * target / source`, rounded."""
     return (2 * samples * target_rate + source_rate) // (2 * source_rate)
@@ -21,13 +45,14 @@ def resample(
     blocks: Iterable[Block], source_rate: int, target_rate: int, channels: int
 ) -> Iterator[Block]:
     """Resample a stream of blocks; with equal rates they pass through untouched."""
-    if source_rate == target_rate:
-        yield from blocks
-        return
-    stream = soxr.ResampleStream(source_rate, target_rate, channels, dtype="float32", quality="HQ")
+    resampler = Resampler(source_rate, target_rate, channels)
     for block in blocks:
-        yield from _filled(stream.resample_chunk(block.T))
-    yield from _filled(stream.resample_chunk(np.zeros((0, channels), np.float32), last=True))
+        ready = resampler.feed(block)
+        if ready.size:
+            yield ready
+    rest = resampler.finish()
+    if rest.size:
+        yield rest
 
 
 def resample_signal(
@@ -38,9 +63,3 @@ def resample_signal(
         return signal
     resampled = soxr.resample(signal.T, source_rate, target_rate, quality=quality)
     return np.ascontiguousarray(resampled.T, np.float32)
-
-
-def _filled(samples: Block) -> Iterator[Block]:
-    """Yield (samples, channels) as a block, unless the filter is still filling up."""
-    if len(samples):
-        yield np.ascontiguousarray(samples.T)

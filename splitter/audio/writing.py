@@ -1,43 +1,68 @@
 """Stem files: written beside their target under a hidden name, and renamed when whole."""
 
-import os
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
+from typing import BinaryIO
 
 import numpy as np
-import soundfile
 
-from splitter.audio.blocks import Block, full_scale, to_integers
-from splitter.errors import AudioError
-
-_SUBTYPES = {16: "PCM_16", 24: "PCM_24", 32: "FLOAT"}
+from splitter.audio.blocks import Block
+from splitter.audio.encoding import DirectEncoder, StemEncoder, WaitingEncoder, must_wait
+from splitter.audio.files import PartFile, report_errors
+from splitter.audio.formats import OutputFormat, fit_format, fit_pipe
+from splitter.audio.tags import Tags, write_tags
 
 
 class StemWriter:
-    """A stem on its way into a file.
+    """A stem on its way into a file or a pipe.
 
-    The file has its name only when the with-block ended well; otherwise nothing is left.
-    `peak` is the largest magnitude so far, `clipped` the number of samples cut off at full scale,
-    `samples` the number of samples written.
+    A file has its name only when the with-block ended well; otherwise nothing is left. A pipe gets
+    its blocks at once, and stays open. `samples` counts those written, `peak` is the largest
+    magnitude among them. When all is written, `clipped` counts the samples cut off at full scale,
+    `gain` is what they were multiplied by, and `format` says what the file is.
     """
 
     def __init__(
-        self, target: Path, rate: int, channels: int, container: str = "wav", bits: int = 16
+        self,
+        target: Path | BinaryIO,
+        rate: int,
+        channels: int,
+        wanted: OutputFormat = OutputFormat(),
+        tags: Tags = Tags(),
     ) -> None:
         self.target = target
-        self.bits = bits
-        self.peak = 0.0
-        self.clipped = 0
         self.samples = 0
-        self._temporary = target.with_name(
-            f".splitter-{os.getpid()}-{hash(target.name) & 0xFFFF:x}"
-        )
-        try:
-            self._sound = soundfile.SoundFile(
-                self._temporary, "w", rate, channels, _SUBTYPES[bits], format=container.upper()
-            )
-        except (soundfile.LibsndfileError, OSError) as error:
-            raise AudioError(f"{target}: cannot be written ({error})") from error
+        self.peak = 0.0
+        self._name = str(target if isinstance(target, Path) else getattr(target, "name", "stream"))
+        self._tags = tags
+        self._part: PartFile | None = None
+        settled = wanted if wanted.bits else fit_format(wanted, channels, 16)
+        with report_errors(self._name), ExitStack() as undo:
+            if isinstance(target, Path):
+                self._part = PartFile(target)
+                undo.callback(self._part.discard)
+                self._encoder = _open_encoder(self._part, settled, rate, channels)
+            else:
+                self._encoder = DirectEncoder(target, fit_pipe(settled), rate, channels)
+            undo.pop_all()
+
+    @property
+    def format(self) -> OutputFormat:
+        """What the file is; with `clip="float"` this is known at the end."""
+        return self._encoder.format
+
+    @property
+    def clipped(self) -> int:
+        """The number of samples cut off at full scale."""
+        return self._encoder.clipped
+
+    @property
+    def gain(self) -> float:
+        """What `clip="rescale"` multiplied the samples by."""
+        return self._encoder.gain
 
     def write(self, block: Block) -> None:
         """Add a block (channels, samples)."""
@@ -45,13 +70,34 @@ class StemWriter:
             return
         self.samples += block.shape[1]
         self.peak = max(self.peak, float(np.abs(block).max()))
-        if self.bits == 32:
-            self._sound.write(block.T)
-            return
-        self.clipped += int(np.count_nonzero(np.abs(block) > 1))
-        integers = to_integers(block, self.bits)
-        # libsndfile takes the upper bits of an int32
-        self._sound.write((integers * (full_scale(32) // full_scale(self.bits))).T)
+        with report_errors(self._name):
+            if not np.isfinite(block).all():
+                raise FloatingPointError("there are samples that are no numbers")
+            self._encoder.write(block)
+            self._flush()
+
+    def finish(self, peak: float | None = None) -> None:
+        """Write what is left; `peak` is the largest of all stems that shall keep one level."""
+        with report_errors(self._name):
+            self._encoder.close(self.peak if peak is None else peak)
+            self._flush()
+            if self._part:
+                write_tags(self._part.path, self.format.container, self._tags)
+
+    def _flush(self) -> None:
+        file = self._part.file if self._part else self.target
+        file.flush()  # type: ignore[union-attr]
+
+    def commit(self) -> None:
+        """Give the file its name."""
+        if self._part:
+            self._part.commit()
+
+    def discard(self) -> None:
+        """Leave nothing behind; does nothing after `commit`."""
+        self._encoder.discard()
+        if self._part:
+            self._part.discard()
 
     def __enter__(self) -> "StemWriter":
         return self
@@ -62,8 +108,42 @@ class StemWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._sound.close()
-        if kind is None:
-            self._temporary.replace(self.target)
-        else:
-            self._temporary.unlink(missing_ok=True)
+        with ExitStack() as cleanup:
+            cleanup.callback(self.discard)
+            if kind is None:
+                self.finish()
+                self.commit()
+
+
+def _open_encoder(part: PartFile, settled: OutputFormat, rate: int, channels: int) -> StemEncoder:
+    if must_wait(settled):
+        return WaitingEncoder(part.file, settled, (rate, channels), part.target)
+    return DirectEncoder(part.file, settled, rate, channels)
+
+
+@contextmanager
+def write_stems(
+    targets: Mapping[str, Path | BinaryIO],
+    rate: int,
+    channels: int,
+    wanted: OutputFormat = OutputFormat(),
+    tags: Tags = Tags(),
+) -> Iterator[dict[str, StemWriter]]:
+    """Open a writer for each stem of a song: all files get their names in the end, or none.
+
+    The stems keep their proportions: rescaling takes one gain for all, and the dither of every
+    second stem is the first one's negated, so that two stems sum to the song.
+    """
+    with ExitStack() as cleanup:
+        writers: dict[str, StemWriter] = {}
+        for stem, target in targets.items():
+            sign = -1 if len(writers) % 2 else 1
+            turned = replace(wanted, dither=wanted.dither * sign)
+            writers[stem] = StemWriter(target, rate, channels, turned, tags.for_stem(stem))
+            cleanup.callback(writers[stem].discard)
+        yield writers
+        peak = max((writer.peak for writer in writers.values()), default=0.0)
+        for writer in writers.values():
+            writer.finish(peak)
+        for writer in writers.values():
+            writer.commit()

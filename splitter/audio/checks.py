@@ -1,0 +1,75 @@
+"""What can be known to fail before anything has been computed."""
+
+import os
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+import av
+
+from splitter.audio.formats import OutputFormat, find_bitrate, find_container, find_rate
+from splitter.errors import AudioError
+
+_NAME_BYTES = 255  # the longest name of a file nearly everywhere
+_HEAD = 65536  # bytes for headers and tags
+
+
+def check_outputs(
+    targets: Iterable[Path], settled: OutputFormat, rate: int, channels: int, samples: int | None
+) -> None:
+    """Raise AudioError if stems of this size (None: unknown) cannot be written to these files."""
+    _check_encoder(settled)
+    needed = estimate_bytes(settled, rate, channels, samples or 0)
+    by_folder: dict[Path, int] = {}
+    for target in targets:
+        _check_name(target)
+        folder = _find_existing(target.parent)
+        by_folder[folder] = by_folder.get(folder, 0) + needed
+    for folder, size in by_folder.items():
+        _check_folder(folder, size)
+
+
+def estimate_bytes(settled: OutputFormat, rate: int, channels: int, samples: int) -> int:
+    """Give the disk space that one stem takes at most while it is written."""
+    container = find_container(settled.container)
+    written_rate = find_rate(settled.container, rate)
+    seconds = samples / rate
+    if container.lossy:
+        size = find_bitrate(settled, channels) / 8 * seconds
+    else:
+        size = written_rate * channels * (settled.bits or 16) / 8 * seconds
+    waiting = 4 * channels * samples if settled.clip != "clamp" else 0
+    return int(size) + waiting + _HEAD
+
+
+def _check_encoder(settled: OutputFormat) -> None:
+    codec = next(iter(find_container(settled.container).codecs.values()))
+    try:
+        av.Codec(codec, "w")
+    except av.codec.codec.UnknownCodecError as error:
+        raise AudioError(f"{settled.container}: this PyAV has no {codec}; choose wav") from error
+
+
+def _check_name(target: Path) -> None:
+    if target.is_dir():
+        raise AudioError(f"{target}: is a folder; choose another name")
+    if len(os.fsencode(target.name)) > _NAME_BYTES:
+        raise AudioError(f"{target}: the name is too long; choose a shorter one")
+
+
+def _find_existing(folder: Path) -> Path:
+    """Give the folder, or the nearest above it that is there already."""
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    return folder
+
+
+def _check_folder(folder: Path, needed: int) -> None:
+    if not folder.is_dir():
+        raise AudioError(f"{folder}: is no folder; choose another one")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise AudioError(f"{folder}: nothing can be written here; choose another folder")
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        megabytes = f"{needed / 1e6:.0f} MB are needed, {free / 1e6:.0f} MB are free"
+        raise AudioError(f"{folder}: is too full ({megabytes}); choose another folder")

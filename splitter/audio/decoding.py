@@ -1,0 +1,28 @@
+"""From bytes to a decoder, by content alone.
+
+FFmpeg is asked first, for files as for pipes: it reads nearly everything, does so as fast as
+libsndfile, skips encoder delays and edit lists, and says when data is missing. (libsndfile fills an
+mp3 that breaks off with silence, and takes a wav that breaks off for a shorter one.)
+"""
+
+from typing import BinaryIO
+
+from splitter.audio.decoder import Decoder, UndecodableError
+from splitter.audio.ffmpeg import FFmpegDecoder
+from splitter.audio.options import RawFormat
+from splitter.audio.sndfile import SndfileDecoder
+from splitter.audio.sources import open_source
+
+
+def open_decoder(file: BinaryIO, raw: RawFormat | None = None) -> Decoder:
+    """Find the decoder of a file or a stream; raise UndecodableError if there is none."""
+    source = open_source(file)
+    try:
+        return FFmpegDecoder(source, raw)
+    except UndecodableError as error:
+        if source.seekable and not raw:
+            return SndfileDecoder(source)
+        if source.read_at(4, 4) == b"ftyp":
+            reason = "its index lies at its end, so it can only be read as a file"
+            raise UndecodableError(reason) from error
+        raise

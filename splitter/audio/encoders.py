@@ -1,0 +1,189 @@
+"""From blocks to bytes, in every format that stems are written in.
+
+FFmpeg (PyAV) writes all of them but Ogg Vorbis, for which it has no good encoder of its own;
+that is libsndfile's part. Both write to files as to pipes.
+"""
+
+from types import SimpleNamespace
+from typing import Any, BinaryIO, Protocol, cast
+
+import av
+import numpy as np
+import soundfile
+
+from splitter.audio.blocks import Block, to_integers
+from splitter.audio.formats import Container, OutputFormat, find_bitrate, find_container
+
+_LAYOUTS = ("mono", "stereo", "3.0", "quad", "5.0", "5.1", "6.1", "7.1")
+# Where Vorbis has the channels of wav: (xiph.org/vorbis/doc/Vorbis_I_spec.html, 4.3.9)
+_VORBIS_ORDER = {
+    3: (0, 2, 1),
+    5: (0, 2, 1, 3, 4),
+    6: (0, 2, 1, 4, 5, 3),
+    7: (0, 2, 1, 5, 6, 4, 3),
+    8: (0, 2, 1, 6, 7, 4, 5, 3),
+}
+# nominal bit/s for each channel at Vorbis' qualities 0 to 1
+_VORBIS_BITRATES = (32e3, 40e3, 48e3, 56e3, 64e3, 80e3, 96e3, 112e3, 128e3, 160e3, 250e3)
+
+
+class Encoder(Protocol):
+    """Takes blocks until it is closed; never closes the file."""
+
+    def write(self, block: Block) -> None:
+        """Add a block."""
+
+    def close(self) -> None:
+        """Write what is left."""
+
+
+def open_encoder(file: BinaryIO, settled: OutputFormat, rate: int, channels: int) -> Encoder:
+    """Start to write a settled format (see `fit_format`) into a file or a pipe."""
+    if settled.container == "ogg":
+        return VorbisEncoder(file, settled, rate, channels)
+    return FFmpegEncoder(file, settled, rate, channels)
+
+
+class FFmpegEncoder:
+    """Any format of FFmpeg's."""
+
+    def __init__(self, file: BinaryIO, settled: OutputFormat, rate: int, channels: int) -> None:
+        container = find_container(settled.container)
+        self._bits = settled.bits or 16
+        self._sample_format = _sample_format(container, self._bits)
+        self._layout = _LAYOUTS[channels - 1] if channels <= len(_LAYOUTS) else f"{channels}C"
+        self._rate = rate
+        self._written = 0
+        self._output = av.open(
+            _nameless(file),
+            "w",
+            format=container.muxer or container.codecs[self._bits].removeprefix("pcm_"),
+            options=_muxer_options(settled.container, rate),
+        )
+        codec = container.codecs[0 if container.lossy else self._bits]
+        self._track = cast(Any, self._output.add_stream(codec, rate=rate, layout=self._layout))
+        self._track.format = self._sample_format
+        if container.lossy:
+            self._track.bit_rate = find_bitrate(settled, channels)
+        self._output.start_encoding()  # a file without a sample needs its head, too
+
+    def write(self, block: Block) -> None:
+        """Add a block."""
+        frame = av.AudioFrame.from_ndarray(self._interleave(block), self._packed, self._layout)
+        frame.sample_rate = self._rate
+        frame.pts = self._written
+        self._written += block.shape[1]
+        self._output.mux(self._track.encode(frame))
+
+    @property
+    def _packed(self) -> str:
+        return self._sample_format.rstrip("p")
+
+    def _interleave(self, block: Block) -> Any:
+        """Convert to the encoder's numbers, as (1, samples · channels)."""
+        if self._packed == "flt":
+            numbers: Any = block
+        else:
+            numbers = to_integers(block, self._bits)
+            if self._packed == "s16":
+                numbers = numbers.astype(np.int16)
+            else:
+                numbers = numbers << (32 - self._bits)
+        return np.ascontiguousarray(numbers.T).reshape(1, -1)
+
+    def close(self) -> None:
+        """Write what is left."""
+        self._output.mux(self._track.encode(None))
+        self._output.close()
+
+
+def _sample_format(container: Container, bits: int) -> str:
+    if container.lossy:
+        return "flt" if container.muxer == "opus" else "fltp"
+    return {16: "s16", 24: "s32", 32: "flt"}[bits]
+
+
+def _muxer_options(container: str, rate: int) -> dict[str, str]:
+    # flush_packets: a pipe's reader hears what is ready. bitexact: no advertisement in the file.
+    options = {"flush_packets": "1", "fflags": "+bitexact"}
+    if container == "wav":
+        options["rf64"] = "auto"  # past 4 GB
+    if container == "m4a":
+        options["movie_timescale"] = str(rate)  # in milliseconds, the length would be inexact
+    return options
+
+
+def _nameless(file: BinaryIO) -> SimpleNamespace:
+    """Give FFmpeg only what it needs: with a name it would guess, with seek it would use it."""
+    if file.seekable():
+        return SimpleNamespace(write=file.write, seek=file.seek, tell=file.tell)
+    return SimpleNamespace(write=file.write)
+
+
+class VorbisEncoder:
+    """Ogg Vorbis."""
+
+    def __init__(self, file: BinaryIO, settled: OutputFormat, rate: int, channels: int) -> None:
+        self._order = _VORBIS_ORDER.get(channels, tuple(range(channels)))
+        self._sink = _Sink(file)
+        bitrate = find_bitrate(settled, channels) / channels
+        quality = float(np.interp(bitrate, _VORBIS_BITRATES, np.linspace(0, 1, 11)))
+        self._sound = soundfile.SoundFile(
+            self._sink,
+            "w",
+            rate,
+            channels,
+            "VORBIS",
+            format="OGG",
+            compression_level=1 - quality,
+        )
+        self._sink.check()
+
+    def write(self, block: Block) -> None:
+        """Add a block."""
+        self._sound.write(block[list(self._order)].T)
+        self._sink.check()
+
+    def close(self) -> None:
+        """Write what is left."""
+        self._sound.close()
+        self._sink.check()
+
+
+class _Sink:
+    """A file for libsndfile, which asks for positions but writes Ogg from front to back.
+
+    libsndfile drops exceptions; they are kept for `check`.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._position = 0
+        self._error: BaseException | None = None
+
+    def write(self, data: bytes) -> int:
+        """Pass the bytes on."""
+        try:
+            self._file.write(data)
+        except BaseException as error:
+            self._error = error
+            return 0
+        self._position += len(data)
+        return len(data)
+
+    def read(self, size: int) -> bytes:
+        """Give nothing; libsndfile only wants to know that it could."""
+        return b""
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        """Stay where we are."""
+        return self._position
+
+    def tell(self) -> int:
+        """Give the number of bytes written."""
+        return self._position
+
+    def check(self) -> None:
+        """Raise what happened inside a write."""
+        if self._error is not None:
+            raise self._error

@@ -1,0 +1,129 @@
+"""What happens to a stem's blocks on their way into a file.
+
+    blocks ── gain ── resample ── count and clamp ── dither ── encoder ──▶ bytes
+
+With `clip` float or rescale, what has to be done is known only at the end of the song. Until then
+the samples wait in a hidden file, as floats, so that memory stays small.
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+import numpy as np
+
+from splitter.audio.blocks import Block, Dither, full_scale
+from splitter.audio.encoders import open_encoder
+from splitter.audio.files import PartFile
+from splitter.audio.formats import OutputFormat, find_container, find_rate
+from splitter.audio.resampling import Resampler
+
+_REPLAYED = 65536  # samples at a time
+
+
+class StemEncoder(Protocol):
+    """Takes a stem's blocks until it is closed; the file stays open."""
+
+    format: OutputFormat
+    clipped: int  # samples cut off at full scale
+    gain: float
+
+    def write(self, block: Block) -> None:
+        """Add a block (channels, samples)."""
+
+    def close(self, peak: float) -> None:
+        """Write what is left; `peak` is the largest magnitude in all stems of the song."""
+
+    def discard(self) -> None:
+        """Remove what only this encoder knows of."""
+
+
+class DirectEncoder:
+    """Writes blocks as they come, in a settled format (see `fit_format`)."""
+
+    gain = 1.0
+
+    def __init__(self, file: BinaryIO, settled: OutputFormat, rate: int, channels: int) -> None:
+        self.format = settled
+        self.clipped = 0
+        target_rate = find_rate(settled.container, rate)
+        self._resampler = Resampler(rate, target_rate, channels)
+        self._encoder = open_encoder(file, settled, target_rate, channels)
+        bits = settled.bits or 16
+        lossy = find_container(settled.container).lossy
+        self._clamps = settled.clip != "float" if lossy else bits < 32
+        self._dither = Dither(bits, settled.dither) if settled.dither else None
+
+    def write(self, block: Block) -> None:
+        """Add a block (channels, samples)."""
+        self._encode(self._resampler.feed(block))
+
+    def _encode(self, block: Block) -> None:
+        if not block.size:
+            return
+        if self._clamps:
+            self.clipped += int(np.count_nonzero(np.abs(block) > 1))
+            block = np.clip(block, -1, 1)
+        self._encoder.write(self._dither.add(block) if self._dither else block)
+
+    def close(self, peak: float) -> None:
+        """Write what is left."""
+        self._encode(self._resampler.finish())
+        self._encoder.close()
+
+    def discard(self) -> None:
+        """Do nothing."""
+
+
+class WaitingEncoder:
+    """Keeps the blocks as floats until the peak is known, and encodes them then."""
+
+    def __init__(self, file: BinaryIO, settled: OutputFormat, shape: tuple[int, int], beside: Path):
+        self.format = settled
+        self.clipped = 0
+        self.gain = 1.0
+        self._file = file
+        self._rate, self._channels = shape
+        self._floats = PartFile(beside)
+
+    def write(self, block: Block) -> None:
+        """Add a block (channels, samples)."""
+        self._floats.file.write(block.T.astype("<f4").tobytes())
+
+    def close(self, peak: float) -> None:
+        """Settle format and gain, and encode everything."""
+        if self.format.clip == "float" and peak > 1:
+            self.format = replace(self.format, bits=32, dither=0)
+        elif self.format.clip == "rescale" and peak > 1:
+            self.gain = _largest(self.format) / peak
+        encoder = DirectEncoder(self._file, self.format, self._rate, self._channels)
+        for block in self._replay():
+            encoder.write(block * np.float32(self.gain))
+        encoder.close(peak)
+        self.clipped = encoder.clipped
+        self.discard()
+
+    def _replay(self) -> Iterator[Block]:
+        self._floats.file.seek(0)
+        while data := self._floats.file.read(4 * self._channels * _REPLAYED):
+            # (samples, channels) -> (channels, samples)
+            yield np.frombuffer(data, "<f4").reshape(-1, self._channels).T
+
+    def discard(self) -> None:
+        """Remove the hidden file."""
+        self._floats.discard()
+
+
+def _largest(settled: OutputFormat) -> float:
+    """Give the largest sample that a format holds."""
+    if find_container(settled.container).lossy or settled.bits == 32:
+        return 1.0
+    return 1 - 1 / full_scale(settled.bits or 16)
+
+
+def must_wait(settled: OutputFormat) -> bool:
+    """Tell whether a format is settled only at the end of the song."""
+    lossy = find_container(settled.container).lossy
+    holds_floats = lossy or settled.bits == 32
+    return settled.clip == "rescale" or (settled.clip == "float" and not holds_floats)

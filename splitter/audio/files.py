@@ -1,0 +1,61 @@
+"""Files that have their name only when they are whole."""
+
+import hashlib
+import secrets
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import av
+import soundfile
+
+from splitter.errors import AudioError
+
+_ABANDONED = 3600  # seconds without a write, after which a part belongs to nobody any more
+
+
+class PartFile:
+    """A file in the making, beside its target under a hidden name."""
+
+    def __init__(self, target: Path) -> None:
+        self.target = target
+        digest = hashlib.sha256(target.name.encode("utf-8", "surrogateescape")).hexdigest()[:12]
+        with report_errors(target):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            _remove_abandoned(target.parent, f".{digest}-*.part")
+            self.path = target.with_name(f".{digest}-{secrets.token_hex(4)}.part")
+            self.file = self.path.open("xb+")
+
+    def commit(self) -> None:
+        """Give the file its name."""
+        with report_errors(self.target):
+            self.file.close()
+            self.path.replace(self.target)
+
+    def discard(self) -> None:
+        """Remove the file, unless it has got its name."""
+        with report_errors(self.target):
+            try:
+                self.file.close()  # writes what is left, and may fail for what is full
+            finally:
+                self.path.unlink(missing_ok=True)
+
+
+def _remove_abandoned(folder: Path, pattern: str) -> None:
+    """Remove what a killed run left of the same target."""
+    for path in folder.glob(pattern):
+        if time.time() - path.stat().st_mtime > _ABANDONED:
+            path.unlink(missing_ok=True)
+
+
+@contextmanager
+def report_errors(target: Path | str) -> Iterator[None]:
+    """Turn what goes wrong while a file is written into one clear error; a closed pipe is none."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except (OSError, ArithmeticError, av.FFmpegError, soundfile.SoundFileError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise AudioError(f"{target}: cannot be written ({reason})") from error

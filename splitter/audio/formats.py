@@ -1,0 +1,122 @@
+"""The formats that stems are written in, and what each of them can hold."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from splitter.errors import AudioError
+
+CLIPS = ("clamp", "float", "rescale")
+
+
+@dataclass(frozen=True)
+class OutputFormat:
+    """What stem files are to be."""
+
+    container: str = "wav"  # one of CONTAINERS
+    bits: int | None = None  # 16, 24 or 32 (float); None: as deep as the song
+    bitrate: int | None = None  # bit/s, of lossy formats; None: a good one for the channels
+    # Beyond full scale: clamp cuts off; float writes 32-bit floats where something would be cut
+    # off; rescale makes all stems quieter by one gain.
+    clip: str = "clamp"
+    dither: int = 0  # TPDF noise where bits are reduced: 0 none, 1 on, -1 the same noise negated
+
+
+@dataclass(frozen=True)
+class Container:
+    """What a format is made of and can hold."""
+
+    muxer: str  # FFmpeg's names
+    codecs: Mapping[int, str]  # by bits; of lossy formats by 0
+    channels: int = 8  # at most
+    rates: tuple[int, ...] = ()  # Hz; () is any
+    bitrate: int = 0  # bit/s for each channel, of lossy formats
+    streams: bool = True  # it can be written to a pipe
+
+    @property
+    def lossy(self) -> bool:
+        """Tell whether samples are given back only nearly."""
+        return 0 in self.codecs
+
+
+_MPEG_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
+_PCM = {16: "pcm_s16le", 24: "pcm_s24le", 32: "pcm_f32le"}
+
+CONTAINERS: Mapping[str, Container] = {
+    "wav": Container("wav", _PCM, channels=64),
+    "raw": Container("", _PCM, channels=64),
+    "flac": Container("flac", {16: "flac", 24: "flac"}),
+    "mp3": Container("mp3", {0: "libmp3lame"}, 2, _MPEG_RATES, 128_000, False),
+    "ogg": Container("ogg", {0: "vorbis"}, 8, (*_MPEG_RATES, 88200, 96000, 192000), 96_000),
+    "opus": Container("opus", {0: "libopus"}, 8, (48000,), 80_000),
+    "m4a": Container("ipod", {0: "aac"}, 8, (*_MPEG_RATES, 64000, 88200, 96000), 128_000, False),
+}
+
+
+def fit_format(wanted: OutputFormat, channels: int, bits: int) -> OutputFormat:
+    """Settle what was left open, for a song of this channel count and depth.
+
+    `bits` becomes a number, and `dither` stays only where bits are reduced. Raises AudioError for
+    what cannot be, before anything has been computed.
+    """
+    container = find_container(wanted.container)
+    _check(wanted, container, channels)
+    if container.lossy:
+        return replace(wanted, bits=32, dither=0)
+    deepest = max(container.codecs)
+    depth = wanted.bits or min(bits, deepest)
+    return replace(wanted, bits=depth, dither=wanted.dither if depth < bits else 0)
+
+
+def fit_pipe(settled: OutputFormat) -> OutputFormat:
+    """Settle a format for a pipe, where nothing can be changed afterwards."""
+    container, name = find_container(settled.container), settled.container
+    if not container.streams:
+        raise AudioError(f"{name}: cannot be written to a pipe; choose wav, raw, flac, ogg or opus")
+    if settled.clip == "rescale":
+        raise AudioError("a pipe has no end to find the peak by: choose --clip clamp or float")
+    if settled.clip == "float" and not container.lossy:
+        return replace(settled, bits=32, dither=0)
+    return settled
+
+
+def find_container(name: str) -> Container:
+    """Look a container up by its name."""
+    if name not in CONTAINERS:
+        raise AudioError(f"{name}: not a format that can be written; choose {_list(CONTAINERS)}")
+    return CONTAINERS[name]
+
+
+def _check(wanted: OutputFormat, container: Container, channels: int) -> None:
+    name = wanted.container
+    if channels > container.channels:
+        most = container.channels
+        raise AudioError(f"{name}: holds {most} channels, the song has {channels}; choose wav")
+    if wanted.bits is not None and wanted.bits not in container.codecs:
+        if container.lossy:
+            raise AudioError(f"{name}: has no bit depth; choose a bitrate instead")
+        raise AudioError(
+            f"{name}: cannot hold {wanted.bits} bits; choose {_list(container.codecs)}"
+        )
+    if wanted.bitrate is not None and not container.lossy:
+        raise AudioError(f"{name}: has no bitrate; choose a bit depth instead")
+    if wanted.clip not in CLIPS:
+        raise AudioError(f"{wanted.clip}: no way to handle clipping; choose {_list(CLIPS)}")
+    if wanted.clip == "float" and not container.lossy and 32 not in container.codecs:
+        raise AudioError(f"{name}: cannot hold floats, which --clip float needs; choose wav")
+
+
+def find_rate(container: str, rate: int) -> int:
+    """Give the sample rate that a format writes: the song's own, or the next one that it knows."""
+    rates = find_container(container).rates
+    if not rates or rate in rates:
+        return rate
+    return min((known for known in rates if known > rate), default=max(rates))
+
+
+def find_bitrate(settled: OutputFormat, channels: int) -> int:
+    """Give the bitrate of a lossy format in bit/s."""
+    return settled.bitrate or find_container(settled.container).bitrate * channels
+
+
+def _list(names: Mapping[str, object] | Mapping[int, object] | tuple[str, ...]) -> str:
+    return ", ".join(map(str, names))
