@@ -20,7 +20,7 @@ LAYERS = [
     {"separation", "datasets", "jobs"},
     {"zoo"},
     {"networks", "audio", "metrics"},
-    {"tiling", "spectral", "errors", "devices", "memory"},
+    {"tiling", "spectral", "errors", "devices", "memory", "catalogue"},
 ]
 # package that is not ours → the only modules of ours that may import it
 DOORS = {

@@ -1,0 +1,96 @@
+"""Which models there are, and what their configs say; nothing here needs PyTorch.
+
+    models/<name>/config.json           what the network is, as JSON
+                  weights.safetensors   its tensors; no code is ever loaded
+                  card.md               data, licences, scores, limits: for people
+
+A model is found by its name among those that came with splitter, or by the path of its folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from splitter.errors import ModelError
+
+DEFAULT_MODEL = "unet"
+SCHEMA = 1
+CONFIG, WEIGHTS, CARD = "config.json", "weights.safetensors", "card.md"
+
+
+@dataclass(frozen=True)
+class Config:
+    """What `config.json` says."""
+
+    network: str  # a key of networks.ARCHITECTURES
+    sizes: Mapping[str, Any] = field(default_factory=dict)  # fields of the architecture
+    rate: int = 44100  # Hz
+    channels: int = 2
+    stems: Sequence[str] = ("vocals",)  # what the network estimates
+    residual: str = "instrumental"  # what is left of the song
+    schema: int = SCHEMA
+
+    @property
+    def all_stems(self) -> tuple[str, ...]:
+        """Return the names of all stems, the residual last."""
+        return (*self.stems, self.residual)
+
+
+def models_folder() -> Path:
+    """Return the folder of the models that came with splitter: in the wheel, or in the checkout."""
+    package = Path(__file__).parent
+    installed = package / "models"
+    return installed if installed.is_dir() else package.parent / "models"
+
+
+def list_models() -> list[str]:
+    """Name the models that came with splitter."""
+    return sorted(path.parent.name for path in models_folder().glob(f"*/{CONFIG}"))
+
+
+def find_model(name: str) -> Path:
+    """Return the folder of the model called `name`, or at the path `name`."""
+    for folder in (models_folder() / name, Path(name)):
+        if (folder / CONFIG).is_file():
+            return folder
+    if Path(name).is_dir():
+        raise ModelError(f"{name}: no {CONFIG} in this folder, so it is no model")
+    known = ", ".join(list_models()) or "none"
+    raise ModelError(f"no model called {name!r}; there are: {known}; or give a model's folder")
+
+
+def read_config(path: Path) -> Config:
+    """Read `config.json`; raise ModelError for what is missing, unknown or of a later schema."""
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path}: not a readable model config ({error})") from error
+    if not isinstance(raw, dict):
+        raise ModelError(f"{path}: a model config is a JSON object")
+    if raw.get("schema", SCHEMA) > SCHEMA:
+        raise ModelError(f"{path}: schema {raw['schema']} is newer than this splitter; upgrade it")
+    check_keys(raw, Config, path)
+    if "network" not in raw:
+        raise ModelError(f"{path}: key 'network' is missing")
+    return Config(**raw)
+
+
+def hash_model(folder: Path) -> str:
+    """Return 16 hex digits of the SHA-256 of config and weights."""
+    digest = hashlib.sha256()
+    for name in (CONFIG, WEIGHTS):
+        digest.update((folder / name).read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def check_keys(raw: Mapping[str, Any], kind: type, path: Path) -> None:
+    """Raise ModelError for the first key that no field of the dataclass `kind` is called by."""
+    unknown = raw.keys() - {item.name for item in fields(kind)}
+    if unknown:
+        known = ", ".join(item.name for item in fields(kind))
+        raise ModelError(f"{path}: unknown key {min(unknown)!r}; known are: {known}")
