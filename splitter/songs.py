@@ -1,17 +1,23 @@
-"""One song file in, its stem files out."""
+"""One song in, its stems out.
+
+    song ── open_song ──▶ reader ── plan_stems ──▶ plan ── separate_song ──▶ what became of it
+
+The first two steps say quickly what cannot be done; the third needs a model, and time.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from splitter.audio import OutputFormat, SongReader, StemWriter, open_song
-from splitter.errors import AudioError
+from splitter.audio import OutputFormat, SongReader, StemWriter, open_song, write_stems
+from splitter.outputs import Output, Plan, name_stems, plan_stems
 from splitter.separation import Computing, Stems, separate_blocks
-from splitter.zoo import Model, load_model
+from splitter.zoo import DEFAULT_MODEL, Model, load_model
+
+__all__ = ["Output", "Separated", "Watch", "separate_file", "separate_song", "unwatched"]
 
 Watch = Callable[[SongReader, Iterator[Stems]], Iterator[Stems]]
 
@@ -22,74 +28,90 @@ def unwatched(_: SongReader, stems: Iterator[Stems]) -> Iterator[Stems]:
 
 
 @dataclass(frozen=True)
-class Output:
-    """Where stems go and as what."""
-
-    folder: Path = Path()
-    stems: Sequence[str] = ()  # those asked for; () is all
-    container: str = "wav"  # wav or flac
-    bits: int | None = None  # 16, 24 or 32 (float); None: as in the song
-
-    def depth_for(self, song_bits: int) -> int:
-        """Return the bits of a stem's samples; flac has no float, 24 bits come closest."""
-        return self.bits or (24 if self.container == "flac" and song_bits == 32 else song_bits)
-
-
-@dataclass(frozen=True)
 class Separated:
     """What became of a song."""
 
     song: Path
-    stems: dict[str, Path]  # name → file
+    stems: dict[str, Path]  # name → file; a stem that went into a pipe has none
     rate: int  # Hz
     channels: int
     samples: int
+    format: OutputFormat  # of the stems
+    peaks: dict[str, float]  # name → largest magnitude, before anything was cut off
     clipped: dict[str, int]  # name → samples cut off at full scale
+    gain: float  # what all stems were multiplied by, to fit
+    damage: str | None  # what is missing, if that was allowed
+    model: str
+    model_hash: str
     seconds: float  # taken
 
 
-def stem_paths(song: Path, output: Output, model: Model) -> dict[str, Path]:
-    """Say which files the stems of a song will be."""
-    wanted = output.stems or model.stems
-    return {name: output.folder / song.stem / f"{name}.{output.container}" for name in wanted}
-
-
-def separate_file(
-    song: Path,
-    output: Output = Output(),
-    model: Model | None = None,
+def separate_song(
+    song: SongReader,
+    plan: Plan,
+    model: Model,
     computing: Computing = Computing(),
     watch: Watch = unwatched,
 ) -> Separated:
-    """Separate a song file into stem files; `watch` wraps the stream of stems, to show progress.
+    """Separate an open song as planned; `watch` wraps the stream of stems, to show progress.
+
+    All stem files get their names in the end; after an error there are none.
+    """
+    started = time.monotonic()
+    with write_stems(plan.targets, song.rate, song.channels, plan.format, plan.tags) as writers:
+        blocks, bits = song.read_blocks(), _exact_bits(plan.format)
+        stream = separate_blocks(blocks, song.rate, song.channels, model, computing, bits)
+        for stems in watch(song, stream):
+            for name, writer in writers.items():
+                writer.write(stems[name])
+    return _describe(song, writers, model, time.monotonic() - started)
+
+
+def separate_file(
+    song: Path | str,
+    output: Output = Output(),
+    model: Model | str = DEFAULT_MODEL,
+    computing: Computing = Computing(),
+    watch: Watch = unwatched,
+) -> Separated:
+    """Separate a song file into stem files.
 
     Stems have the song's sample rate, channels and length, and its bit depth unless told otherwise.
     Raises AudioError for a file that cannot be read or written; then no stem is left behind.
     """
-    model = model or load_model()
-    started = time.monotonic()
-    paths = stem_paths(song, output, model)
-    with open_song(song) as reader, ExitStack() as whole:
-        bits = output.depth_for(reader.bits)
-        writers = {
-            name: whole.enter_context(_writer(path, output, reader, bits))
-            for name, path in paths.items()
-        }
-        blocks, rate, channels = reader.read_blocks(), reader.rate, reader.channels
-        stream = separate_blocks(blocks, rate, channels, model, computing, bits)
-        samples = 0
-        for stems in watch(reader, stream):
-            for name, writer in writers.items():
-                writer.write(stems[name])
-            samples += stems[model.stems[0]].shape[-1]
-    clipped = {name: writer.clipped for name, writer in writers.items()}
-    seconds = time.monotonic() - started
-    return Separated(song, paths, rate, channels, samples, clipped, seconds)
+    path = Path(song)
+    with open_song(path) as reader:
+        if not isinstance(model, Model):
+            model = load_model(model)
+        targets = name_stems(path, output, model.name, model.stems, reader.tags)
+        return separate_song(reader, plan_stems(reader, targets, output), model, computing, watch)
 
 
-def _writer(path: Path, output: Output, song: SongReader, bits: int) -> StemWriter:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise AudioError(f"{path.parent}: cannot make this folder ({error.strerror})") from error
-    return StemWriter(path, song.rate, song.channels, OutputFormat(output.container, bits))
+def _exact_bits(settled: OutputFormat) -> int:
+    """Say to which depth the vocals are rounded before the residual is taken: see separate_blocks.
+
+    Not where samples still change on their way into the file.
+    """
+    return 32 if settled.dither or settled.clip == "rescale" else settled.bits or 32
+
+
+def _describe(
+    song: SongReader, writers: dict[str, StemWriter], model: Model, seconds: float
+) -> Separated:
+    first = next(iter(writers.values()))
+    targets = {name: writer.target for name, writer in writers.items()}
+    return Separated(
+        song=Path(song.source),
+        stems={name: path for name, path in targets.items() if isinstance(path, Path)},
+        rate=song.rate,
+        channels=song.channels,
+        samples=first.samples,
+        format=first.format,
+        peaks={name: writer.peak for name, writer in writers.items()},
+        clipped={name: writer.clipped for name, writer in writers.items()},
+        gain=first.gain,
+        damage=song.damage,
+        model=model.name,
+        model_hash=model.hash,
+        seconds=seconds,
+    )

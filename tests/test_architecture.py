@@ -17,7 +17,7 @@ LAYERS = [
     {"__main__"},
     {"cli"},
     {"songs", "training", "evaluation", "reporting", "engines"},
-    {"separation", "datasets", "jobs"},
+    {"separation", "datasets", "jobs", "outputs"},
     {"zoo"},
     {"networks", "audio", "metrics"},
     {"tiling", "spectral", "errors", "devices", "memory", "catalogue"},
