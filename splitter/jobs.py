@@ -68,7 +68,6 @@ class Job:
 
     song: Path
     stems: Mapping[str, Path]  # name → file
-    folder: Path  # the song's place in the output's tree
     size: int = 0  # bytes
     mtime: float = 0.0  # seconds since 1970
 
@@ -227,13 +226,12 @@ def _parse(line: bytes) -> dict[str, Any] | None:
 def _plan(
     found: Found, output: Path, name_stems: Callable[[Path, Path], Mapping[str, Path]]
 ) -> Job:
-    folder = output / found.parent
+    stems = name_stems(found.path, output / found.parent)
     try:
         facts = found.path.stat()
     except OSError:  # opening it will say what is wrong
-        return Job(found.path, name_stems(found.path, folder), folder)
-    stems = name_stems(found.path, folder)
-    return Job(found.path, stems, folder, facts.st_size, facts.st_mtime)
+        return Job(found.path, stems)
+    return Job(found.path, stems, facts.st_size, facts.st_mtime)
 
 
 def _walk(folder: Path, search: Search) -> Iterator[Path]:

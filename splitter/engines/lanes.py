@@ -1,0 +1,90 @@
+"""Where a network runs: threads of this processor, streams of a GPU.
+
+On a processor every lane has its own tile and few threads: lanes of one thread each do twice the
+work of one lane with them all, since nothing waits at the end of each layer. A GPU has two lanes,
+each with a stream, so that one copies while the other computes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from splitter.engines.sharing import Lane, Signals
+from splitter.separation import Computing, compute
+from splitter.tiling import TileShape
+from splitter.zoo import Model
+
+MOST_LANES = 8  # on a processor; each has a tile in memory
+GPU_LANES = 2
+MOST_TILES = 16  # in a batch; a tile alone has work for most of a GPU
+MEMORY_SHARE = 0.8  # of a GPU's free memory that batches may fill
+
+
+class ProcessorLane:
+    """Runs a network in the thread that calls."""
+
+    def __init__(self, model: Model, computing: Computing) -> None:
+        self.model = model
+        self.computing = computing
+
+    def __call__(self, signals: Signals) -> Signals:
+        """Separate (batch, channels, samples) into (batch, stems, channels, samples)."""
+        return compute(signals, self.model, self.computing)
+
+
+class StreamLane(ProcessorLane):
+    """Runs a network on a stream of its own of a GPU."""
+
+    def __init__(self, model: Model, computing: Computing) -> None:
+        super().__init__(model, computing)
+        self.stream = torch.cuda.Stream(model.device)
+
+    def __call__(self, signals: Signals) -> Signals:
+        """Separate (batch, channels, samples) into (batch, stems, channels, samples)."""
+        with torch.cuda.stream(self.stream):
+            return super().__call__(signals)
+
+
+def share_processor() -> int:
+    """Split the processor's threads over lanes; return how many lanes there should be.
+
+    This concerns the whole process, so only a program may call it, once, at its start.
+    OMP_NUM_THREADS bounds the threads, as ever.
+    """
+    threads = torch.get_num_threads()
+    lanes = min(threads, MOST_LANES)
+    torch.set_num_threads(threads // lanes)
+    return lanes
+
+
+def make_lanes(models: Sequence[Model], computing: Computing, processor_lanes: int) -> list[Lane]:
+    """Make the lanes for a model that was loaded onto each of some devices."""
+    lanes: list[Lane] = []
+    for model in models:
+        if model.device.type == "cuda":
+            lanes += [StreamLane(model, computing) for _ in range(GPU_LANES)]
+        else:
+            count = processor_lanes if model.device.type == "cpu" else 1
+            lanes += [ProcessorLane(model, computing)] * count
+    return lanes
+
+
+def fit_batch(model: Model, computing: Computing) -> int:
+    """Return how many tiles a lane may take at once, from the free memory of a GPU.
+
+    On a processor one tile fills a lane, and more only fall out of its cache.
+    """
+    if model.device.type != "cuda":
+        return 1
+    network = model.network
+    shape = TileShape.for_network(computing.core, network.context, network.grid)
+    samples = shape.core + 2 * shape.context
+    torch.cuda.reset_peak_memory_stats(model.device)
+    before = torch.cuda.memory_allocated(model.device)
+    compute(np.zeros((1, model.config.channels, samples), np.float32), model, computing)
+    tile = torch.cuda.max_memory_allocated(model.device) - before  # bytes
+    free, _ = torch.cuda.mem_get_info(model.device)
+    return max(1, min(MOST_TILES, int(free * MEMORY_SHARE / GPU_LANES / max(tile, 1))))

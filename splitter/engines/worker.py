@@ -1,0 +1,78 @@
+"""What both engines have at work: a model that separates jobs, several at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from splitter.audio import Reading, open_song
+from splitter.engines.lanes import fit_batch, make_lanes
+from splitter.engines.sharing import SharedNetwork, StoppedError
+from splitter.errors import SplitterError
+from splitter.jobs import Job
+from splitter.outputs import Output, plan_stems
+from splitter.separation import Computing
+from splitter.songs import Separated, Watch, separate_song, unwatched
+from splitter.zoo import Model
+
+
+@dataclass(frozen=True)
+class Work:
+    """How jobs are to be done; the same for all of them."""
+
+    output: Output = field(default_factory=Output)
+    reading: Reading = field(default_factory=Reading)
+    computing: Computing = field(default_factory=Computing)  # batch 0: what a GPU's memory holds
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a job: either stems or an error."""
+
+    job: Job
+    separated: Separated | None = None
+    error: str | None = None
+
+
+class Worker:
+    """A model, on one device or several, that any number of threads may give jobs to.
+
+    Use it in a with-block; at its end, jobs that are not done are given up.
+    """
+
+    def __init__(
+        self,
+        models: Sequence[Model],  # the same model on each device
+        work: Work,
+        lanes: int = 1,  # on a processor
+        watch: Watch = unwatched,
+    ) -> None:
+        self.model = models[0]
+        self.work = work
+        self.watch = watch
+        computing = work.computing
+        batch = computing.batch or fit_batch(self.model, computing)
+        self.network = SharedNetwork(make_lanes(models, computing, lanes), batch)
+        self.computing = replace(computing, runner=self.network.run)
+
+    def separate(self, job: Job) -> Outcome:
+        """Separate one song; what is wrong with it becomes an outcome, too."""
+        try:
+            with open_song(job.song, self.work.reading) as song:
+                plan = plan_stems(song, job.stems, self.work.output)
+                done = separate_song(song, plan, self.model, self.computing, self.watch)
+        except StoppedError:
+            raise
+        except SplitterError as error:
+            return Outcome(job, error=str(error))
+        return Outcome(job, done)
+
+    def stop(self) -> None:
+        """Have jobs under way end early, by a StoppedError."""
+        self.network.stop()
+
+    def __enter__(self) -> Worker:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.network.__exit__()
