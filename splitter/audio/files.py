@@ -4,13 +4,21 @@ import hashlib
 import secrets
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import ModuleType
+from typing import BinaryIO
 
 import av
 import soundfile
 
 from splitter.errors import AudioError
+
+_locks: ModuleType | None
+try:
+    import fcntl as _locks
+except ImportError:  # Windows
+    _locks = None
 
 _ABANDONED = 3600  # seconds without a write, after which a part belongs to nobody any more
 
@@ -26,6 +34,7 @@ class PartFile:
             _remove_abandoned(target.parent, f".{digest}-*.part")
             self.path = target.with_name(f".{digest}-{secrets.token_hex(4)}.part")
             self.file = self.path.open("xb+")
+            _lock(self.file)
 
     def commit(self) -> None:
         """Give the file its name."""
@@ -45,8 +54,23 @@ class PartFile:
 def _remove_abandoned(folder: Path, pattern: str) -> None:
     """Remove what a killed run left of the same target."""
     for path in folder.glob(pattern):
-        if time.time() - path.stat().st_mtime > _ABANDONED:
-            path.unlink(missing_ok=True)
+        with suppress(FileNotFoundError), path.open("rb") as file:
+            if _lock(file) or time.time() - path.stat().st_mtime > _ABANDONED:
+                path.unlink(missing_ok=True)
+
+
+def _lock(file: BinaryIO) -> bool:
+    """Take the lock of a part, which its writer holds until it ends, and be it by a kill.
+
+    False if someone has it, or if this file system knows no locks.
+    """
+    if _locks is None:
+        return False
+    try:
+        _locks.flock(file, _locks.LOCK_EX | _locks.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 @contextmanager
