@@ -1,3 +1,33 @@
-"""splitter takes a song apart into vocals and instrumental."""
+"""splitter takes a song apart into vocals and instrumental.
 
+    stems = splitter.separate(signal, rate)         arrays in, arrays out
+    done = splitter.separate_file("song.mp3")       files in, files out
+    model = splitter.load_model("unet")             once, for many songs
+
+What each name stands for is imported when it is first used, since PyTorch takes its time.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from splitter.separation import separate
+    from splitter.songs import separate_file
+    from splitter.zoo import load_model
+
+__all__ = ["__version__", "load_model", "separate", "separate_file"]
 __version__ = "0.1.0"
+
+_HOMES = {
+    "load_model": "splitter.zoo",
+    "separate": "splitter.separation",
+    "separate_file": "splitter.songs",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)

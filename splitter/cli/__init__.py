@@ -16,6 +16,7 @@ from types import FrameType
 import click
 
 from splitter import __version__
+from splitter.cli.messages import complain
 from splitter.errors import SplitterError
 
 # name of the command → what `splitter --help` says of it; the module has the same name
@@ -45,6 +46,15 @@ class LazyCommands(click.Group):
         command = getattr(importlib.import_module(f"splitter.cli.{name}"), name)
         assert isinstance(command, click.Command)
         return command
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run the command; where whoever reads its output has gone, end quietly."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:
+            # keep Python from flushing into the void
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise click.exceptions.Exit(128 + getattr(signal, "SIGPIPE", 13)) from error
 
     def format_commands(self, _: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands without importing them."""
@@ -76,21 +86,14 @@ def main() -> None:
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), _terminate)
     try:
-        splitter.main(standalone_mode=False)
-        status = 0
-    except click.exceptions.Exit as stop:
-        status = stop.exit_code
+        status = splitter.main(standalone_mode=False) or 0  # what click.exceptions.Exit said
     except click.ClickException as error:
         error.show()
         status = error.exit_code
     except SplitterError as error:
-        click.echo(f"splitter: {error}", err=True)
+        complain(error)
         status = EXIT_FAILED
     except (KeyboardInterrupt, click.Abort):
         click.echo("splitter: interrupted", err=True)
         status = EXIT_INTERRUPTED
-    except BrokenPipeError:
-        # whoever read our output has gone: end quietly, and keep Python from flushing into the void
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        status = 128 + getattr(signal, "SIGPIPE", 13)
     sys.exit(status)

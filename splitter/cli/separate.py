@@ -2,24 +2,90 @@
 
 from __future__ import annotations
 
+import json
 import logging
-from collections.abc import Iterator
-from functools import partial
+import math
+import os
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
-from tqdm import tqdm
 
-from splitter.errors import SplitterError
+from splitter.audio import (
+    CLIPS,
+    CONTAINERS,
+    OutputFormat,
+    Reading,
+    SongReader,
+    Tags,
+    fit_format,
+    fit_pipe,
+    open_song,
+    parse_raw,
+)
+from splitter.catalogue import CONFIG, DEFAULT_MODEL, find_model, read_config
+from splitter.cli.messages import complain, printable
+from splitter.cli.parameters import parse_bitrate, parse_seconds
+from splitter.cli.progress import PROGRESS, choose_watch
+from splitter.cli.records import describe, describe_failure, describe_skipped
+from splitter.errors import AudioError, DataError, SplitterError
+from splitter.jobs import Found, Job, plan_jobs
+from splitter.outputs import (
+    TEMPLATE,
+    Output,
+    Target,
+    check_template,
+    name_stems,
+    needs_tags,
+    plan_stems,
+)
 
 if TYPE_CHECKING:
-    from splitter.audio import SongReader
-    from splitter.separation import Computing, Stems
-    from splitter.songs import Output, Separated
+    from splitter.songs import Separated
     from splitter.zoo import Model
 
 log = logging.getLogger(__name__)
+
+PIPE = "-"
+STDIN = Path("/dev/stdin")  # what stands for it among the songs, on any system
+PIPE_CORE = 1 << 18  # samples: 6 s at 44.1 kHz, so that a pipe's reader need not wait for 24 s
+
+
+@dataclass(frozen=True)
+class Options:
+    """What was asked for on the command line."""
+
+    songs: tuple[Path, ...]
+    output: str
+    model: str
+    device: str
+    container: str
+    bits: str | None
+    bitrate: int | None
+    clip: str
+    dither: bool
+    stems: str | None
+    template: str
+    tags: bool
+    existing: str | None  # overwrite or skip; None refuses
+    start: float
+    duration: float | None
+    raw: str | None
+    keep_partial: bool
+    batch_size: int
+    as_json: bool
+    progress: str
+    quiet: bool
+
+    @property
+    def to_pipe(self) -> bool:
+        """Tell whether the stem goes to stdout."""
+        return self.output == PIPE
 
 
 @click.command()
@@ -27,81 +93,246 @@ log = logging.getLogger(__name__)
 @click.option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=Path(),
-    help="Where the folders of stems go.  [default: here]",
+    default=".",
+    metavar="FOLDER",
+    help="Where stems go; - writes one stem to stdout as it is computed.  [default: here]",
 )
-@click.option("-m", "--model", help="A model's name, or the path of its folder.")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 or mps.")
-@click.option("--format", "container", type=click.Choice(["wav", "flac"]), default="wav")
+@click.option(
+    "--template",
+    default=TEMPLATE,
+    show_default=True,
+    help="A stem's path in the folder, of {name} {stem} {ext} {parent} {artist} {title} {model}.",
+)
 @click.option("--stems", help="Only these, as in vocals,instrumental.  [default: all]")
+@click.option("--overwrite", "existing", flag_value="overwrite", help="Replace stems.")
+@click.option(
+    "--skip-existing", "existing", flag_value="skip", help="Leave songs alone that have all stems."
+)
+@click.option(
+    "--format", "container", type=click.Choice(list(CONTAINERS)), default="wav", show_default=True
+)
+@click.option(
+    "--bits", type=click.Choice(["16", "24", "32"]), help="32 is float.  [default: as the song]"
+)
+@click.option(
+    "--bitrate", type=parse_bitrate, metavar="BIT/S", help="Of mp3, ogg, opus and m4a, as in 192k."
+)
+@click.option(
+    "--clip",
+    type=click.Choice(CLIPS),
+    default="clamp",
+    show_default=True,
+    help="Beyond full scale: cut off, write floats, or make all stems quieter by one gain.",
+)
+@click.option("--dither/--no-dither", default=True, help="Where bits are reduced.  [default: on]")
+@click.option("--tags/--no-tags", default=True, help="Copy title, artist, cover.  [default: on]")
+@click.option(
+    "--start",
+    type=parse_seconds,
+    metavar="TIME",
+    default=0.0,
+    help="Begin at this second, or at 1:30.",
+)
+@click.option(
+    "--duration",
+    type=parse_seconds,
+    metavar="TIME",
+    help="Take so many seconds.  [default: to the end]",
+)
+@click.option("--raw", metavar="RATE:CHANNELS:FORMAT", help="Headerless PCM, as 48000:2:s16le.")
+@click.option("--keep-partial", is_flag=True, help="Take what there is of a song that breaks off.")
+@click.option(
+    "-m",
+    "--model",
+    default=DEFAULT_MODEL,
+    show_default=True,
+    help="A model's name, or the path of its folder.",
+)
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 or mps.")
 @click.option("--batch-size", type=click.IntRange(1), default=1, show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object for each song.")
+@click.option(
+    "--progress", type=click.Choice(PROGRESS), default="bar", help="On stderr.  [default: bar]"
+)
 @click.option("-q", "--quiet", is_flag=True, help="No progress bar.")
-def separate(
-    songs: tuple[Path, ...],
-    output: Path,
-    model: str | None,
-    device: str,
-    container: str,
-    stems: str | None,
-    batch_size: int,
-    quiet: bool,
-) -> None:
+def separate(**given: Any) -> None:
     """Separate SONGS into stems: <song>/vocals.wav and <song>/instrumental.wav.
 
-    The stems have the song's own sample rate, channels and length, and they sum to the song. The
-    paths of the stems are printed to stdout. Exit status: 0 all done, 1 some songs failed, 2 the
-    command was wrong, 130 interrupted.
+    The stems have the song's own sample rate, channels, bit depth and length, and they sum to the
+    song. A song can be any file with sound in it; - is stdin. The paths of the stems are printed to
+    stdout. Exit status: 0 all done, 1 some songs failed, 2 the command was wrong, 130 interrupted.
     """
-    from splitter.devices import pick_device
-    from splitter.memory import reuse_freed_memory
-    from splitter.separation import Computing
-    from splitter.songs import Output
-    from splitter.zoo import DEFAULT_MODEL, load_model
-
-    reuse_freed_memory()
-    loaded = load_model(model or DEFAULT_MODEL, pick_device(device))
-    wanted = tuple(stems.split(",")) if stems else ()
-    for name in wanted:
-        if name not in loaded.stems:
-            raise click.UsageError(f"no stem {name!r}; {loaded.name} has {', '.join(loaded.stems)}")
-    where = Output(output, wanted, container)
-    computing = Computing(batch=batch_size)
-    failed = [song for song in songs if not _one(song, where, loaded, computing, quiet)]
+    options = Options(**given)
+    _check_options(options)
+    folder = find_model(options.model)
+    stems = read_config(folder / CONFIG).all_stems
+    output = _choose_output(options, stems)
+    run = _Run(options, output, _choose_reading(options), folder.resolve().name, stems)
+    failed = [job for job in run.plan() if not run.separate(job)]
     if failed:
         raise click.exceptions.Exit(1)
 
 
-def _one(song: Path, output: Output, model: Model, computing: Computing, quiet: bool) -> bool:
-    """Separate one song; say what failed, and tell whether it went well."""
-    from splitter.songs import separate_file
+def _check_options(options: Options) -> None:
+    """Refuse what contradicts itself."""
+    if options.duration == 0:
+        raise click.UsageError("--duration 0 leaves nothing of a song")
+    if not options.to_pipe:
+        return
+    if options.as_json:
+        raise click.UsageError("--json and -o - would both write to stdout")
+    if len(options.songs) > 1:
+        raise click.UsageError("-o - takes one song, since stdout is one file")
+    if sys.stdout is None or sys.stdout.isatty():
+        raise click.UsageError("-o - writes sound, which no terminal can show; redirect it")
 
+
+def _choose_output(options: Options, stems: Sequence[str]) -> Output:
+    wanted = tuple(options.stems.split(",")) if options.stems else ()
+    for name in wanted:
+        if name not in stems:
+            raise click.UsageError(f"no stem {name!r}; this model has {', '.join(stems)}")
+    if options.to_pipe and len(wanted or stems) != 1:
+        raise click.UsageError("-o - writes one stem: add --stems vocals, say")
+    bits = int(options.bits) if options.bits else None
+    form = OutputFormat(
+        options.container, bits, options.bitrate, options.clip, dither=int(options.dither)
+    )
     try:
-        done = separate_file(song, output, model, computing, partial(_with_bar, song.name, quiet))
+        settled = fit_format(form, channels=1, bits=16)
+        if options.to_pipe:
+            fit_pipe(settled)
+        check_template(options.template, len(wanted or stems))
     except SplitterError as error:
-        click.echo(f"splitter: {error}", err=True)
-        return False
-    _report(done)
-    return True
+        raise click.UsageError(str(error)) from error
+    overwrite = options.existing == "overwrite"
+    folder = Path(options.output)
+    return Output(folder, wanted, form, options.template, options.tags, overwrite)
 
 
-def _with_bar(
-    name: str, quiet: bool, reader: SongReader, stems: Iterator[Stems]
-) -> Iterator[Stems]:
-    """Show how many seconds of the song are done, and how many times real time that is."""
-    total = reader.samples / reader.rate if reader.samples else None
-    shape = "{desc}: {percentage:3.0f}% |{bar}| {n:.0f}/{total:.0f} s of song, {rate_noinv_fmt}"
-    with tqdm(
-        desc=name, total=total, unit="× real time", bar_format=shape, disable=quiet or None
-    ) as bar:
-        for block in stems:
-            yield block
-            bar.update(next(iter(block.values())).shape[-1] / reader.rate)
+def _choose_reading(options: Options) -> Reading:
+    try:
+        raw = parse_raw(options.raw) if options.raw else None
+    except SplitterError as error:
+        raise click.UsageError(str(error)) from error
+    return Reading(options.start, options.duration, options.keep_partial, raw)
 
 
-def _report(done: Separated) -> None:
-    for path in done.stems.values():
-        click.echo(path)
-    for name, samples in done.clipped.items():
-        if samples:
-            log.warning("%s: %d samples of %s were clipped", done.song, samples, name)
+@dataclass(frozen=True)
+class _Run:
+    """All songs of one command."""
+
+    options: Options
+    output: Output
+    reading: Reading
+    model: str
+    stems: Sequence[str]
+
+    def plan(self) -> list[Job]:
+        """Name all stems of all songs, and refuse two songs for one file."""
+        songs = [STDIN if str(song) == PIPE else song for song in self.options.songs]
+        if self.options.to_pipe:
+            return [Job(songs[0], {})]
+        try:
+            jobs = plan_jobs(map(Found, songs), self.output.folder, self._name_early)
+        except DataError as error:
+            raise click.UsageError(str(error)) from error
+        kept = {job.song.absolute() for job in jobs}
+        for song in songs:
+            if song.absolute() not in kept:
+                raise click.UsageError(f"a stem would replace {song}; choose another folder")
+        return jobs
+
+    def _name_early(self, song: Path, folder: Path) -> Mapping[str, Path]:
+        """Name the stems of a song that is not open yet; it is opened only if it must be."""
+        tags = Tags()
+        if needs_tags(self.output.template) and song != STDIN:
+            with suppress(SplitterError), open_song(song, self.reading) as reader:
+                tags = reader.tags  # or else the song's turn will come, and its error
+        return name_stems(song, replace(self.output, folder=folder), self.model, self.stems, tags)
+
+    def separate(self, job: Job) -> bool:
+        """Separate one song; say what failed, and tell whether it went well."""
+        song = PIPE if job.song == STDIN else str(job.song)
+        if self._may_skip(job):
+            log.info("%s: its stems are there already, skipped", printable(song))
+            self._print(describe_skipped(song, job.stems), [])
+            return True
+        try:
+            with open_song(
+                _find_stdin() if job.song == STDIN else job.song, self.reading
+            ) as reader:
+                done = self._separate_open(job, reader)
+        except SplitterError as error:
+            complain(error)
+            self._print(describe_failure(song, str(error)), [])
+            return False
+        _warn_of_clipping(done)
+        self._print(describe(song, done), done.stems.values())
+        return True
+
+    def _may_skip(self, job: Job) -> bool:
+        stems = job.stems.values()
+        return self.options.existing == "skip" and all(path.exists() for path in stems)
+
+    def _separate_open(self, job: Job, reader: SongReader) -> Separated:
+        """Check all that can be checked, then load PyTorch and the model, and separate."""
+        plan = plan_stems(reader, self._targets(job, reader), self.output)
+        model = _load_model(self.options.model, self.options.device)
+        from splitter.separation import Computing
+        from splitter.songs import separate_song
+
+        computing = Computing(batch=self.options.batch_size)
+        if self.options.to_pipe:
+            computing = replace(computing, core=PIPE_CORE)
+        kind = "none" if self.options.quiet else self.options.progress
+        return separate_song(reader, plan, model, computing, choose_watch(kind))
+
+    def _targets(self, job: Job, reader: SongReader) -> Mapping[str, Target]:
+        if self.options.to_pipe:
+            return {(self.output.stems or self.stems)[0]: sys.stdout.buffer}
+        if job.song == STDIN:  # only now it can say what it is called
+            return name_stems(job.song, self.output, self.model, self.stems, reader.tags)
+        return job.stems
+
+    def _print(self, record: dict[str, Any], paths: Iterable[Path]) -> None:
+        if self.options.as_json:
+            click.echo(json.dumps(record))
+        elif not self.options.to_pipe:
+            for path in paths:
+                click.echo(path if os.name == "nt" else os.fsencode(path))
+
+
+@cache
+def _load_model(name: str, device: str) -> Model:
+    """Load the model when the first song is known to be one."""
+    from splitter.devices import pick_device
+    from splitter.memory import reuse_freed_memory
+    from splitter.zoo import load_model
+
+    reuse_freed_memory()
+    try:
+        return load_model(name, pick_device(device))
+    except SplitterError as error:  # no fault of the song
+        raise click.ClickException(str(error)) from error
+
+
+def _find_stdin() -> BinaryIO:
+    if sys.stdin is None:
+        raise AudioError("-: there is no stdin")
+    return sys.stdin.buffer
+
+
+def _warn_of_clipping(done: Separated) -> None:
+    for name, count in done.clipped.items():
+        if count:
+            peak = done.peaks[name]
+            level = f"its peak is {peak:.3f}, {20 * math.log10(peak):+.1f} dB"
+            way_out = "--clip rescale or --clip float keeps them"
+            song = printable(str(done.song))
+            log.warning(
+                "%s: %d samples of %s were cut off (%s); %s", song, count, name, level, way_out
+            )
+    if done.gain != 1:
+        song, quieter = printable(str(done.song)), -20 * math.log10(done.gain)
+        log.warning("%s: its stems were made quieter by %.2f dB to fit", song, quieter)

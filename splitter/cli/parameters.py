@@ -1,0 +1,27 @@
+"""Values of options that click has no kind for."""
+
+from __future__ import annotations
+
+import re
+
+import click
+
+
+def parse_seconds(value: object) -> float:
+    """Read a time: 90, 1:30 or 0:01:30.5."""
+    text = str(value)
+    if not re.fullmatch(r"(\d+:){0,2}\d+(\.\d*)?", text):
+        raise click.BadParameter(f"{text!r} is no time; write seconds, or 1:30")
+    seconds = 0.0
+    for part in text.split(":"):
+        seconds = 60 * seconds + float(part)
+    return seconds
+
+
+def parse_bitrate(value: object) -> int:
+    """Read a bitrate in bit/s: 192k or 192000."""
+    match = re.fullmatch(r"(\d{1,7})(k?)", str(value))
+    bitrate = int(match[1]) * (1000 if match[2] else 1) if match else 0
+    if not 6000 <= bitrate <= 2_000_000:
+        raise click.BadParameter(f"{value!r} is no bitrate; write 192k, say")
+    return bitrate
