@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -90,7 +91,8 @@ def train(
             if progress.sdr is not None:
                 bar.write(
                     f"step {progress.step}: vocals SDR {progress.sdr:.2f} dB, "
-                    f"{progress.improvement:.2f} dB over the mixture"
+                    f"{progress.improvement:.2f} dB over the mixture",
+                    file=sys.stderr,
                 )
     trainer.save()
     trainer.export(output)

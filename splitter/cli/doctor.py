@@ -1,0 +1,98 @@
+"""`splitter doctor`: what is installed, what works, what is wrong."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from collections.abc import Callable, Iterator
+from importlib.metadata import PackageNotFoundError, version
+
+import click
+
+from splitter import __version__
+from splitter.catalogue import find_model, list_models
+from splitter.cli.messages import complain
+from splitter.cli.models import describe_model
+from splitter.errors import SplitterError
+
+PACKAGES = ("numpy", "soundfile", "soxr", "av", "mutagen", "safetensors", "librosa")
+EXTRAS = ("museval", "matplotlib", "ray", "fsspec")
+
+
+@click.command()
+def doctor() -> None:
+    """Say what is installed, what works, and what is wrong; exit status 1 if anything is."""
+    python = f"Python {platform.python_version()} ({sys.executable})"
+    click.echo(f"splitter {__version__}, {python}, {platform.platform()}")
+    checks = (_list_packages, _list_formats, _list_models, _list_devices, _try_all)
+    healthy = [_report(check) for check in checks]
+    if not all(healthy):
+        raise click.exceptions.Exit(1)
+    click.echo("all is well")
+
+
+def _report(check: Callable[[], Iterator[str]]) -> bool:
+    """Print what a check finds; tell whether it got to its end."""
+    try:
+        for line in check():
+            click.echo(line)
+    except (SplitterError, ImportError, OSError) as error:
+        complain(error)
+        return False
+    return True
+
+
+def _list_packages() -> Iterator[str]:
+    yield "packages: " + ", ".join(f"{name} {version(name)}" for name in PACKAGES)
+    yield "optional: " + ", ".join(f"{name} {_find_version(name)}" for name in EXTRAS)
+
+
+def _find_version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _list_formats() -> Iterator[str]:
+    from splitter.audio import CONTAINERS, OutputFormat, check_outputs, fit_format
+
+    for name in CONTAINERS:
+        check_outputs((), fit_format(OutputFormat(name), 2, 16), rate=44100, channels=2, samples=0)
+    yield f"writes: {', '.join(CONTAINERS)}"
+
+
+def _list_models() -> Iterator[str]:
+    names = list_models()
+    if not names:
+        raise SplitterError("no models came with this splitter; install it again")
+    for name in names:
+        yield f"model: {describe_model(find_model(name))}"
+
+
+def _list_devices() -> Iterator[str]:
+    import torch
+
+    from splitter.devices import fast_dtype, pick_device
+
+    device = pick_device()
+    name = f" {torch.cuda.get_device_name(device)}" if device.type == "cuda" else ""
+    precision = str(fast_dtype(device)).removeprefix("torch.")
+    threads = f"{torch.get_num_threads()} threads"
+    yield f"torch {torch.__version__}, computes on {device}{name}, {precision}, {threads}"
+
+
+def _try_all() -> Iterator[str]:
+    """Separate a second of noise with each model."""
+    import numpy as np
+
+    from splitter.devices import pick_device
+    from splitter.separation import separate
+    from splitter.zoo import load_model
+
+    song = np.float32(0.1) * np.random.default_rng(0).standard_normal((2, 44100), np.float32)
+    for name in list_models():
+        stems = separate(song, 44100, load_model(name, pick_device()))
+        if not np.allclose(sum(stems.values()), song, atol=1e-6):
+            raise SplitterError(f"{name}: its stems do not sum to the song; install splitter again")
+        yield f"{name} separates"

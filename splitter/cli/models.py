@@ -1,0 +1,38 @@
+"""`splitter models`: what can be given to --model."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import click
+
+from splitter.catalogue import CARD, CONFIG, find_model, hash_model, list_models, read_config
+
+
+@click.command()
+def models() -> None:
+    """List the models that came with splitter: name, hash, rate, stems and licence.
+
+    The hash is of config and weights; --json and the journal of a folder name it, too.
+    """
+    for name in list_models():
+        click.echo(describe_model(find_model(name)))
+
+
+def describe_model(folder: Path) -> str:
+    """Describe a model on one line."""
+    config = read_config(folder / CONFIG)
+    stems = ", ".join(config.all_stems)
+    parts = (folder.name, hash_model(folder), f"{config.rate} Hz", stems, find_licence(folder))
+    return "  ".join(parts)
+
+
+def find_licence(folder: Path) -> str:
+    """Return the first line of a model's card that speaks of its licence."""
+    card = folder / CARD
+    lines = card.read_text(encoding="utf-8").splitlines() if card.is_file() else []
+    for line in lines:
+        if re.search(r"licen[cs]e", line, re.IGNORECASE) and not line.lstrip().startswith("#"):
+            return re.sub(r"[*_`|]|^\W+", "", line).strip()
+    return "no licence stated"
