@@ -10,6 +10,7 @@ goes on where it stopped; a song that changed, or failed, is done again.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
@@ -20,8 +21,10 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from splitter.errors import DataError
+from splitter.places import is_local
 
 JOURNAL = "splitter.jsonl"
+ENTRIES = ".splitter"  # where the lines of a journal in a store lie, an object a song
 SCHEMA = 1
 HEAD = 64  # bytes that tell a song from a picture
 # a file called so is a song, maybe a broken one, which is an error to report
@@ -211,6 +214,26 @@ class Journal:
             entry = _parse(line)
             if entry is not None:
                 yield entry
+
+
+class StoredJournal(Journal):
+    """A journal in a store, where nothing can be appended to a file: an object for each song."""
+
+    def _append(self, line: str) -> None:
+        name = hashlib.sha256(json.loads(line)["song"].encode()).hexdigest()
+        path = self.path.parent / ENTRIES / f"{name}.json"
+        path.write_bytes(line.encode())
+
+    def _read(self) -> Iterator[dict[str, Any]]:
+        folder = self.path.parent / ENTRIES
+        if folder.is_dir():
+            entries = (_parse(path.read_bytes()) for path in folder.iterdir())
+            yield from (entry for entry in entries if entry is not None)
+
+
+def open_journal(folder: Path, settings: Mapping[str, Any]) -> Journal:
+    """Open the journal of an output folder, be it in a store."""
+    return Journal(folder, settings) if is_local(folder) else StoredJournal(folder, settings)
 
 
 def _parse(line: bytes) -> dict[str, Any] | None:

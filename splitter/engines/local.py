@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
+from splitter.engines.stores import separate_stored
 from splitter.engines.worker import Outcome, Worker
 from splitter.jobs import Job
 
@@ -19,7 +20,7 @@ def separate_songs(jobs: Iterable[Job], worker: Worker, at_once: int = 2) -> Ite
     with ThreadPoolExecutor(at_once, "splitter-song") as threads, worker:
         try:
             for job in jobs:
-                running.add(threads.submit(worker.separate, job))
+                running.add(threads.submit(separate_stored, worker, job))
                 if len(running) >= at_once:
                     yield from _take_done(running)
             while running:

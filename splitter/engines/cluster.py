@@ -1,0 +1,172 @@
+"""Separate many songs on a Ray cluster.
+
+    driver ── jobs ──▶ node 1: worker (model on its GPU, or on its cores)
+           ◀─ outcomes ─ node 2: worker
+                         …
+
+Each node has a worker, the same that works on one machine, or one for each of its GPUs. A worker
+has a few songs at a time. When a node dies, its songs in flight are given to others; nodes that
+join get work. The journal is the driver's: nothing is done twice, whoever dies.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from splitter.devices import pick_device
+from splitter.engines.lanes import share_processor
+from splitter.engines.stores import separate_stored
+from splitter.engines.worker import Outcome, Work, Worker
+from splitter.errors import MissingExtra, SplitterError
+from splitter.jobs import Job
+from splitter.memory import reuse_freed_memory
+from splitter.zoo import load_model
+
+log = logging.getLogger(__name__)
+
+TRIES = 3  # a song whose workers die so often is taken to be the reason
+AHEAD = 1  # songs that wait at a worker beside those that it works on
+POLL = 2.0  # seconds between looks at which nodes there are
+
+
+class RemoteWorker:
+    """A worker on a node, as Ray makes one; `lanes` is the number of the node's processors."""
+
+    def __init__(self, model: str, device: str, work: Work, processors: int) -> None:
+        import torch
+
+        reuse_freed_memory()
+        torch.set_num_threads(processors)
+        loaded = load_model(model, pick_device(device))
+        self.worker = Worker([loaded], work, share_processor())
+
+    def separate(self, job: Job) -> Outcome:
+        """Separate one song."""
+        return separate_stored(self.worker, job)
+
+
+@dataclass
+class _Member:
+    """A worker of the cluster, and the songs that it has."""
+
+    actor: Any
+    node: str
+    room: int  # songs at a time
+    songs: set[Any] = field(default_factory=set)  # references
+
+
+class _Cluster:
+    """The workers of a Ray cluster, as nodes come and go."""
+
+    def __init__(self, ray: Any, model: str, work: Work) -> None:
+        self.ray = ray
+        self.model = model
+        self.work = work
+        self.members: list[_Member] = []
+        self.given: dict[Any, tuple[_Member, Job]] = {}
+
+    def look_around(self) -> None:
+        """Start workers on nodes that have none."""
+        known = {member.node for member in self.members}
+        for node in self.ray.nodes():
+            resources = node["Resources"]
+            if node["Alive"] and node["NodeID"] not in known and resources.get("CPU", 0) >= 1:
+                self._start_workers(node["NodeID"], resources)
+
+    def _start_workers(self, node: str, resources: dict[str, float]) -> None:
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        gpus, processors = int(resources.get("GPU", 0)), int(resources["CPU"])
+        workers = max(gpus, 1)
+        share = max(processors // workers, 1)
+        kind = self.ray.remote(RemoteWorker).options(
+            num_cpus=share,
+            num_gpus=1 if gpus else 0,
+            max_concurrency=share + AHEAD,
+            scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False),
+        )
+        for _ in range(workers):
+            actor = kind.remote(self.model, "cuda" if gpus else "cpu", self.work, share)
+            self.members.append(_Member(actor, node, share + AHEAD))
+        log.debug("node %s: %d workers", node, workers)
+
+    def give(self, jobs: deque[Job]) -> None:
+        """Hand out jobs to whoever has room, the idlest first."""
+        for member in sorted(self.members, key=lambda member: len(member.songs)):
+            while jobs and len(member.songs) < member.room:
+                job = jobs.popleft()
+                song = member.actor.separate.remote(job)
+                member.songs.add(song)
+                self.given[song] = (member, job)
+
+    def take(self) -> Iterator[tuple[Job, Outcome | None]]:
+        """Wait a little for jobs to end; yield them, with None for those that were lost."""
+        from ray.exceptions import RayActorError, RayTaskError
+
+        done, _ = self.ray.wait(list(self.given), num_returns=1, timeout=POLL)
+        for song in done:
+            member, job = self.given.pop(song)
+            member.songs.discard(song)
+            try:
+                yield job, self.ray.get(song)
+            except RayActorError:
+                self.members = [other for other in self.members if other is not member]
+                yield job, None
+            except RayTaskError as error:
+                yield job, Outcome(job, error=f"{job.song}: {error.cause}")
+
+
+def separate_songs(
+    jobs: Iterable[Job], work: Work, model: str, address: str | None = None
+) -> Iterator[Outcome]:
+    """Separate songs on the cluster at `address`; yield outcomes in the order of their coming.
+
+    None starts a cluster of this machine alone. Songs, stems and the model's folder must be URLs or
+    lie where every node sees them.
+    """
+    ray = _import_ray()
+    ray.init(address=address, log_to_driver=False, configure_logging=False)
+    try:
+        yield from _run(iter(jobs), _Cluster(ray, model, work))
+    finally:
+        ray.shutdown()
+
+
+def _run(jobs: Iterator[Job], cluster: _Cluster) -> Iterator[Outcome]:
+    waiting: deque[Job] = deque()
+    tries: dict[Any, int] = {}
+    while True:
+        cluster.look_around()
+        _fill(waiting, jobs, sum(member.room for member in cluster.members))
+        if not waiting and not cluster.given:
+            return
+        if not cluster.members:
+            raise SplitterError("the cluster has no node with a processor left; run again to go on")
+        cluster.give(waiting)
+        for job, outcome in cluster.take():
+            if outcome is not None:
+                yield outcome
+                continue
+            tries[job.song] = tries.get(job.song, 0) + 1
+            if tries[job.song] < TRIES:
+                log.warning("%s: its worker died; it is given to another", job.song)
+                waiting.appendleft(job)
+            else:
+                yield Outcome(job, error=f"{job.song}: {TRIES} workers died of it")
+
+
+def _fill(waiting: deque[Job], jobs: Iterator[Job], room: int) -> None:
+    while len(waiting) < room and (job := next(jobs, None)) is not None:
+        waiting.append(job)
+
+
+def _import_ray() -> Any:
+    try:
+        return importlib.import_module("ray")
+    except ImportError as error:
+        raise MissingExtra("pip install 'splitter[ray]'") from error

@@ -1,0 +1,39 @@
+"""Where files lie: in folders, or in stores that URLs name (s3://, gs://, …).
+
+What a URL becomes has what is used of a path here: joining, opening, listing. It is no `Path`, and
+`is_local` tells them apart; only `engines.stores` and `jobs` ever meet one.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from splitter.errors import MissingExtra, SplitterError
+
+
+def open_place(place: str) -> Path:
+    """Turn a path or URL into a path, or something that serves as one.
+
+    Raises MissingExtra when the package for this kind of store is not installed.
+    """
+    scheme, mark, rest = place.partition("://")
+    if not mark:
+        return Path(place)
+    if scheme == "file":
+        return Path(rest)
+    try:
+        from upath import UPath
+
+        opened: Any = UPath(place)
+        _ = opened.fs  # imports the package of the store
+    except ImportError as error:
+        raise MissingExtra(f"pip install 'splitter[{scheme}]'") from error
+    except ValueError as error:
+        raise SplitterError(f"{place}: there is no kind of store called {scheme}") from error
+    return opened  # type: ignore[no-any-return]
+
+
+def is_local(place: Path) -> bool:
+    """Tell a path from what a URL became."""
+    return isinstance(place, Path)
