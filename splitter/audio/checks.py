@@ -6,8 +6,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import av
+import soundfile
 
-from splitter.audio.formats import OutputFormat, find_bitrate, find_container, find_rate
+from splitter.audio.formats import OutputFormat, find_container, find_rate
 from splitter.errors import AudioError
 
 _NAME_BYTES = 255  # the longest name of a file nearly everywhere
@@ -35,7 +36,7 @@ def estimate_bytes(settled: OutputFormat, rate: int, channels: int, samples: int
     written_rate = find_rate(settled.container, rate)
     seconds = samples / rate
     if container.lossy:
-        size = find_bitrate(settled, channels) / 8 * seconds
+        size = (settled.bitrate or 0) / 8 * seconds
     else:
         size = written_rate * channels * (settled.bits or 16) / 8 * seconds
     waiting = 4 * channels * samples if settled.clip != "clamp" else 0
@@ -43,11 +44,15 @@ def estimate_bytes(settled: OutputFormat, rate: int, channels: int, samples: int
 
 
 def _check_encoder(settled: OutputFormat) -> None:
-    codec = next(iter(find_container(settled.container).codecs.values()))
-    try:
-        av.Codec(codec, "w")
-    except av.codec.codec.UnknownCodecError as error:
-        raise AudioError(f"{settled.container}: this PyAV has no {codec}; choose wav") from error
+    container, codec = find_container(settled.container), settled.container
+    known = {"ogg": "OGG", "mp3": "MP3"}.get(codec)
+    if known:
+        missing = known not in soundfile.available_formats()
+    else:
+        codec = container.codecs[0 if container.lossy else settled.bits or 16]
+        missing = codec not in av.codecs_available
+    if missing:
+        raise AudioError(f"{settled.container}: there is no encoder for it here; choose wav")
 
 
 def _check_name(target: Path) -> None:

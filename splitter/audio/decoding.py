@@ -20,9 +20,13 @@ def open_decoder(file: BinaryIO, raw: RawFormat | None = None) -> Decoder:
     try:
         return FFmpegDecoder(source, raw)
     except UndecodableError as error:
-        if source.seekable and not raw:
+        if source.seekable and not raw and not _may_be_mp3(source.read_at(0, 3)):
             return SndfileDecoder(source)
         if source.read_at(4, 4) == b"ftyp":
             reason = "its index lies at its end, so it can only be read as a file"
             raise UndecodableError(reason) from error
         raise
+
+
+def _may_be_mp3(head: bytes) -> bool:
+    return head == b"ID3" or (head[:1] == b"\xff" and head[1:2] >= b"\xe0")

@@ -1,7 +1,7 @@
 """From blocks to bytes, in every format that stems are written in.
 
-FFmpeg (PyAV) writes all of them but Ogg Vorbis, for which it has no good encoder of its own;
-that is libsndfile's part. Both write to files as to pipes.
+FFmpeg (PyAV) writes all of them but two, which are libsndfile's part: Ogg Vorbis, for which FFmpeg
+has no good encoder of its own, and mp3, where it misstates the length of one song in 25.
 """
 
 from types import SimpleNamespace
@@ -12,7 +12,7 @@ import numpy as np
 import soundfile
 
 from splitter.audio.blocks import Block, to_integers
-from splitter.audio.formats import Container, OutputFormat, find_bitrate, find_container
+from splitter.audio.formats import Container, OutputFormat, find_bitrates, find_container
 
 _LAYOUTS = ("mono", "stereo", "3.0", "quad", "5.0", "5.1", "6.1", "7.1")
 # Where Vorbis has the channels of wav: (xiph.org/vorbis/doc/Vorbis_I_spec.html, 4.3.9)
@@ -39,8 +39,8 @@ class Encoder(Protocol):
 
 def open_encoder(file: BinaryIO, settled: OutputFormat, rate: int, channels: int) -> Encoder:
     """Start to write a settled format (see `fit_format`) into a file or a pipe."""
-    if settled.container == "ogg":
-        return VorbisEncoder(file, settled, rate, channels)
+    if settled.container in ("ogg", "mp3"):
+        return SndfileEncoder(file, settled, rate, channels)
     return FFmpegEncoder(file, settled, rate, channels)
 
 
@@ -64,7 +64,7 @@ class FFmpegEncoder:
         self._track = cast(Any, self._output.add_stream(codec, rate=rate, layout=self._layout))
         self._track.format = self._sample_format
         if container.lossy:
-            self._track.bit_rate = find_bitrate(settled, channels)
+            self._track.bit_rate = settled.bitrate
         self._output.start_encoding()  # a file without a sample needs its head, too
 
     def write(self, block: Block) -> None:
@@ -120,28 +120,28 @@ def _nameless(file: BinaryIO) -> SimpleNamespace:
     return SimpleNamespace(write=file.write)
 
 
-class VorbisEncoder:
-    """Ogg Vorbis."""
+class SndfileEncoder:
+    """Ogg Vorbis and mp3."""
 
     def __init__(self, file: BinaryIO, settled: OutputFormat, rate: int, channels: int) -> None:
-        self._order = _VORBIS_ORDER.get(channels, tuple(range(channels)))
+        vorbis = settled.container == "ogg"
+        self._order = list(_VORBIS_ORDER.get(channels, range(channels)))
         self._sink = _Sink(file)
-        bitrate = find_bitrate(settled, channels) / channels
-        quality = float(np.interp(bitrate, _VORBIS_BITRATES, np.linspace(0, 1, 11)))
         self._sound = soundfile.SoundFile(
             self._sink,
             "w",
             rate,
             channels,
-            "VORBIS",
-            format="OGG",
-            compression_level=1 - quality,
+            "VORBIS" if vorbis else "MPEG_LAYER_III",
+            format="OGG" if vorbis else "MP3",
+            compression_level=_find_level(settled, rate, channels),
+            bitrate_mode=None if vorbis else "CONSTANT",
         )
         self._sink.check()
 
     def write(self, block: Block) -> None:
         """Add a block."""
-        self._sound.write(block[list(self._order)].T)
+        self._sound.write(block[self._order].T)
         self._sink.check()
 
     def close(self) -> None:
@@ -150,14 +150,25 @@ class VorbisEncoder:
         self._sink.check()
 
 
-class _Sink:
-    """A file for libsndfile, which asks for positions but writes Ogg from front to back.
+def _find_level(settled: OutputFormat, rate: int, channels: int) -> float:
+    """Give the compression level, 0 to below 1, by which libsndfile chooses this bitrate."""
+    bitrate = settled.bitrate or 0
+    if settled.container == "ogg":
+        return 1 - float(np.interp(bitrate / channels, _VORBIS_BITRATES, np.linspace(0, 1, 11)))
+    highest = find_bitrates("mp3", rate, channels)[1]
+    lowest = 32_000 if rate >= 32000 else 8_000
+    return min((highest - bitrate) / (highest - lowest), 0.999)
 
-    libsndfile drops exceptions; they are kept for `check`.
+
+class _Sink:
+    """A file for libsndfile, which drops exceptions; they are kept for `check`.
+
+    libsndfile asks a pipe, too, for positions, but writes Ogg from front to back.
     """
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
+        self._seekable = file.seekable()
         self._position = 0
         self._error: BaseException | None = None
 
@@ -172,15 +183,17 @@ class _Sink:
         return len(data)
 
     def read(self, size: int) -> bytes:
-        """Give nothing; libsndfile only wants to know that it could."""
-        return b""
+        """Read back the bytes that are about to be overwritten."""
+        return self._file.read(size)
 
     def seek(self, offset: int, whence: int = 0) -> int:
-        """Stay where we are."""
+        """Move, as far as the file can."""
+        if self._seekable:
+            self._position = self._file.seek(offset, whence)
         return self._position
 
     def tell(self) -> int:
-        """Give the number of bytes written."""
+        """Give the position."""
         return self._position
 
     def check(self) -> None:

@@ -25,7 +25,7 @@ class OutputFormat:
 class Container:
     """What a format is made of and can hold."""
 
-    muxer: str  # FFmpeg's names
+    muxer: str  # FFmpeg's names; of mp3 and Vorbis, which libsndfile writes, nobody's
     codecs: Mapping[int, str]  # by bits; of lossy formats by 0
     channels: int = 8  # at most
     rates: tuple[int, ...] = ()  # Hz; () is any
@@ -45,23 +45,24 @@ CONTAINERS: Mapping[str, Container] = {
     "wav": Container("wav", _PCM, channels=64),
     "raw": Container("", _PCM, channels=64),
     "flac": Container("flac", {16: "flac", 24: "flac"}),
-    "mp3": Container("mp3", {0: "libmp3lame"}, 2, _MPEG_RATES, 128_000, False),
-    "ogg": Container("ogg", {0: "vorbis"}, 8, (*_MPEG_RATES, 88200, 96000, 192000), 96_000),
+    "mp3": Container("", {0: "mp3"}, 2, _MPEG_RATES, 128_000, False),
+    "ogg": Container("", {0: "vorbis"}, 8, (*_MPEG_RATES, 88200, 96000, 192000), 96_000),
     "opus": Container("opus", {0: "libopus"}, 8, (48000,), 80_000),
     "m4a": Container("ipod", {0: "aac"}, 8, (*_MPEG_RATES, 64000, 88200, 96000), 128_000, False),
 }
 
 
-def fit_format(wanted: OutputFormat, channels: int, bits: int) -> OutputFormat:
-    """Settle what was left open, for a song of this channel count and depth.
+def fit_format(wanted: OutputFormat, rate: int, channels: int, bits: int) -> OutputFormat:
+    """Settle what was left open, for a song of this rate (Hz), channel count and depth.
 
-    `bits` becomes a number, and `dither` stays only where bits are reduced. Raises AudioError for
-    what cannot be, before anything has been computed.
+    `bits` and `bitrate` become numbers where the format has them, and `dither` stays only where
+    bits are reduced. Raises AudioError for what cannot be, before anything has been computed.
     """
     container = find_container(wanted.container)
     _check(wanted, container, channels)
     if container.lossy:
-        return replace(wanted, bits=32, dither=0)
+        bitrate = _fit_bitrate(wanted, find_rate(wanted.container, rate), channels)
+        return replace(wanted, bits=32, bitrate=bitrate, dither=0)
     deepest = max(container.codecs)
     depth = wanted.bits or min(bits, deepest)
     return replace(wanted, bits=depth, dither=wanted.dither if depth < bits else 0)
@@ -113,9 +114,27 @@ def find_rate(container: str, rate: int) -> int:
     return min((known for known in rates if known > rate), default=max(rates))
 
 
-def find_bitrate(settled: OutputFormat, channels: int) -> int:
-    """Give the bitrate of a lossy format in bit/s."""
-    return settled.bitrate or find_container(settled.container).bitrate * channels
+def find_bitrates(container: str, rate: int, channels: int) -> tuple[int, int]:
+    """Give the lowest and the highest bitrate of a lossy format, in bit/s."""
+    if container == "mp3":
+        # below, there is no room for the tag that states delay and padding
+        return (
+            (64_000, 320_000 if rate >= 32000 else 160_000) if rate >= 16000 else (32_000, 64_000)
+        )
+    lowest, highest = {"ogg": (32_000, 250_000), "opus": (6_000, 256_000)}.get(
+        container, (8_000, 6 * rate)
+    )
+    return lowest * channels, highest * channels
+
+
+def _fit_bitrate(wanted: OutputFormat, rate: int, channels: int) -> int:
+    lowest, highest = find_bitrates(wanted.container, rate, channels)
+    if wanted.bitrate is None:
+        return min(max(find_container(wanted.container).bitrate * channels, lowest), highest)
+    if not lowest <= wanted.bitrate <= highest:
+        span = f"{lowest // 1000} to {highest // 1000} kbit/s"
+        raise AudioError(f"{wanted.container}: holds {span} at {rate} Hz; choose one of them")
+    return wanted.bitrate
 
 
 def _list(names: Mapping[str, object] | Mapping[int, object] | tuple[str, ...]) -> str:

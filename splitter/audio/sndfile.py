@@ -24,8 +24,6 @@ class SndfileDecoder:
             self._sound = soundfile.SoundFile(source.stream)
         except (soundfile.LibsndfileError, TypeError) as error:
             raise UndecodableError("no sound that can be read; is it a song?") from error
-        if self._sound.format == "MP3":  # libsndfile invents silence for what is missing
-            raise UndecodableError("no sound that can be read; is it a song?")
         self.rate: int = self._sound.samplerate
         self.channels: int = self._sound.channels
         self.samples: int | None = self._sound.frames

@@ -39,7 +39,7 @@ class StemWriter:
         self._name = str(target if isinstance(target, Path) else getattr(target, "name", "stream"))
         self._tags = tags
         self._part: PartFile | None = None
-        settled = wanted if wanted.bits else fit_format(wanted, channels, 16)
+        settled = wanted if wanted.bits else fit_format(wanted, rate, channels, 16)
         with report_errors(self._name), ExitStack() as undo:
             if isinstance(target, Path):
                 self._part = PartFile(target)
