@@ -106,7 +106,7 @@ def fit_name(text: str, windows: bool = os.name == "nt") -> str:
 
 def plan_stems(song: SongReader, targets: Mapping[str, Target], output: Output) -> Plan:
     """Settle the format for a song; raise AudioError if its stems cannot be written like this."""
-    settled = fit_format(output.format, song.channels, song.bits, song.rate)
+    settled = fit_format(output.format, song.rate, song.channels, song.bits)
     files = [target for target in targets.values() if isinstance(target, Path)]
     if len(files) < len(targets):
         settled = fit_pipe(settled)

@@ -58,7 +58,7 @@ def _list_formats() -> Iterator[str]:
     from splitter.audio import CONTAINERS, OutputFormat, check_outputs, fit_format
 
     for name in CONTAINERS:
-        settled = fit_format(OutputFormat(name), channels=2, bits=16)
+        settled = fit_format(OutputFormat(name), 44100, channels=2, bits=16)
         check_outputs((), settled, rate=44100, channels=2, samples=0)
     yield f"writes: {', '.join(CONTAINERS)}"
 
