@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import click
+
+from splitter.errors import SplitterError
+from splitter.places import open_place
 
 
 def parse_seconds(value: object) -> float:
@@ -25,3 +29,11 @@ def parse_bitrate(value: object) -> int:
     if not 6000 <= bitrate <= 2_000_000:
         raise click.BadParameter(f"{value!r} is no bitrate; write 192k, say")
     return bitrate
+
+
+def parse_place(value: object) -> Path:
+    """Read a path, or a URL such as s3://bucket/songs."""
+    try:
+        return open_place(str(value))
+    except SplitterError as error:
+        raise click.BadParameter(str(error)) from error

@@ -7,9 +7,9 @@ import logging
 import math
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -28,13 +28,23 @@ from splitter.audio import (
     open_song,
     parse_raw,
 )
-from splitter.catalogue import CONFIG, DEFAULT_MODEL, find_model, read_config
+from splitter.catalogue import CONFIG, DEFAULT_MODEL, find_model, hash_model, read_config
+from splitter.cli.batches import ENGINES, Bars, Batch, run_batch
 from splitter.cli.messages import complain, printable
-from splitter.cli.parameters import parse_bitrate, parse_seconds
+from splitter.cli.parameters import parse_bitrate, parse_place, parse_seconds
 from splitter.cli.progress import PROGRESS, choose_watch
 from splitter.cli.records import describe, describe_failure, describe_skipped
 from splitter.errors import AudioError, DataError, SplitterError
-from splitter.jobs import Found, Job, plan_jobs
+from splitter.jobs import (
+    Found,
+    Job,
+    Journal,
+    Search,
+    find_songs,
+    open_journal,
+    plan_jobs,
+    read_names,
+)
 from splitter.outputs import (
     TEMPLATE,
     Output,
@@ -44,8 +54,10 @@ from splitter.outputs import (
     needs_tags,
     plan_stems,
 )
+from splitter.places import is_local
 
 if TYPE_CHECKING:
+    from splitter.engines import Outcome
     from splitter.songs import Separated
     from splitter.zoo import Model
 
@@ -61,6 +73,10 @@ class Options:
     """What was asked for on the command line."""
 
     songs: tuple[Path, ...]
+    recursive: bool
+    include: tuple[str, ...]
+    exclude: tuple[str, ...]
+    files0_from: BinaryIO | None
     output: str
     model: str
     device: str
@@ -77,7 +93,9 @@ class Options:
     duration: float | None
     raw: str | None
     keep_partial: bool
-    batch_size: int
+    batch_size: int | None
+    engine: str
+    address: str | None
     as_json: bool
     progress: str
     quiet: bool
@@ -89,7 +107,16 @@ class Options:
 
 
 @click.command()
-@click.argument("songs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("songs", nargs=-1, type=parse_place)
+@click.option("-r", "--recursive", is_flag=True, help="Look for songs in folders of folders, too.")
+@click.option("--include", multiple=True, metavar="GLOB", help="Of folders, only these songs.")
+@click.option("--exclude", multiple=True, metavar="GLOB", help="Of folders, none of these songs.")
+@click.option(
+    "--files0-from",
+    type=click.File("rb"),
+    metavar="FILE",
+    help="Songs, their names ended by NUL, as find -print0 writes them; - is stdin.",
+)
 @click.option(
     "-o",
     "--output",
@@ -148,8 +175,21 @@ class Options:
     show_default=True,
     help="A model's name, or the path of its folder.",
 )
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 or mps.")
-@click.option("--batch-size", type=click.IntRange(1), default=1, show_default=True)
+@click.option(
+    "--device",
+    default="auto",
+    show_default=True,
+    help="auto, cpu, cuda, mps, or several, as in cuda:0,cuda:1.",
+)
+@click.option("--batch-size", type=click.IntRange(1), help="Tiles.  [default: as memory allows]")
+@click.option(
+    "--engine",
+    type=click.Choice(ENGINES),
+    default="local",
+    show_default=True,
+    help="ray: on all nodes of a Ray cluster.",
+)
+@click.option("--address", help="Of a Ray cluster.  [default: start one here]")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object for each song.")
 @click.option(
     "--progress", type=click.Choice(PROGRESS), default="bar", help="On stderr.  [default: bar]"
@@ -161,20 +201,28 @@ def separate(**given: Any) -> None:
     The stems have the song's own sample rate, channels, bit depth and length, and they sum to the
     song. A song can be any file with sound in it; - is stdin. The paths of the stems are printed to
     stdout. Exit status: 0 all done, 1 some songs failed, 2 the command was wrong, 130 interrupted.
+
+    Of a FOLDER all songs are separated, each once: the output folder keeps a journal, so that the
+    same command goes on where it stopped, with songs that are new, changed or failed.
     """
     options = Options(**given)
     _check_options(options)
     folder = find_model(options.model)
     stems = read_config(folder / CONFIG).all_stems
     output = _choose_output(options, stems)
-    run = _Run(options, output, _choose_reading(options), folder.resolve().name, stems)
-    failed = [job for job in run.plan() if not run.separate(job)]
-    if failed:
+    reading = _choose_reading(options)
+    journal = _open_journal(options, output, reading, folder)
+    run = _Run(options, output, reading, folder.resolve().name, stems, journal)
+    jobs = run.plan()
+    done = run.separate_many(jobs) if run.is_batch(jobs) else [run.separate(job) for job in jobs]
+    if not all(done):
         raise click.exceptions.Exit(1)
 
 
 def _check_options(options: Options) -> None:
     """Refuse what contradicts itself."""
+    if not options.songs and not options.files0_from:
+        raise click.UsageError("Missing argument 'SONGS': name files or folders")
     if options.duration == 0:
         raise click.UsageError("--duration 0 leaves nothing of a song")
     if not options.to_pipe:
@@ -199,14 +247,16 @@ def _choose_output(options: Options, stems: Sequence[str]) -> Output:
         options.container, bits, options.bitrate, options.clip, dither=int(options.dither)
     )
     try:
-        settled = fit_format(form, channels=1, bits=16)
+        # which bitrates there are depends on the song
+        some = replace(form, bitrate=None) if CONTAINERS[form.container].lossy else form
+        settled = fit_format(some, rate=44100, channels=1, bits=16)
         if options.to_pipe:
             fit_pipe(settled)
         check_template(options.template, len(wanted or stems))
     except SplitterError as error:
         raise click.UsageError(str(error)) from error
     overwrite = options.existing == "overwrite"
-    folder = Path(options.output)
+    folder = parse_place(options.output)
     return Output(folder, wanted, form, options.template, options.tags, overwrite)
 
 
@@ -218,6 +268,21 @@ def _choose_reading(options: Options) -> Reading:
     return Reading(options.start, options.duration, options.keep_partial, raw)
 
 
+def _open_journal(
+    options: Options, output: Output, reading: Reading, model: Path
+) -> Journal | None:
+    """Open the journal of a run over folders, with all that stems depend on beside the song."""
+    if not options.files0_from and not any(song.is_dir() for song in options.songs):
+        return None
+    settings = {
+        "model": hash_model(model),
+        "format": asdict(output.format),
+        "tags": output.tags,
+        "reading": asdict(reading),
+    }
+    return open_journal(output.folder, settings)
+
+
 @dataclass(frozen=True)
 class _Run:
     """All songs of one command."""
@@ -227,6 +292,7 @@ class _Run:
     reading: Reading
     model: str
     stems: Sequence[str]
+    journal: Journal | None  # of a run over folders
 
     def plan(self) -> list[Job]:
         """Name all stems of all songs, and refuse two songs for one file."""
@@ -234,14 +300,76 @@ class _Run:
         if self.options.to_pipe:
             return [Job(songs[0], {})]
         try:
-            jobs = plan_jobs(map(Found, songs), self.output.folder, self._name_early)
+            jobs = plan_jobs(self._find(songs), self.output.folder, self._name_early)
         except DataError as error:
             raise click.UsageError(str(error)) from error
         kept = {job.song.absolute() for job in jobs}
         for song in songs:
-            if song.absolute() not in kept:
+            if song.absolute() not in kept and not song.is_dir():
                 raise click.UsageError(f"a stem would replace {song}; choose another folder")
         return jobs
+
+    def _find(self, songs: Sequence[Path]) -> Iterator[Found]:
+        """Find the songs; what is known to be a stem is none."""
+        skip = self.journal.list_stems() if self.journal else frozenset()
+        below = {self.output.folder.absolute()} - {song.absolute() for song in songs}
+        options = self.options
+        search = Search(options.recursive, options.include, options.exclude, skip | below)
+        yield from find_songs(songs, search)
+        if options.files0_from:
+            yield from read_names(options.files0_from.read())
+
+    def is_batch(self, jobs: Sequence[Job]) -> bool:
+        """Tell whether there is work for an engine: many songs, and no pipe among them."""
+        many = len(jobs) > 1 or self.journal is not None or self.options.engine == "ray"
+        stores = not all(map(is_local, [self.output.folder, *self.options.songs]))
+        return (many or stores) and all(job.song != STDIN for job in jobs)
+
+    def separate_many(self, jobs: Sequence[Job]) -> list[bool]:
+        """Separate what is not done yet; say what failed, and tell which went well."""
+        undone = [job for job in jobs if not self._is_done(job)]
+        if len(undone) < len(jobs):
+            log.info("%d of %d songs are done already", len(jobs) - len(undone), len(jobs))
+        if not undone:
+            return []
+        kind = "none" if self.options.quiet else self.options.progress
+        bars = Bars(undone, kind == "bar" and sys.stderr.isatty())
+        outcomes = run_batch(undone, self._batch(), bars, choose_watch(kind))
+        return [self._report(outcome, bars) for outcome in outcomes]
+
+    def _is_done(self, job: Job) -> bool:
+        if self.options.existing == "overwrite":
+            return False
+        if self.journal and self.journal.has(job):
+            return True
+        if self._may_skip(job):
+            self._print(describe_skipped(str(job.song), job.stems), [])
+            return True
+        return False
+
+    def _batch(self) -> Batch:
+        from splitter.engines.worker import Work
+        from splitter.separation import Computing
+
+        options = self.options
+        # a song that a kill interrupted may have one of its stems already
+        output = replace(self.output, overwrite=self.output.overwrite or self.journal is not None)
+        work = Work(output, self.reading, Computing(batch=options.batch_size or 0))
+        devices = options.device.split(",")
+        model = str(find_model(options.model).resolve())
+        return Batch(work, model, devices, options.engine, options.address, self.journal)
+
+    def _report(self, outcome: Outcome, bars: Bars) -> bool:
+        song = str(outcome.job.song)
+        with bars.aside():
+            if outcome.separated is None:
+                complain(outcome.error)
+                self._print(describe_failure(song, str(outcome.error)), [])
+                return False
+            _warn_of_clipping(outcome.separated)
+            stems = outcome.separated.stems.values()
+            self._print(describe(song, outcome.separated), stems)
+            return True
 
     def _name_early(self, song: Path, folder: Path) -> Mapping[str, Path]:
         """Name the stems of a song that is not open yet; it is opened only if it must be."""
@@ -282,7 +410,7 @@ class _Run:
         from splitter.separation import Computing
         from splitter.songs import separate_song
 
-        computing = Computing(batch=self.options.batch_size)
+        computing = Computing(batch=self.options.batch_size or 1)
         if self.options.to_pipe:
             computing = replace(computing, core=PIPE_CORE)
         kind = "none" if self.options.quiet else self.options.progress

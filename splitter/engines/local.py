@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
@@ -27,6 +28,15 @@ def separate_songs(jobs: Iterable[Job], worker: Worker, at_once: int = 2) -> Ite
                 yield from _take_done(running)
         finally:
             worker.stop()
+
+
+def songs_at_once(worker: Worker) -> int:
+    """Return how many songs keep a worker busy: one more than its lanes on a processor.
+
+    A GPU is so fast that all processors decode and encode for it.
+    """
+    on_gpu = worker.model.device.type != "cpu"
+    return max(worker.lanes + 1, (os.cpu_count() or 1) if on_gpu else 0)
 
 
 def _take_done(running: set[Future[Outcome]]) -> Iterator[Outcome]:

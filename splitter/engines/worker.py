@@ -52,7 +52,9 @@ class Worker:
         self.watch = watch
         computing = work.computing
         batch = computing.batch or fit_batch(self.model, computing)
-        self.network = SharedNetwork(make_lanes(models, computing, lanes), batch)
+        ready = make_lanes(models, computing, lanes)
+        self.lanes = len(ready)
+        self.network = SharedNetwork(ready, batch)
         self.computing = replace(computing, runner=self.network.run)
 
     def separate(self, job: Job) -> Outcome:
