@@ -193,7 +193,7 @@ def test_a_mixture_in_the_folder_is_the_mixture(tmp_path: Path) -> None:
         ("vocals", VOICE[:1], RATE, r"instrumental.wav: has 2 channels, vocals.wav has 1"),
         ("vocals", VOICE, 16000, r"instrumental.wav: has a rate of 8000 Hz, vocals.wav one of 16"),
         ("mixture", MUSIC[:, 1:], RATE, r"mixture.wav: has 799 samples, vocals.wav has 800"),
-        ("vocals", VOICE * math.nan, RATE, r"vocals.wav: holds samples that are not numbers"),
+        ("vocals", VOICE * math.nan, RATE, r"vocals.wav: sample 0 is not a number"),
     ],
 )
 def test_stems_that_do_not_fit_are_one_clear_error(
@@ -202,7 +202,7 @@ def test_stems_that_do_not_fit_are_one_clear_error(
     make_folders(tmp_path)
     write(tmp_path / "train" / "one" / f"{stem}.wav", signal, rate)
     song = find_songs(tmp_path)[-1]
-    with pytest.raises(DataError, match=message) as caught:
+    with pytest.raises(SplitterError, match=message) as caught:
         song.load()
     assert "\n" not in str(caught.value)
 

@@ -341,9 +341,19 @@ def test_a_process_that_dies_is_a_failure_of_its_songs(tmp_path: Path) -> None:
 
 
 def test_a_journal_that_cannot_be_written_is_one_clear_error(tmp_path: Path) -> None:
-    journal = Journal(tmp_path / "missing" / "scores.jsonl")
+    (tmp_path / "file").touch()
+    halver = Halver()
     with pytest.raises(DataError, match=r"scores\.jsonl: cannot be written"):
-        list(evaluate([make_song()], [Halver()], METRICS, journal))
+        list(
+            evaluate([make_song()], [halver], METRICS, Journal(tmp_path / "file" / "scores.jsonl"))
+        )
+    assert halver.asked == []
+
+
+def test_the_folder_of_the_scores_is_made(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "new" / "folder" / "scores.jsonl")
+    assert len(list(evaluate([make_song()], [Halver()], METRICS, journal))) == 1
+    assert len(journal.read()) == 1
 
 
 # Estimates of other tools

@@ -25,10 +25,16 @@ class Journal:
 
     path: Path
 
+    def prepare(self) -> None:
+        """Make sure that it can be written, before there is anything to lose."""
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.path.touch()
+        except OSError as error:
+            raise DataError(f"{self.path}: cannot be written ({error.strerror})") from error
+
     def read(self) -> dict[str, SongScores]:
         """Read the scores by key; a line that a kill cut off is none."""
-        if not self.path.exists():
-            return {}
         done = {}
         for line in self.path.read_text(encoding="utf-8").splitlines():
             try:

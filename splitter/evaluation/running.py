@@ -27,6 +27,7 @@ def evaluate(
     With more than one job the caller's main module must be importable without side effects, as
     always with spawned processes.
     """
+    journal.prepare()
     keys = {song.label: make_key(song, systems, metrics) for song in songs}
     done = journal.read()
     missing = [song for song in songs if keys[song.label] not in done]
