@@ -1,0 +1,154 @@
+"""Folders of songs, through the real command."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import shutil
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from splitter.jobs import JOURNAL
+from tests import sounds
+from tests.commands import Done, call, start
+
+Separate = Callable[..., Done]
+
+
+@pytest.fixture
+def separate(small_model_folder: Path, tmp_path: Path) -> Separate:
+    """Run `splitter separate` in tmp_path."""
+
+    def run(*arguments: object) -> Done:
+        return call("separate", "--model", small_model_folder, *arguments, folder=tmp_path)
+
+    return run
+
+
+def make_library(folder: Path, songs: int = 3, seconds: float = 0.3) -> list[Path]:
+    return [
+        sounds.write(
+            folder / "AB"[index % 2] / f"song {index}.wav",
+            sounds.noise(round(seconds * 44100) + index, seed=index),
+        )
+        for index in range(songs)
+    ]
+
+
+def read_tree(folder: Path) -> dict[str, bytes]:
+    """Read all files but the journal, hidden ones too."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and path.name != JOURNAL
+    }
+
+
+def read_journal(folder: Path) -> list[str]:
+    return [line for line in (folder / JOURNAL).read_text().split("\n") if line]
+
+
+def test_a_folder_is_separated_and_its_tree_mirrored(separate: Separate, tmp_path: Path) -> None:
+    make_library(tmp_path / "songs")
+    (tmp_path / "songs" / "cover.jpg").write_bytes(b"\xff\xd8\xff\xe0\0\x10JFIF")
+    done = separate("-r", "songs", "-o", "out")
+    assert done.status == 0, done.stderr
+    assert "3 songs done" in done.stderr and "cover" not in done.stderr
+    assert sorted(read_tree(tmp_path / "out")) == [
+        f"{parent}/song {index}/{stem}.wav"
+        for parent, index in (("A", 0), ("A", 2), ("B", 1))
+        for stem in ("instrumental", "vocals")
+    ]
+
+
+def test_without_r_folders_below_are_left_alone(separate: Separate, tmp_path: Path) -> None:
+    make_library(tmp_path / "songs")
+    sounds.write(tmp_path / "songs" / "top.wav", sounds.noise(4000))
+    done = separate("songs", "-o", "out")
+    assert done.status == 0, done.stderr
+    assert {name.split("/")[0] for name in read_tree(tmp_path / "out")} == {"top"}
+
+
+def test_a_second_run_does_only_what_is_new_changed_or_failed(
+    separate: Separate, tmp_path: Path
+) -> None:
+    songs = make_library(tmp_path / "songs", 4)
+    songs[3].write_bytes(b"no sound")
+    first = separate("-r", "songs", "-o", "out")
+    assert first.status == 1 and "3 songs done, 1 failed" in first.stderr
+    sounds.write(songs[3], sounds.noise(5000))
+    sounds.write(songs[0], sounds.noise(6000, seed=9))
+    again = separate("-r", "songs", "-o", "out")
+    assert again.status == 0, again.stderr
+    assert "2 of 4 songs are done already" in again.stderr and "2 songs done" in again.stderr
+    nothing = separate("-r", "songs", "-o", "out")
+    assert nothing.status == 0 and nothing.stdout == ""
+    assert len(read_journal(tmp_path / "out")) == 6
+
+
+def test_stems_beside_their_songs_are_not_songs(separate: Separate, tmp_path: Path) -> None:
+    make_library(tmp_path)
+    assert separate("-r", ".").status == 0
+    before = read_tree(tmp_path)
+    again = separate("-r", ".", "--format", "flac")
+    assert again.status == 0, again.stderr
+    assert "3 songs done" in again.stderr
+    assert len(read_tree(tmp_path)) == len(before) + 6
+
+
+def test_names_come_from_a_file_too(separate: Separate, tmp_path: Path) -> None:
+    make_library(tmp_path)
+    (tmp_path / "names").write_bytes(b"./A/song 0.wav\0B/song 1.wav\0")
+    done = separate("--files0-from", "names", "-o", "out")
+    assert done.status == 0, done.stderr
+    assert {Path(name).parent.as_posix() for name in read_tree(tmp_path / "out")} == {
+        "A/song 0",
+        "B/song 1",
+    }
+
+
+def test_two_songs_for_one_file_are_refused_before_any_work(
+    separate: Separate, tmp_path: Path
+) -> None:
+    make_library(tmp_path / "songs", 1)
+    sounds.write(tmp_path / "songs" / "A" / "song 0.flac", sounds.noise(4000))
+    done = separate("-r", "songs", "-o", "out")
+    assert done.status == 2
+    assert "song 0.flac" in done.stderr and "song 0.wav" in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="kill -9 is not known there")
+def test_fifty_kills_change_nothing(tmp_path: Path, small_model_folder: Path) -> None:
+    """Kill runs over 30 songs at random moments; only songs in flight are done again."""
+    make_library(tmp_path / "songs", 30, seconds=8)
+    command = ("separate", "-r", "songs", "-o", "out", "--model", small_model_folder)
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    begun = time.monotonic()
+    assert start(*command, folder=tmp_path, **quiet).wait() == 0
+    whole = time.monotonic() - begun  # seconds
+    expected = read_tree(tmp_path / "out")
+    shutil.rmtree(tmp_path / "out")
+    moments, kills, finished = random.Random(1), 0, 0
+    while kills < 50 or not finished:
+        run = start(*command, folder=tmp_path, **quiet)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            run.wait(moments.uniform(0.2, 0.9) * whole)
+        if run.poll() is None:
+            run.kill()
+            kills += 1
+        if run.wait() == 0:
+            assert read_tree(tmp_path / "out") == expected
+            lines = read_journal(tmp_path / "out")
+            # no song that had been written down was done again
+            assert len({json.loads(line)["song"] for line in lines}) == len(lines) == 30
+            shutil.rmtree(tmp_path / "out")
+            finished += 1
+    print(f"{kills} kills, {finished} runs that came to their end, each in {whole:.1f} s alone")
