@@ -23,6 +23,7 @@ _VORBIS_ORDER = {
     7: (0, 2, 1, 5, 6, 4, 3),
     8: (0, 2, 1, 6, 7, 4, 5, 3),
 }
+_PIECE = 4096  # samples; libvorbis overruns the stack when it gets a minute at once
 # nominal bit/s for each channel at Vorbis' qualities 0 to 1
 _VORBIS_BITRATES = (32e3, 40e3, 48e3, 56e3, 64e3, 80e3, 96e3, 112e3, 128e3, 160e3, 250e3)
 
@@ -141,8 +142,9 @@ class SndfileEncoder:
 
     def write(self, block: Block) -> None:
         """Add a block."""
-        self._sound.write(block[self._order].T)
-        self._sink.check()
+        for start in range(0, block.shape[1], _PIECE):
+            self._sound.write(block[self._order, start : start + _PIECE].T)
+            self._sink.check()
 
     def close(self) -> None:
         """Write what is left."""

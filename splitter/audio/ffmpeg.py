@@ -19,6 +19,7 @@ from splitter.audio.decoder import PADDING, DamagedError, UndecodableError, desc
 from splitter.audio.options import RAW_ENCODINGS, RawFormat
 from splitter.audio.sources import Source
 
+_PCM_MAGIC = (b"RIFF", b"RF64", b"FORM")
 _MOV = "mov,mp4,m4a,3gp,3g2,mj2"
 # FFmpeg takes a track's duration from the file, not from an estimate; tolerance in seconds
 _DURATION_IS_EXACT = {
@@ -237,6 +238,8 @@ class FFmpegDecoder:
 def _open_container(source: Source, raw: RawFormat | None) -> Any:
     # A playlist in the disguise of a song must not open other files.
     options = {"protocol_whitelist": "none"}
+    if not source.seekable and source.read_at(0, 4) in _PCM_MAGIC:
+        options["probesize"] = "65536"  # bytes; FFmpeg would look for other codecs for 5 seconds
     if raw:
         options |= {"sample_rate": str(raw.rate), "ch_layout": f"{raw.channels}C"}
     try:

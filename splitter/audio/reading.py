@@ -83,7 +83,7 @@ class SongReader:
         for block in _regroup(_cut_out(self._read_whole(), self._start, self._stop), size):
             yield self._check_numbers(block, self._start + read)
             read += block.shape[1]
-        if self._start and not read:
+        if self._start and not read and self._stop != self._start:
             start = self._start / self.rate
             raise AudioError(f"{self.source}: is over before {start:g} s; start earlier")
 

@@ -81,10 +81,15 @@ class PipeSource:
         self._ending_size = 0
         self._count = 0
         self._interrupt: BaseException | None = None
+        self._waiting: bytes = self._take(4096)  # so that `read_at` knows what it is from the start
+        self._remember(self._waiting)
 
     def _read(self, size: int) -> bytes:
+        data, self._waiting = self._waiting[:size], self._waiting[size:]
+        if data:
+            return data
         try:
-            data: bytes = self._take(size)
+            data = self._take(size)
         except BaseException as error:
             # FFmpeg drops exceptions; `check` raises it when FFmpeg has returned
             self._interrupt = error
