@@ -428,7 +428,7 @@ class _Run:
             click.echo(json.dumps(record))
         elif not self.options.to_pipe:
             for path in paths:
-                click.echo(path if os.name == "nt" else os.fsencode(path))
+                click.echo(str(path) if os.name == "nt" else os.fsencode(str(path)))
 
 
 @cache

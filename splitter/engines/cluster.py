@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -32,6 +33,7 @@ log = logging.getLogger(__name__)
 TRIES = 3  # a song whose workers die so often is taken to be the reason
 AHEAD = 1  # songs that wait at a worker beside those that it works on
 POLL = 2.0  # seconds between looks at which nodes there are
+GRACE = 30.0  # seconds without new work for a node that lost a worker: it may be dead itself
 
 
 class RemoteWorker:
@@ -69,14 +71,18 @@ class _Cluster:
         self.work = work
         self.members: list[_Member] = []
         self.given: dict[Any, tuple[_Member, Job]] = {}
+        self.resting: dict[str, float] = {}  # node → until when
 
-    def look_around(self) -> None:
-        """Start workers on nodes that have none."""
+    def look_around(self) -> bool:
+        """Start workers on nodes that have none; tell whether there are any nodes."""
         known = {member.node for member in self.members}
-        for node in self.ray.nodes():
-            resources = node["Resources"]
-            if node["Alive"] and node["NodeID"] not in known and resources.get("CPU", 0) >= 1:
-                self._start_workers(node["NodeID"], resources)
+        alive = [node for node in self.ray.nodes() if node["Alive"]]
+        alive = [node for node in alive if node["Resources"].get("CPU", 0) >= 1]
+        for node in alive:
+            rested = time.monotonic() > self.resting.get(node["NodeID"], 0)
+            if node["NodeID"] not in known and rested:
+                self._start_workers(node["NodeID"], node["Resources"])
+        return bool(alive)
 
     def _start_workers(self, node: str, resources: dict[str, float]) -> None:
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -106,19 +112,23 @@ class _Cluster:
 
     def take(self) -> Iterator[tuple[Job, Outcome | None]]:
         """Wait a little for jobs to end; yield them, with None for those that were lost."""
-        from ray.exceptions import RayActorError, RayTaskError
+        from ray.exceptions import RayError, RayTaskError
 
+        if not self.given:
+            time.sleep(POLL)
+            return
         done, _ = self.ray.wait(list(self.given), num_returns=1, timeout=POLL)
         for song in done:
             member, job = self.given.pop(song)
             member.songs.discard(song)
             try:
                 yield job, self.ray.get(song)
-            except RayActorError:
-                self.members = [other for other in self.members if other is not member]
-                yield job, None
             except RayTaskError as error:
                 yield job, Outcome(job, error=f"{job.song}: {error.cause}")
+            except RayError:
+                self.members = [other for other in self.members if other is not member]
+                self.resting[member.node] = time.monotonic() + GRACE
+                yield job, None
 
 
 def separate_songs(
@@ -141,11 +151,11 @@ def _run(jobs: Iterator[Job], cluster: _Cluster) -> Iterator[Outcome]:
     waiting: deque[Job] = deque()
     tries: dict[Any, int] = {}
     while True:
-        cluster.look_around()
-        _fill(waiting, jobs, sum(member.room for member in cluster.members))
+        alive = cluster.look_around()
+        _fill(waiting, jobs, max(1, sum(member.room for member in cluster.members)))
         if not waiting and not cluster.given:
             return
-        if not cluster.members:
+        if not alive:
             raise SplitterError("the cluster has no node with a processor left; run again to go on")
         cluster.give(waiting)
         for job, outcome in cluster.take():

@@ -1,0 +1,224 @@
+"""Songs in stores and on a cluster: a real Ray cluster, a real S3 server, both of this machine."""
+
+from __future__ import annotations
+
+import io
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from splitter.engines.stores import separate_stored
+from splitter.engines.worker import Work, Worker
+from splitter.errors import SplitterError
+from splitter.jobs import Found, Job, Search, find_songs, open_journal, plan_jobs
+from splitter.outputs import Output, name_stems
+from splitter.places import is_local, open_place
+from splitter.separation import Computing
+from splitter.zoo import Model
+from tests import sounds
+from tests.commands import ROOT
+
+STEMS = ("vocals", "instrumental")
+# Ray and the S3 client warn about each other's and Python's ways, which is no concern of ours
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+def plan(songs: Iterable[Found], folder: Path) -> list[Job]:
+    return plan_jobs(
+        songs, folder, lambda song, folder: name_stems(song, Output(folder), "small", STEMS)
+    )
+
+
+def work() -> Work:
+    return Work(computing=Computing(core=16384, precision="float32"))
+
+
+@pytest.fixture
+def store() -> Iterator[str]:
+    """The URL of an empty store in memory."""
+    pytest.importorskip("upath")
+    url = "memory://splitter"
+    yield url
+    place = open_place(url)
+    place.fs.store.clear()  # type: ignore[attr-defined]
+    place.fs.pseudo_dirs[:] = [""]  # type: ignore[attr-defined]
+
+
+def test_paths_and_file_urls_are_local(tmp_path: Path) -> None:
+    assert open_place(str(tmp_path)) == tmp_path
+    assert open_place(f"file://{tmp_path}") == tmp_path
+    assert is_local(tmp_path)
+
+
+def test_an_unknown_kind_of_store_is_said_so() -> None:
+    pytest.importorskip("upath")
+    with pytest.raises(SplitterError, match="nonsense"):
+        open_place("nonsense://bucket/songs")
+
+
+def fill(store: str, songs: int) -> Path:
+    place = open_place(store)
+    for index in range(songs):
+        parent = place / "songs" / "AB"[index % 2]
+        parent.mkdir(parents=True, exist_ok=True)
+        with (parent / f"song {index}.wav").open("wb") as file:
+            file.write(make_song(index))
+    return place
+
+
+def make_song(index: int, seconds: float = 0.3) -> bytes:
+    file = io.BytesIO()
+    signal = sounds.noise(round(seconds * 44100) + index, seed=index)
+    soundfile.write(file, signal.T, 44100, format="WAV")
+    return file.getvalue()
+
+
+def test_songs_in_a_store_become_stems_in_a_store(
+    store: str, tmp_path: Path, small_model: Model
+) -> None:
+    place = fill(store, 3)
+    assert not is_local(place)
+    jobs = plan(find_songs([place / "songs"], Search(recursive=True)), place / "out")
+    assert len(jobs) == 3
+    with Worker([small_model], work()) as worker:
+        journal = open_journal(place / "out", {})
+        for job in jobs:
+            outcome = separate_stored(worker, job)
+            assert outcome.error is None and outcome.job == job
+            journal.add(job)
+        (tmp_path / "song 0.wav").write_bytes(make_song(0))
+        (alone,) = plan([Found(tmp_path / "song 0.wav")], tmp_path)
+        worker.separate(alone)
+    stored = place / "out" / "A" / "song 0" / "vocals.wav"
+    assert stored.read_bytes() == alone.stems["vocals"].read_bytes()
+    assert list(open_journal(place / "out", {}).select_undone(jobs)) == []
+    assert list(open_journal(place / "out", {"model": "other"}).select_undone(jobs)) == jobs
+
+
+def test_what_cannot_be_fetched_is_an_outcome(store: str, small_model: Model) -> None:
+    place = open_place(store)
+    (job,) = plan([Found(place / "songs" / "none.wav")], place / "out")
+    with Worker([small_model], work()) as worker:
+        outcome = separate_stored(worker, job)
+    assert outcome.separated is None and "none.wav" in str(outcome.error)
+
+
+def test_an_unreadable_song_in_a_store_is_called_by_its_url(store: str, small_model: Model) -> None:
+    place = open_place(store)
+    (place / "songs").mkdir(parents=True)
+    (place / "songs" / "bad.mp3").write_bytes(b"no sound")
+    (job,) = plan([Found(place / "songs" / "bad.mp3")], place / "out")
+    with Worker([small_model], work()) as worker:
+        outcome = separate_stored(worker, job)
+    assert str(outcome.error).startswith(str(job.song))
+
+
+@pytest.mark.slow
+def test_a_cluster_of_two_nodes_loses_one_and_finishes(
+    tmp_path: Path, small_model_folder: Path
+) -> None:
+    pytest.importorskip("ray")
+    from ray.cluster_utils import Cluster
+
+    from splitter.engines import cluster as engine
+
+    songs = [tmp_path / f"song {index}.wav" for index in range(24)]
+    for index, song in enumerate(songs):
+        song.write_bytes(make_song(index, seconds=10))
+    jobs = plan(map(Found, songs), tmp_path / "out")
+    os.environ["PYTHONPATH"] = str(ROOT)
+    nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    victim = nodes.add_node(num_cpus=1)
+    done = []
+    try:
+        outcomes = engine.separate_songs(jobs, work(), str(small_model_folder), nodes.address)
+        for outcome in outcomes:
+            assert outcome.error is None
+            done.append(outcome.job.song)
+            if len(done) == 6:
+                nodes.remove_node(victim, allow_graceful=False)
+    finally:
+        nodes.shutdown()
+    assert sorted(done) == sorted(songs)
+    from splitter.zoo import load_model
+
+    with Worker([load_model(str(small_model_folder))], work()) as worker:
+        for song in songs[::6]:
+            (alone,) = plan([Found(song)], tmp_path / "alone")
+            assert worker.separate(alone).error is None
+            for path in alone.stems.values():
+                here, _ = soundfile.read(path)
+                there, _ = soundfile.read(tmp_path / "out" / song.stem / path.name)
+                # another number of threads sums in another order, which may round the other way
+                assert np.abs(here - there).max() <= 2**-15
+
+
+@pytest.fixture
+def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The URL of a bucket on an S3 server of this machine."""
+    pytest.importorskip("s3fs")
+    pytest.importorskip("moto")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    url = f"http://127.0.0.1:{port}"
+    for name, value in {
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_ENDPOINT_URL": url,
+        "NO_PROXY": "127.0.0.1",
+        "no_proxy": "127.0.0.1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        for _ in range(300):
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            time.sleep(0.1)
+        bucket = open_place("s3://songs")
+        bucket.fs.mkdir("songs")  # type: ignore[attr-defined]
+        yield "s3://songs"
+        bucket.fs.clear_instance_cache()  # type: ignore[attr-defined]
+    finally:
+        server.kill()
+        server.wait()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ["local", "ray"])
+def test_the_command_separates_from_s3_to_s3_and_resumes(
+    s3: str, engine: str, small_model_folder: Path
+) -> None:
+    if engine == "ray":
+        pytest.importorskip("ray")
+    place = fill(s3, 4)
+    (place / "songs" / "bad.mp3").write_bytes(b"no sound")
+    model = ("--model", str(small_model_folder), "--engine", engine)
+    command = ["separate", *model, "-r", f"{s3}/songs", "-o", f"{s3}/out"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    for expected in ("4 songs done, 1 failed", "0 songs done, 1 failed"):
+        run = subprocess.run(
+            [sys.executable, "-m", "splitter", *command],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert run.returncode == 1, run.stderr
+        assert expected in run.stderr
+    place.fs.invalidate_cache()  # type: ignore[attr-defined]
+    made = list((place / "out").rglob("*.wav"))
+    assert len(made) == 8
+    assert (place / "out" / "A" / "song 0" / "vocals.wav").stat().st_size > 50_000
