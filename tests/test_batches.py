@@ -130,7 +130,7 @@ def test_fifty_kills_change_nothing(tmp_path: Path, small_model_folder: Path) ->
     """Kill runs over 30 songs at random moments; only songs in flight are done again."""
     make_library(tmp_path / "songs", 30, seconds=8)
     command = ("separate", "-r", "songs", "-o", "out", "--model", small_model_folder)
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    quiet = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
     begun = time.monotonic()
     assert start(*command, folder=tmp_path, **quiet).wait() == 0
     whole = time.monotonic() - begun  # seconds
