@@ -1,0 +1,350 @@
+"""The options of `splitter separate`, through the real command."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import mutagen
+import numpy as np
+import pytest
+import soundfile
+
+from splitter.audio import Block, open_song
+from splitter.cli.records import _EMPTY
+from tests import sounds
+from tests.commands import ENVIRONMENT, Done, call, files_below, start
+
+STEMS = ("vocals", "instrumental")
+LSB = 1 / 32768  # of 16 bits
+
+
+@pytest.fixture
+def separate(small_model_folder: Path, tmp_path: Path) -> Callable[..., Done]:
+    """Run `splitter separate` on songs in tmp_path."""
+
+    def run(*arguments: object, **given: bytes) -> Done:
+        model = ("--model", small_model_folder)
+        return call("separate", *model, *arguments, folder=tmp_path, **given)
+
+    return run
+
+
+def read(path: Path) -> Block:
+    return soundfile.read(path, dtype="float32", always_2d=True)[0].T
+
+
+def read_stems(folder: Path) -> list[Block]:
+    return [read(folder / f"{stem}.wav") for stem in STEMS]
+
+
+def write_loud(path: Path) -> Block:
+    """Write a song whose stems cannot but clip: floats beyond full scale."""
+    signal = np.asarray(4 * sounds.song(2), np.float32)  # peaks at +6 dB
+    sounds.write(path, signal, subtype="FLOAT")
+    return signal
+
+
+def test_a_part_of_a_song_is_cut_to_the_sample(
+    separate: Callable[..., Done], tmp_path: Path
+) -> None:
+    song = sounds.write(tmp_path / "song.wav", sounds.song(3))
+    done = separate(song.name, "--start", "0:01", "--duration", "1.5")
+    assert done.status == 0, done.stderr
+    assert np.array_equal(sum(read_stems(tmp_path / "song")), read(song)[:, 44100:110250])
+
+
+def test_only_the_stem_asked_for_is_written(separate: Callable[..., Done], tmp_path: Path) -> None:
+    sounds.write(tmp_path / "song.wav", sounds.song(1))
+    done = separate("song.wav", "--stems", "instrumental", "--template", "{name} {stem}.{ext}")
+    assert done.status == 0, done.stderr
+    assert done.stdout == "song instrumental.wav\n"
+    assert not (tmp_path / "song vocals.wav").exists()
+
+
+def test_what_would_clip_is_cut_off_and_told_with_its_peak(
+    separate: Callable[..., Done], tmp_path: Path
+) -> None:
+    write_loud(tmp_path / "song.wav")
+    done = separate("song.wav", "--bits", 16, "--json")
+    assert done.status == 0
+    stems = json.loads(done.stdout)["stems"]
+    loud = {name: stem for name, stem in stems.items() if stem["clipped"]}
+    assert loud and all(stem["peak"] > 1 for stem in loud.values())
+    for name, stem in loud.items():
+        told = f"{stem['clipped']} samples of {name} were cut off (its peak is {stem['peak']:.3f}"
+        assert told in done.stderr
+
+
+def test_rescaling_keeps_the_proportions_of_the_stems(
+    separate: Callable[..., Done], tmp_path: Path
+) -> None:
+    signal = write_loud(tmp_path / "song.wav")
+    done = separate("song.wav", "--bits", 16, "--clip", "rescale", "--json", "--no-dither")
+    record = json.loads(done.stdout)
+    assert 0 < record["gain"] < 1 and not any(s["clipped"] for s in record["stems"].values())
+    error = sum(read_stems(tmp_path / "song")) - record["gain"] * signal
+    assert np.abs(error).max() <= 1.01 * LSB  # each stem is rounded, by half a step
+
+
+def test_floats_are_written_where_integers_would_clip(
+    separate: Callable[..., Done], tmp_path: Path
+) -> None:
+    signal = write_loud(tmp_path / "song.wav")
+    done = separate("song.wav", "--bits", 16, "--clip", "float", "--json")
+    assert json.loads(done.stdout)["bits"] == 32
+    assert np.abs(sum(read_stems(tmp_path / "song")) - signal).max() <= 5e-7  # float32 at ±2
+
+
+def test_noise_is_added_only_where_bits_are_reduced(
+    separate: Callable[..., Done], tmp_path: Path
+) -> None:
+    song = sounds.write(tmp_path / "song.wav", 0.1 * sounds.song(1), subtype="PCM_24")
+    for folder, more in (("with", ()), ("without", ("--no-dither",))):
+        assert separate(song.name, "-o", folder, "--bits", 16, *more).status == 0
+        error = sum(read_stems(tmp_path / folder / "song")) - read(song)
+        assert np.abs(error).max() <= 1.01 * LSB  # the noise of one stem is the other's negated
+    with_noise, without = (read_stems(tmp_path / name / "song")[0] for name in ("with", "without"))
+    assert 0.3 * LSB < np.std(with_noise - without) < LSB  # of TPDF noise: 0.41 steps, and rounding
+
+
+def test_files_that_are_there_are_kept_skipped_or_replaced(
+    separate: Callable[..., Done], tmp_path: Path
+) -> None:
+    sounds.write(tmp_path / "song.wav", sounds.song(0.5))
+    vocals = tmp_path / "song" / "vocals.wav"
+    vocals.parent.mkdir()
+    vocals.write_text("precious")
+    done = separate("song.wav")
+    assert done.status == 1
+    assert "vocals.wav: is there already; --overwrite replaces it" in done.stderr
+    assert vocals.read_text() == "precious" and len(files_below(vocals.parent)) == 1
+    (vocals.parent / "instrumental.wav").write_text("precious, too")
+    done = separate("song.wav", "--skip-existing", "--json")
+    assert done.status == 0 and json.loads(done.stdout)["skipped"]
+    assert vocals.read_text() == "precious"
+    assert separate("song.wav", "--overwrite").status == 0
+    assert soundfile.info(vocals).frames == 22050
+
+
+def test_a_song_is_never_replaced_by_its_stem(
+    separate: Callable[..., Done], tmp_path: Path
+) -> None:
+    song = sounds.write(tmp_path / "song.wav", sounds.song(0.5))
+    before = song.read_bytes()
+    more = ("--overwrite", "--stems", "vocals", "--template", "{name}.{ext}")
+    assert separate("song.wav", *more).status == 2
+    (tmp_path / "link.wav").symlink_to(song)
+    assert separate("link.wav", "--stems", "vocals", "--template", "song.{ext}").status == 1
+    assert song.read_bytes() == before
+
+
+def test_a_template_may_use_what_the_song_calls_itself(
+    separate: Callable[..., Done], tmp_path: Path
+) -> None:
+    sounds.write(tmp_path / "x.flac", sounds.song(0.5))
+    tags = mutagen.File(tmp_path / "x.flac")
+    tags.update({"artist": "AC/DC", "title": "..", "replaygain_track_gain": "-9 dB"})
+    tags.save()
+    template = "{artist}/{title} [{model}] {stem}.{ext}"
+    done = separate("x.flac", "--template", template, "--format", "flac")
+    assert done.status == 0, done.stderr
+    vocals = tmp_path / "AC_DC" / "__ [small] vocals.flac"
+    assert vocals in files_below(tmp_path)
+    assert mutagen.File(vocals).tags == [("title", ".. (vocals)"), ("artist", "AC/DC")]
+    assert separate("x.flac", "--format", "flac", "--no-tags").status == 0
+    assert not mutagen.File(tmp_path / "x" / "vocals.flac").tags
+
+
+def test_every_song_has_one_json_object_with_the_same_keys(
+    separate: Callable[..., Done], tmp_path: Path
+) -> None:
+    sounds.write(tmp_path / "song.wav", sounds.song(1))
+    done = separate("song.wav", "gone.wav", "--json", "--progress", "json")
+    records = {json.loads(line)["song"]: json.loads(line) for line in done.stdout.splitlines()}
+    good, bad = records["song.wav"], records["gone.wav"]
+    assert done.status == 1
+    assert good.keys() == bad.keys() == _EMPTY.keys()
+    assert good["schema"] == bad["schema"] == 1
+    assert good["error"] is None and "gone.wav" in bad["error"]
+    assert (good["rate"], good["channels"], good["samples"], good["bits"]) == (44100, 2, 44100, 16)
+    assert good["stems"]["vocals"]["path"] == str(Path("song", "vocals.wav"))
+    assert len(good["model"]["hash"]) == 16
+    progress = [line for line in done.complaints if line.startswith("{")]
+    assert json.loads(progress[-1]) == {"song": "song.wav", "done": 1.0, "total": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (("song.wav", "--format", "mp3", "--bits", "24"), "mp3: has no bit depth"),
+        (("song.wav", "--bitrate", "192k"), "wav: has no bitrate"),
+        (("song.wav", "--format", "mp3", "--bitrate", "loud"), "no bitrate"),
+        (("song.wav", "--format", "flac", "--clip", "float"), "flac: cannot hold floats"),
+        (("song.wav", "--raw", "44100"), "not RATE:CHANNELS:FORMAT"),
+        (("song.wav", "--template", "{name}.{ext}"), "all stems would have one name"),
+        (("song.wav", "--template", "{song}/{stem}"), "there is no {song}"),
+        (("song.wav", "--template", "{stem!r}"), "fields are names only"),
+        (("song.wav", "--template", "{stem"), "not a template"),
+        (("song.wav", "--start", "soon"), "no time"),
+        (("song.wav", "--duration", "0"), "leaves nothing"),
+        (("song.wav", "-o", "-"), "writes one stem"),
+        (("song.wav", "b.wav", "-o", "-", "--stems", "vocals"), "takes one song"),
+        (("song.wav", "-o", "-", "--stems", "vocals", "--json"), "both write to stdout"),
+        (("song.wav", "-o", "-", "--stems", "vocals", "--format", "mp3"), "written to a pipe"),
+        (("song.wav", "-o", "-", "--stems", "vocals", "--clip", "rescale"), "no end to find"),
+    ],
+)
+def test_what_contradicts_itself_is_a_usage_error(
+    separate: Callable[..., Done], tmp_path: Path, arguments: tuple[str, ...], complaint: str
+) -> None:
+    sounds.write(tmp_path / "song.wav", sounds.song(0.1))
+    done = separate(*arguments)
+    assert done.status == 2
+    assert complaint in done.stderr
+    assert not done.sound and len(files_below(tmp_path)) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status"),
+    [
+        (["separate", "--help"], 0),
+        (["separate", "song.wav", "--stems", "drums"], 2),
+        (["separate", "a/song.wav", "b/song.wav"], 2),
+        (["separate", "missing.wav"], 1),
+        (["separate", "letter.mp3"], 1),
+        (["separate", "song.wav", "-o", "letter.mp3"], 1),
+        (["models"], 0),
+    ],
+)
+def test_what_needs_no_network_needs_no_torch(
+    tmp_path: Path, arguments: list[str], status: int
+) -> None:
+    for name in ("song.wav", "a/song.wav", "b/song.wav"):
+        sounds.write(tmp_path / name, sounds.song(0.1))
+    (tmp_path / "letter.mp3").write_text("no song")
+    code = (
+        "import sys, atexit; sys.argv[0] = 'splitter'; from splitter.cli import main\n"
+        "atexit.register(lambda: print('torch' in sys.modules, file=sys.stderr))\nmain()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], cwd=tmp_path, env=ENVIRONMENT, capture_output=True
+    )
+    assert done.returncode == status, done.stderr
+    assert done.stderr.splitlines()[-1] == b"False"
+
+
+@pytest.mark.parametrize("container", ["wav", "raw", "flac", "ogg", "opus"])
+@pytest.mark.parametrize("source", ["wav", "flac", "mp3", "ogg", "raw"])
+def test_a_pipe_in_and_a_pipe_out_give_what_files_give(
+    separate: Callable[..., Done], tmp_path: Path, container: str, source: str
+) -> None:
+    if source != "flac" and container != "wav":
+        pytest.skip("one of a kind is enough")
+    more: tuple[object, ...] = ("--stems", "vocals", "--format", container)
+    if source == "raw":
+        (tmp_path / "song.raw").write_bytes(sounds.song(1).T.astype("<f4").tobytes())
+        more += ("--raw", "44100:2:f32le")
+    else:
+        form = {"ogg": "OGG", "mp3": "MP3"}.get(source)
+        soundfile.write(tmp_path / f"song.{source}", sounds.song(1).T, 44100, format=form)
+    piped = separate("-", "-o", "-", *more, stdin=(tmp_path / f"song.{source}").read_bytes())
+    assert piped.status == 0, piped.stderr
+    assert separate(f"song.{source}", "-o", "out", *more).status == 0
+    written = (tmp_path / "out" / "song" / f"vocals.{container}").read_bytes()
+    if container == "raw":
+        assert piped.sound == written
+        return
+    (tmp_path / "piped").write_bytes(piped.sound)
+    (tmp_path / "file").write_bytes(written)
+    sound, expected = (_decode(tmp_path / name) for name in ("piped", "file"))
+    assert sound.shape == expected.shape
+    assert np.array_equal(sound, expected)
+
+
+def _decode(path: Path) -> Block:
+    with open_song(path) as reader:
+        return np.concatenate(list(reader.read_blocks()), axis=1)
+
+
+def test_sound_comes_out_before_the_song_has_come_in(
+    small_model_folder: Path, tmp_path: Path
+) -> None:
+    song = io.BytesIO()
+    soundfile.write(song, sounds.noise(44100 * 60).T, 44100, format="WAV", subtype="PCM_16")
+    content, heard = song.getvalue(), threading.Event()
+    more = ("-q", "--stems", "vocals", "--format", "raw", "--model", small_model_folder)
+    process = start("separate", "-", "-o", "-", *more, folder=tmp_path, stderr=None)
+
+    def feed() -> None:
+        with process.stdin as pipe:  # type: ignore[union-attr]
+            pipe.write(content[: len(content) // 2])
+            pipe.flush()
+            if heard.wait(60):
+                pipe.write(content[len(content) // 2 :])
+
+    feeder = threading.Thread(target=feed)
+    feeder.start()
+    with process, process.stdout as pipe:  # type: ignore[union-attr]
+        early = pipe.read(20 * 44100 * 4)  # 20 of the 30 s that are known
+        heard.set()
+        rest = pipe.read()
+    feeder.join()
+    assert process.returncode == 0
+    assert len(early) == 20 * 44100 * 4
+    assert len(early + rest) == 60 * 44100 * 4
+
+
+def test_a_reader_who_leaves_ends_the_work_quietly(
+    small_model_folder: Path, tmp_path: Path
+) -> None:
+    sounds.write(tmp_path / "song.wav", sounds.noise(44100 * 120))
+    more = ("-o", "-", "--stems", "vocals", "--model", small_model_folder)
+    process = start("separate", "song.wav", *more, folder=tmp_path)
+    assert process.stdout
+    process.stdout.read(1000)
+    process.stdout.close()
+    _, complaints = process.communicate(timeout=60)
+    assert process.returncode == 141
+    assert not complaints
+
+
+def test_the_library_is_imported_when_it_is_used(small_model_folder: Path, tmp_path: Path) -> None:
+    sounds.write(tmp_path / "song.wav", sounds.song(0.2))
+    code = (
+        "import sys, splitter, numpy\n"
+        "assert 'torch' not in sys.modules and splitter.__version__\n"
+        f"model = splitter.load_model({str(small_model_folder)!r})\n"
+        "stems = splitter.separate(numpy.zeros((2, 100), 'float32'), 44100, model)\n"
+        "print(sorted(stems), *splitter.separate_file('song.wav', model=model).stems.values())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True
+    )
+    assert done.stdout == "['instrumental', 'vocals'] song/vocals.wav song/instrumental.wav\n"
+    import splitter
+
+    with pytest.raises(AttributeError, match="nothing"):
+        _ = splitter.nothing
+
+
+def test_the_first_sample_of_a_short_song_is_soon_there(tmp_path: Path) -> None:
+    """Beside what importing torch takes, three seconds of song take little, with the real model."""
+    sounds.write(tmp_path / "song.wav", sounds.song(3))
+    before = time.monotonic()
+    subprocess.run([sys.executable, "-c", "import torch"], check=True)
+    torch_alone = time.monotonic() - before
+    process = start("separate", "song.wav", "-o", "-", "--stems", "vocals", folder=tmp_path)
+    before = time.monotonic()
+    assert process.stdout
+    process.stdout.read(1)
+    waited = time.monotonic() - before
+    process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert waited < 2 * torch_alone + 3  # seconds; a wide margin, for machines that are busy
