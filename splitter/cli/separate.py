@@ -407,14 +407,17 @@ class _Run:
         """Check all that can be checked, then load PyTorch and the model, and separate."""
         plan = plan_stems(reader, self._targets(job, reader), self.output)
         model = _load_model(self.options.model, self.options.device)
+        from splitter.engines.lanes import share_processor, shared_network
         from splitter.separation import Computing
         from splitter.songs import separate_song
 
         computing = Computing(batch=self.options.batch_size or 1)
-        if self.options.to_pipe:
-            computing = replace(computing, core=PIPE_CORE)
-        kind = "none" if self.options.quiet else self.options.progress
-        return separate_song(reader, plan, model, computing, choose_watch(kind))
+        watch = choose_watch("none" if self.options.quiet else self.options.progress)
+        if self.options.to_pipe:  # at once, and not a few tiles later
+            small = replace(computing, core=PIPE_CORE)
+            return separate_song(reader, plan, model, small, watch)
+        with shared_network([model], computing, share_processor()) as shared:
+            return separate_song(reader, plan, model, shared, watch)
 
     def _targets(self, job: Job, reader: SongReader) -> Mapping[str, Target]:
         if self.options.to_pipe:

@@ -7,12 +7,14 @@ each with a stream, so that one copies while the other computes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 import torch
 
-from splitter.engines.sharing import Lane, Signals
+from splitter.engines.sharing import Lane, SharedNetwork, Signals
 from splitter.separation import Computing, compute
 from splitter.tiling import TileShape
 from splitter.zoo import Model
@@ -70,6 +72,17 @@ def make_lanes(models: Sequence[Model], computing: Computing, processor_lanes: i
             count = processor_lanes if model.device.type == "cpu" else 1
             lanes += [ProcessorLane(model, computing)] * count
     return lanes
+
+
+@contextmanager
+def shared_network(
+    models: Sequence[Model], computing: Computing, processor_lanes: int
+) -> Iterator[Computing]:
+    """Lend a way of computing in which all songs share the lanes of a model."""
+    batch = computing.batch or fit_batch(models[0], computing)
+    lanes = make_lanes(models, computing, processor_lanes)
+    with SharedNetwork(lanes, batch) as network:
+        yield replace(computing, runner=network.run)
 
 
 def fit_batch(model: Model, computing: Computing) -> int:

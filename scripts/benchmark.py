@@ -1,0 +1,302 @@
+"""Measure splitter on this machine: each step alone, the whole command, folders, and the roofline.
+
+    python scripts/benchmark.py [--json figures.json] [--seconds 240] [--songs 1,10,100]
+
+Every figure is the best of several runs; × is times real time. The roofline says what share of the
+time that the network takes could not be saved here: its arithmetic at the rate of the fastest
+convolution measured, or its bytes at the memory's measured bandwidth, whichever takes longer.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import soundfile
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from splitter.audio import OutputFormat, open_song, write_stems
+from splitter.devices import fast_dtype, pick_device
+from splitter.engines.lanes import make_lanes, share_processor
+from splitter.memory import reuse_freed_memory
+from splitter.separation import Computing
+from splitter.tiling import TileShape
+from splitter.zoo import Model, load_model
+
+RATE = 44100  # Hz
+ROOT = Path(__file__).parents[1]
+Figures = dict[str, Any]
+# runs splitter, or imports a module, and says in the end how much memory it had (kB): what wait4
+# tells is never less than what the parent has
+PROGRAM = """
+import atexit, importlib, pathlib, re, sys
+def tell():
+    status = pathlib.Path("/proc/self/status").read_text()
+    print("\\n" + re.search(r"VmHWM:\\s*(\\d+)", status)[1], file=sys.stderr)
+atexit.register(tell)
+if sys.argv[1] == "import":
+    importlib.import_module(sys.argv[2])
+else:
+    from splitter.cli import main
+    main()
+"""
+
+
+def best_of(runs: int, work: Callable[[], object]) -> float:
+    """Return the shortest of some times, in seconds."""
+    times = []
+    for _ in range(runs):
+        begun = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - begun)
+    return min(times)
+
+
+def make_song(path: Path, seconds: float) -> Path:
+    """Write something that keeps an encoder as busy as music does."""
+    random = np.random.default_rng(0)
+    time_axis = np.arange(round(seconds * RATE)) / RATE
+    chord = sum(np.sin(2 * np.pi * f * time_axis) for f in (110.0, 220.0, 277.2, 329.6, 1760.0))
+    noise = random.standard_normal((2, time_axis.size)) * np.exp(-8 * (time_axis % 0.5))
+    soundfile.write(path, (0.05 * (chord + noise)).T.astype(np.float32), RATE)
+    return path
+
+
+def run(*command: object, folder: Path) -> tuple[float, float]:
+    """Run splitter, or Python, in a process; return seconds and the peak of its memory in MB."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    begun = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, *map(str, command)],
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        check=False,
+        text=True,
+    )
+    if done.returncode:
+        raise SystemExit(f"{command}: status {done.returncode}\n{done.stderr}")
+    return time.perf_counter() - begun, float(done.stderr.splitlines()[-1]) / 1024
+
+
+def measure_start(folder: Path) -> Figures:
+    make_song(folder / "second.wav", 1)
+    separate = ("separate", "second.wav", "--overwrite")
+    return {
+        "splitter --help, s": best_of(3, lambda: run("--help", folder=folder)),
+        "import torch, s": best_of(3, lambda: run("import", "torch", folder=folder)),
+        "a song of one second, s": best_of(3, lambda: run(*separate, folder=folder)),
+    }
+
+
+def measure_steps(song: Path, seconds: float, model: Model, lanes: int) -> Figures:
+    """Measure decoding, STFT, network and encoding, each alone on one core."""
+    figures: Figures = {}
+    with open_song(song) as reader:
+        blocks = list(reader.read_blocks())
+
+    def decode() -> None:
+        with open_song(song) as again:
+            for _ in again.read_blocks():
+                pass
+
+    def encode() -> None:
+        targets = {name: song.with_name(f"{name}.wav") for name in model.stems}
+        with write_stems(targets, RATE, 2, OutputFormat(bits=16)) as writers:
+            for block in blocks:
+                for writer in writers.values():
+                    writer.write(block)
+
+    figures["decode mp3, ×"] = seconds / best_of(3, decode)
+    figures["encode two wav, ×"] = seconds / best_of(3, encode)
+    figures |= measure_network(model, lanes)
+    return figures
+
+
+def measure_network(model: Model, lanes: int) -> Figures:
+    """Measure the network on tiles as the engine cuts them."""
+    computing = Computing()
+    shape = TileShape.for_network(computing.core, model.network.context, model.network.grid)
+    samples = shape.core + 2 * shape.context
+    noise = np.random.default_rng(0).standard_normal((1, 2, samples), np.float32) / 10
+    workers = make_lanes([model], computing, lanes)
+    signal = torch.from_numpy(noise).to(model.device)
+    stft: Any = model.network.stft
+
+    def all_lanes() -> None:
+        with ThreadPoolExecutor(len(workers)) as threads:
+            list(threads.map(lambda lane: [lane(noise) for _ in range(4)], workers))
+
+    @torch.inference_mode()
+    def transform() -> None:
+        stft.inverse(stft(signal)[:, None], samples)
+
+    all_lanes()
+    tiles = 4 * len(workers)
+    kept, whole = tiles * shape.core / RATE, tiles * samples / RATE
+    taken = best_of(5, all_lanes)
+    return {
+        "lanes": len(workers),
+        "STFT and inverse, one lane, ×": samples / RATE / best_of(5, transform),
+        "network, one lane, ×": shape.core / RATE / best_of(5, lambda: workers[0](noise)),
+        "network, all lanes, ×": kept / taken,
+        "network, all lanes, context counted, ×": whole / taken,
+        "network, s a tile and lane": taken / 4,
+    }
+
+
+def measure_roofline(model: Model, lanes: int, seconds_a_tile: float) -> Figures:
+    """Compare the network with what this machine multiplies and moves at most."""
+    dtype = fast_dtype(model.device)
+    shape = TileShape.for_network(Computing().core, model.network.context, model.network.grid)
+    signal = torch.randn(1, 2, shape.core + 2 * shape.context) / 10
+    moved = 0
+
+    def count(_: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        nonlocal moved
+        moved += sum(x.numel() * x.element_size() for x in (*inputs, output))
+
+    leaves = [module for module in model.network.modules() if not list(module.children())]
+    hooks = [module.register_forward_hook(count) for module in leaves]
+    with (
+        torch.inference_mode(),
+        torch.autocast(model.device.type, dtype, enabled=dtype != torch.float32),
+        FlopCounterMode(display=False) as flops,
+    ):
+        model.network(signal.to(model.device))
+    for hook in hooks:
+        hook.remove()
+    # beside the layers: a spectrogram is read or written by STFT, magnitude, mask and inverse
+    moved += 8 * 8 * signal.shape[1] * 2049 * (signal.shape[-1] // 1024)
+    rates = measure_machine(model.device, dtype, lanes)
+    operations = flops.get_total_flops()
+    bound = max(
+        lanes * operations / rates["convolution, Gflop/s"] / 1e9,
+        lanes * moved / rates["memory, GB/s"] / 1e9,
+    )
+    achieved = lanes * operations / seconds_a_tile / 1e9
+    return {
+        **rates,
+        "network, Gflop a tile": operations / 1e9,
+        "network, GB moved a tile": moved / 1e9,
+        "network, Gflop/s, all of it counted as convolution": achieved,
+        "share of the convolution rate, %": 100 * achieved / rates["convolution, Gflop/s"],
+        "share of the roofline, %": 100 * bound / seconds_a_tile,
+    }
+
+
+def measure_machine(device: torch.device, dtype: torch.dtype, lanes: int) -> Figures:
+    """Measure matrix product, convolution and copying with one thread in each lane."""
+    size, pixels = 2048, (384, 768)
+    matrix = torch.randn(size, size, device=device, dtype=dtype)
+    picture = torch.randn(1, 64, *pixels, device=device, dtype=dtype)
+    picture = picture.to(memory_format=torch.channels_last)
+    convolution = nn.Conv2d(64, 64, 5, padding=2, bias=False).to(device, dtype)
+    convolution = convolution.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    source = torch.zeros(1 << 26, device=device)
+    targets = [torch.zeros_like(source) for _ in range(lanes)]
+
+    def everywhere(work: Callable[[int], object]) -> float:
+        def timed() -> None:
+            with ThreadPoolExecutor(lanes) as threads, torch.inference_mode():
+                list(threads.map(inferring(work), range(lanes)))
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+
+        timed()
+        return best_of(5, timed)
+
+    products = 2 * size**3 * lanes
+    flops = 2 * 64 * 64 * 25 * pixels[0] * pixels[1] * lanes
+    copied = 2 * 4 * source.numel() * lanes
+    return {
+        "matrix product, Gflop/s": products / everywhere(lambda _: matrix @ matrix) / 1e9,
+        "convolution, Gflop/s": flops / everywhere(lambda _: convolution(picture)) / 1e9,
+        "memory, GB/s": copied / everywhere(lambda i: targets[i].copy_(source)) / 1e9,
+    }
+
+
+def inferring(work: Callable[[int], object]) -> Callable[[int], object]:
+    def inner(lane: int) -> object:
+        with torch.inference_mode():
+            return work(lane)
+
+    return inner
+
+
+def measure_commands(song: Path, seconds: float, device: str) -> Figures:
+    """Measure the whole command on one song, start-up and files included."""
+    figures: Figures = {}
+    wav = song.with_suffix(".wav")
+    if not wav.exists():
+        make_song(wav, seconds)
+    for source in (song, wav):
+        command = ("separate", source.name, "--overwrite", "--device", device)
+        taken, memory = min(run(*command, folder=song.parent) for _ in range(3))
+        name = f"{source.suffix[1:]} to two wav"
+        figures |= {f"{name}, s": taken, f"{name}, ×": seconds / taken, f"{name}, MB": memory}
+    return figures
+
+
+def measure_folders(folder: Path, counts: list[int], seconds: float, device: str) -> Figures:
+    """Measure folders of songs of a minute or so."""
+    figures: Figures = {}
+    first = make_song(folder / "first.mp3", seconds)
+    for count in counts:
+        songs = folder / f"{count} songs"
+        songs.mkdir()
+        for index in range(count):
+            (songs / f"{index}.mp3").write_bytes(first.read_bytes())
+        command = ("separate", songs, "-o", folder / f"out {count}")
+        taken, memory = run(*command, "--device", device, folder=folder)
+        name = f"{count} songs of {seconds:g} s"
+        figures |= {f"{name}, ×": count * seconds / taken, f"{name}, MB": memory}
+        figures[f"{name}, s"] = taken
+    return figures
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seconds", type=float, default=240)
+    parser.add_argument("--songs", default="1,10,100", help="how many songs a folder has")
+    parser.add_argument("--each", type=float, default=60, help="seconds of a folder's song")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--model", default="unet")
+    parser.add_argument("--json", type=Path)
+    given = parser.parse_args()
+    reuse_freed_memory()
+    lanes = share_processor()
+    model = load_model(given.model, pick_device(given.device))
+    figures: Figures = {"processors": os.cpu_count(), "torch": torch.__version__}
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        song = make_song(folder / "song.mp3", given.seconds)
+        figures |= measure_start(folder)
+        figures |= measure_steps(song, given.seconds, model, lanes)
+        figures |= measure_roofline(model, lanes, figures["network, s a tile and lane"])
+        figures |= measure_commands(song, given.seconds, given.device)
+        counts = [int(count) for count in given.songs.split(",") if count]
+        figures |= measure_folders(folder, counts, given.each, given.device)
+    for label, value in figures.items():
+        print(
+            f"{label:55} {value:>10.4g}" if isinstance(value, float) else f"{label:55} {value:>10}"
+        )
+    if given.json:
+        given.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
