@@ -8,6 +8,7 @@ from pathlib import Path
 import av
 import soundfile
 
+from splitter.audio.files import report_errors
 from splitter.audio.formats import OutputFormat, find_container, find_rate
 from splitter.errors import AudioError
 
@@ -23,8 +24,9 @@ def check_outputs(
     needed = estimate_bytes(settled, rate, channels, samples or 0)
     by_folder: dict[Path, int] = {}
     for target in targets:
-        _check_name(target)
-        folder = _find_existing(target.parent)
+        with report_errors(target):
+            _check_name(target)
+            folder = _find_existing(target.parent)
         by_folder[folder] = by_folder.get(folder, 0) + needed
     for folder, size in by_folder.items():
         _check_folder(folder, size)
@@ -56,10 +58,10 @@ def _check_encoder(settled: OutputFormat) -> None:
 
 
 def _check_name(target: Path) -> None:
-    if target.is_dir():
-        raise AudioError(f"{target}: is a folder; choose another name")
     if len(os.fsencode(target.name)) > _NAME_BYTES:
         raise AudioError(f"{target}: the name is too long; choose a shorter one")
+    if target.is_dir():
+        raise AudioError(f"{target}: is a folder; choose another name")
 
 
 def _find_existing(folder: Path) -> Path:

@@ -42,7 +42,8 @@ class Decoder(Protocol):
 
 
 def describe_break(decoded: int, rate: int, announced: int | None = None) -> str:
-    """Say where a song breaks off, in words of its listener."""
-    whole = f" of {announced / rate:.2f} s" if announced else " s"
-    missing = f", {announced - decoded} samples are missing" if announced else ""
-    return f"breaks off after {decoded / rate:.2f}{whole}{missing}"
+    """Say where a song breaks off, or that it lacks something before."""
+    if announced is None:
+        return f"breaks off after {decoded / rate:.2f} s"
+    share = f"{decoded / rate:.2f} of {announced / rate:.2f} s"
+    return f"breaks off or has gaps: {announced - decoded} samples are missing, {share} are there"

@@ -4,6 +4,7 @@ FFmpeg (PyAV) writes all of them but two, which are libsndfile's part: Ogg Vorbi
 has no good encoder of its own, and mp3, where it misstates the length of one song in 25.
 """
 
+from contextlib import suppress
 from types import SimpleNamespace
 from typing import Any, BinaryIO, Protocol, cast
 
@@ -37,6 +38,9 @@ class Encoder(Protocol):
     def close(self) -> None:
         """Write what is left."""
 
+    def discard(self) -> None:
+        """Free what is held; to a pipe, write nothing any more."""
+
 
 def open_encoder(file: BinaryIO, settled: OutputFormat, rate: int, channels: int) -> Encoder:
     """Start to write a settled format (see `fit_format`) into a file or a pipe."""
@@ -55,14 +59,17 @@ class FFmpegEncoder:
         self._layout = _LAYOUTS[channels - 1] if channels <= len(_LAYOUTS) else f"{channels}C"
         self._rate = rate
         self._written = 0
+        self._sink = _Sink(file)
         self._output = av.open(
-            _nameless(file),
+            self._sink.for_ffmpeg(),
             "w",
             format=container.muxer or container.codecs[self._bits].removeprefix("pcm_"),
             options=_muxer_options(settled.container, rate),
         )
         codec = container.codecs[0 if container.lossy else self._bits]
         self._track = cast(Any, self._output.add_stream(codec, rate=rate, layout=self._layout))
+        # FFmpeg would write flac frames for high rates that it cannot read itself
+        self._track.codec_context.options = {"frame_size": "4096"} if codec == "flac" else {}
         self._track.format = self._sample_format
         if container.lossy:
             self._track.bit_rate = settled.bitrate
@@ -75,6 +82,7 @@ class FFmpegEncoder:
         frame.pts = self._written
         self._written += block.shape[1]
         self._output.mux(self._track.encode(frame))
+        self._sink.check()
 
     @property
     def _packed(self) -> str:
@@ -96,6 +104,13 @@ class FFmpegEncoder:
         """Write what is left."""
         self._output.mux(self._track.encode(None))
         self._output.close()
+        self._sink.check()
+
+    def discard(self) -> None:
+        """Free what FFmpeg holds, while it can still write."""
+        self._sink.mute()
+        with suppress(OSError, av.FFmpegError):
+            self._output.close()
 
 
 def _sample_format(container: Container, bits: int) -> str:
@@ -112,13 +127,6 @@ def _muxer_options(container: str, rate: int) -> dict[str, str]:
     if container == "m4a":
         options["movie_timescale"] = str(rate)  # in milliseconds, the length would be inexact
     return options
-
-
-def _nameless(file: BinaryIO) -> SimpleNamespace:
-    """Give FFmpeg only what it needs: with a name it would guess, with seek it would use it."""
-    if file.seekable():
-        return SimpleNamespace(write=file.write, seek=file.seek, tell=file.tell)
-    return SimpleNamespace(write=file.write)
 
 
 class SndfileEncoder:
@@ -151,6 +159,11 @@ class SndfileEncoder:
         self._sound.close()
         self._sink.check()
 
+    def discard(self) -> None:
+        """Free what libsndfile holds, while it can still write."""
+        self._sink.mute()
+        self._sound.close()
+
 
 def _find_level(settled: OutputFormat, rate: int, channels: int) -> float:
     """Give the compression level, 0 to below 1, by which libsndfile chooses this bitrate."""
@@ -163,26 +176,40 @@ def _find_level(settled: OutputFormat, rate: int, channels: int) -> float:
 
 
 class _Sink:
-    """A file for libsndfile, which drops exceptions; they are kept for `check`.
+    """A file as the two libraries want it.
 
-    libsndfile asks a pipe, too, for positions, but writes Ogg from front to back.
+    Both drop exceptions of a write, libsndfile all of them, FFmpeg Ctrl-C: they are kept for
+    `check`. libsndfile asks a pipe, too, for positions, but writes Ogg from front to back.
     """
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
         self._seekable = file.seekable()
         self._position = 0
+        self._muted = False
         self._error: BaseException | None = None
 
+    def for_ffmpeg(self) -> SimpleNamespace:
+        """Give FFmpeg only what it needs: with a name it would guess, with seek it would use it.
+
+        A file's own methods never run into Ctrl-C, as ours would.
+        """
+        if self._seekable:
+            file = self._file
+            return SimpleNamespace(write=file.write, seek=file.seek, tell=file.tell)
+        return SimpleNamespace(write=self.write)
+
     def write(self, data: bytes) -> int:
-        """Pass the bytes on."""
+        """Pass the bytes on, all of them; an unbuffered pipe takes them bit by bit."""
+        size, rest = len(data), memoryview(data)
         try:
-            self._file.write(data)
+            while len(rest) and not self._muted:
+                rest = rest[self._file.write(rest) or 0 :]
         except BaseException as error:
             self._error = error
             return 0
-        self._position += len(data)
-        return len(data)
+        self._position += size
+        return size
 
     def read(self, size: int) -> bytes:
         """Read back the bytes that are about to be overwritten."""
@@ -197,6 +224,10 @@ class _Sink:
     def tell(self) -> int:
         """Give the position."""
         return self._position
+
+    def mute(self) -> None:
+        """Swallow what comes from now on."""
+        self._muted = True
 
     def check(self) -> None:
         """Raise what happened inside a write."""

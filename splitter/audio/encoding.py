@@ -36,7 +36,7 @@ class StemEncoder(Protocol):
         """Write what is left; `peak` is the largest magnitude in all stems of the song."""
 
     def discard(self) -> None:
-        """Remove what only this encoder knows of."""
+        """Free what is held, and remove what only this encoder knows of."""
 
 
 class DirectEncoder:
@@ -73,7 +73,8 @@ class DirectEncoder:
         self._encoder.close()
 
     def discard(self) -> None:
-        """Do nothing."""
+        """Free what is held."""
+        self._encoder.discard()
 
 
 class WaitingEncoder:
@@ -86,6 +87,7 @@ class WaitingEncoder:
         self._file = file
         self._rate, self._channels = shape
         self._floats = PartFile(beside)
+        self._encoder: DirectEncoder | None = None
 
     def write(self, block: Block) -> None:
         """Add a block (channels, samples)."""
@@ -97,12 +99,12 @@ class WaitingEncoder:
             self.format = replace(self.format, bits=32, dither=0)
         elif self.format.clip == "rescale" and peak > 1:
             self.gain = _largest(self.format) / peak
-        encoder = DirectEncoder(self._file, self.format, self._rate, self._channels)
+        self._encoder = DirectEncoder(self._file, self.format, self._rate, self._channels)
         for block in self._replay():
-            encoder.write(block * np.float32(self.gain))
-        encoder.close(peak)
-        self.clipped = encoder.clipped
-        self.discard()
+            self._encoder.write(block * np.float32(self.gain))
+        self._encoder.close(peak)
+        self.clipped = self._encoder.clipped
+        self._floats.discard()
 
     def _replay(self) -> Iterator[Block]:
         self._floats.file.seek(0)
@@ -111,7 +113,9 @@ class WaitingEncoder:
             yield np.frombuffer(data, "<f4").reshape(-1, self._channels).T
 
     def discard(self) -> None:
-        """Remove the hidden file."""
+        """Free what is held, and remove the hidden file."""
+        if self._encoder:
+            self._encoder.discard()
         self._floats.discard()
 
 

@@ -73,9 +73,9 @@ class FFmpegDecoder:
         self._packets = self._container.demux(self._track, *self._find_pictures())
         self._frames = self._decode()
         self._first = next(self._frames, None)  # only now rate and channels are certain
-        if self._first is None and self._failed:
-            raise UndecodableError("not one sample of it can be decoded")
         self._describe(raw)
+        if self._first is None and (self._failed or self._exact):
+            raise UndecodableError("not one sample of it can be decoded")
 
     def _describe(self, raw: RawFormat | None) -> None:
         context = self._track.codec_context

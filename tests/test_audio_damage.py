@@ -1,0 +1,176 @@
+"""Songs that break off or are damaged are errors, or kept on request; nothing crashes or hangs."""
+
+from __future__ import annotations
+
+import io
+import multiprocessing
+import os
+import random
+import time
+from collections import Counter
+from multiprocessing.queues import Queue
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from splitter.audio import Reading, open_song
+from splitter.errors import AudioError
+from tests.codecs import FORMATS, SAMPLES, Pipe, chirps, make, read
+
+TRUNCATED = [suffix for suffix in FORMATS if suffix != "wv"]  # its last byte is no sound
+DAMAGED = ("mp3", "lavf.mp3", "wav", "flac", "ogg", "opus", "m4a", "coarse.m4a", "fragmented.mp4")
+PATIENCE = 2.0  # seconds for a file
+
+
+@pytest.fixture(scope="module")
+def songs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    folder = tmp_path_factory.mktemp("songs")
+    return {suffix: make(folder / "song", suffix, chirps()).read_bytes() for suffix in FORMATS}
+
+
+@pytest.mark.parametrize("share", [0.3, 0.5, 0.9, 0.99, 0.999])
+@pytest.mark.parametrize("suffix", TRUNCATED)
+def test_a_song_that_breaks_off_is_an_error(
+    songs: dict[str, bytes], tmp_path: Path, suffix: str, share: float
+) -> None:
+    if (suffix, share) == ("fragmented.mp4", 0.999):
+        pytest.skip("what comes last in it is no sound")
+    data = songs[suffix][: int(len(songs[suffix]) * share)]
+    path = tmp_path / f"song.{suffix}"
+    path.write_bytes(data)
+    for source in (path, Pipe(data)):
+        with pytest.raises(AudioError) as raised:
+            read(source)
+        assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("suffix", ["mp3", "lavf.mp3", "wav", "flac", "ogg", "opus", "m4a", "webm"])
+def test_what_was_decoded_can_be_kept(
+    songs: dict[str, bytes], suffix: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    whole, data = read(Pipe(songs[suffix])), songs[suffix]
+    # a Vorbis page holds seconds of this simple sound
+    with open_song(Pipe(data[: len(data) * 3 // 4]), Reading(keep_partial=True)) as song:
+        kept = np.concatenate(list(song.read_blocks()), axis=1)
+    assert 0.2 * SAMPLES < kept.shape[1] < 0.85 * SAMPLES
+    start = kept.shape[1] - 4096  # the last frame lacks its neighbour
+    assert np.abs(kept - whole[:, : kept.shape[1]])[:, :start].max() < 1e-6
+    assert song.damage is not None
+    assert "breaks off" in song.damage
+    assert "breaks off" in caplog.text
+
+
+def test_one_missing_byte_is_missed(songs: dict[str, bytes]) -> None:
+    for suffix in TRUNCATED:
+        if suffix in ("coarse.m4a", "fragmented.mp4"):
+            continue  # what comes last in these is no sound
+        with pytest.raises(AudioError):
+            read(Pipe(songs[suffix][:-1]))
+
+
+def test_an_mp3_without_a_tag_that_breaks_off_within_a_frame_is_an_error(
+    songs: dict[str, bytes],
+) -> None:
+    data = songs["lavf.mp3"]
+    first = data.index(b"\xff\xfb")
+    bare = data[data.index(data[first : first + 2], first + 100) :]  # without the frame of the tag
+    assert read(Pipe(bare)).shape[1] >= SAMPLES
+    with pytest.raises(AudioError, match="breaks off"):
+        read(Pipe(bare[:-10]))
+
+
+def test_tags_and_junk_behind_the_sound_are_no_damage(songs: dict[str, bytes]) -> None:
+    for junk in (b"TAG" + bytes(125), bytes(3000), random.Random(0).randbytes(3000)):
+        assert read(Pipe(songs["mp3"] + junk)).shape == (2, SAMPLES)
+
+
+def test_damage_in_the_middle_is_an_error_or_skipped(songs: dict[str, bytes]) -> None:
+    data = bytearray(songs["flac"])
+    middle = len(data) // 2
+    data[middle : middle + 200] = bytes(200)
+    with pytest.raises(AudioError, match=r"damaged|gaps"):
+        read(Pipe(bytes(data)))
+    with open_song(Pipe(bytes(data)), Reading(keep_partial=True)) as song:
+        kept = sum(block.shape[1] for block in song.read_blocks())
+    assert SAMPLES / 2 < kept < SAMPLES  # what comes behind is there, too
+    assert song.damage is not None
+
+
+def mutate(data: bytes, generator: random.Random) -> bytes:
+    """Cut, flip, overwrite, repeat or drop a piece."""
+    mutant = bytearray(data)
+    for _ in range(generator.randint(1, 4)):
+        place = generator.randrange(len(mutant) + 1)
+        if generator.random() < 0.3:
+            place = min(place, generator.randrange(200))  # the heads hold the numbers
+        size = generator.choice((1, 2, 4, 16, 400, 5000))
+        kind = generator.randrange(5)
+        if kind == 0:
+            del mutant[place:]
+        elif kind == 1:
+            mutant[place : place + size] = generator.randbytes(size)
+        elif kind == 2:
+            mutant[place : place + size] = generator.choice((b"\0", b"\xff")) * size
+        elif kind == 3:
+            mutant[place:place] = mutant[place : place + size]
+        else:
+            del mutant[place : place + size]
+    return bytes(mutant)
+
+
+def try_mutant(data: bytes, seed: int) -> str:
+    """Read a mutant, from a file or a pipe; say what became of it."""
+    generator = random.Random(seed)
+    mutant = mutate(data, generator)
+    patient = generator.random() < 0.5
+    source: Any = Pipe(mutant) if generator.random() < 0.5 else io.BytesIO(mutant)
+    started = time.monotonic()
+    try:
+        with open_song(source, Reading(keep_partial=patient)) as song:
+            for block in song.read_blocks():
+                assert np.isfinite(block).all()
+    except AudioError as error:
+        assert "\n" not in str(error)
+        return "told"
+    finally:
+        assert time.monotonic() - started < PATIENCE
+    return "kept" if song.damage else "read"
+
+
+@pytest.mark.parametrize("suffix", DAMAGED)
+def test_damaged_songs_neither_crash_nor_hang(songs: dict[str, bytes], suffix: str) -> None:
+    results = Counter(try_mutant(songs[suffix], seed) for seed in range(40))
+    assert results["told"] > 0
+
+
+def _work(data: dict[str, bytes], seeds: range, results: Queue[tuple[int, str]]) -> None:
+    for seed in seeds:
+        suffix = DAMAGED[seed % len(DAMAGED)]
+        results.put((seed, ""))
+        results.put((seed, try_mutant(data[suffix], seed)))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(7200)
+def test_twenty_thousand_damaged_songs_neither_crash_nor_hang(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    short = chirps(30_000)
+    data = {suffix: make(tmp_path / "song", suffix, short).read_bytes() for suffix in DAMAGED}
+    seeds = range(1000, 1000 + int(os.environ.get("FUZZED_SONGS", "20700")))
+    context = multiprocessing.get_context("spawn")
+    results: Queue[tuple[int, str]] = context.Queue()
+    worker = context.Process(target=_work, args=(data, seeds, results))
+    worker.start()
+    counts: Counter[str] = Counter()
+    seed, outcome = 0, ""
+    while sum(counts.values()) < len(seeds):
+        seed, outcome = results.get(timeout=30)  # after a crash or a hang nothing comes any more
+        if outcome:
+            counts[outcome] += 1
+    worker.join()
+    assert worker.exitcode == 0, f"crashed at {seed}"
+    with capsys.disabled():
+        print(f"\n{sum(counts.values())} damaged songs: {dict(counts)}")

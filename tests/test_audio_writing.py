@@ -1,0 +1,410 @@
+"""Stems go out exactly, all or not at all."""
+
+from __future__ import annotations
+
+import io
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from splitter.audio import (
+    Block,
+    OutputFormat,
+    StemWriter,
+    Tags,
+    check_outputs,
+    estimate_bytes,
+    fit_format,
+    fit_pipe,
+    open_song,
+    quantise,
+    resampled_length,
+    write_stems,
+)
+from splitter.audio.files import PartFile
+from splitter.errors import AudioError
+from tests.codecs import RATE, Pipe, Sink, chirps, find_lag, read
+
+INTEGERS = {16: "int16", 24: "int32"}
+LOSSY = ("mp3", "ogg", "opus", "m4a")
+
+
+def write(target: Path, signal: Block, wanted: OutputFormat, rate: int = RATE) -> StemWriter:
+    with StemWriter(target, rate, len(signal), wanted) as writer:
+        for start in range(0, signal.shape[1], 4321):
+            writer.write(signal[:, start : start + 4321])
+    return writer
+
+
+@pytest.mark.parametrize("bits", [16, 24, 32])
+@pytest.mark.parametrize("container", ["wav", "flac"])
+@pytest.mark.parametrize("samples", [0, 1, 65535, 65536, 65537])
+def test_what_is_read_is_written_again_bit_for_bit(
+    tmp_path: Path, bits: int, container: str, samples: int
+) -> None:
+    if (container, bits) == ("flac", 32):
+        pytest.skip("flac holds no floats")
+    values = np.random.default_rng(0).integers(-(2**31), 2**31, (samples, 2), dtype=np.int32)
+    sound = (values / 2**31).astype(np.float32) if bits == 32 else values
+    song, copy = tmp_path / "song.wav", tmp_path / f"copy.{container}"
+    soundfile.write(song, sound, RATE, {16: "PCM_16", 24: "PCM_24", 32: "FLOAT"}[bits])
+    writer = write(copy, read(song), OutputFormat(container, bits))
+    assert (writer.clipped, writer.samples) == (0, samples)
+    assert np.array_equal(read(copy), read(song))
+    with open_song(copy) as reader:
+        assert reader.bits == bits or samples == 0
+    if samples:
+        kind = INTEGERS.get(bits, "float32")
+        assert np.array_equal(
+            soundfile.read(copy, dtype=kind)[0], soundfile.read(song, dtype=kind)[0]
+        )
+
+
+@pytest.mark.parametrize("bits", [16, 24])
+def test_integers_are_the_nearest(tmp_path: Path, bits: int) -> None:
+    signal = np.random.default_rng(0).uniform(-0.99, 0.99, (2, 10_000)).astype(np.float32)
+    write(tmp_path / "stem.wav", signal, OutputFormat("wav", bits))
+    error = read(tmp_path / "stem.wav").astype(np.float64) - signal
+    assert np.abs(error).max() <= 0.5 / 2 ** (bits - 1)
+    assert np.array_equal(read(tmp_path / "stem.wav"), quantise(signal, bits))
+
+
+@pytest.mark.parametrize("bits", [16, 24])
+@pytest.mark.parametrize("container", ["wav", "flac"])
+def test_two_stems_sum_to_the_song_within_one_step(
+    tmp_path: Path, container: str, bits: int
+) -> None:
+    random = np.random.default_rng(0)
+    song = quantise(random.uniform(-0.9, 0.9, (2, 50_000)).astype(np.float32), bits)
+    vocals = (song * random.uniform(0, 1, song.shape)).astype(np.float32)
+    stems = {"vocals": vocals, "instrumental": song - vocals}
+    for name, stem in stems.items():
+        write(tmp_path / f"{name}.{container}", stem, OutputFormat(container, bits))
+    total = sum(read(tmp_path / f"{name}.{container}").astype(np.float64) for name in stems)
+    assert np.abs(total - song).max() <= 1 / 2 ** (bits - 1)
+
+
+@pytest.mark.parametrize("bits", [16, 24])
+def test_the_rest_of_a_quantised_stem_sums_with_it_exactly(tmp_path: Path, bits: int) -> None:
+    random = np.random.default_rng(0)
+    song = quantise(random.uniform(-0.9, 0.9, (2, 50_000)).astype(np.float32), bits)
+    vocals = quantise((song * random.uniform(0, 1, song.shape)).astype(np.float32), bits)
+    write(tmp_path / "vocals.wav", vocals, OutputFormat(bits=bits))
+    write(tmp_path / "instrumental.wav", song - vocals, OutputFormat(bits=bits))
+    total = read(tmp_path / "vocals.wav") + read(tmp_path / "instrumental.wav")
+    assert np.array_equal(total, song)
+
+
+def test_dither_leaves_the_mean_and_stays_within_the_sum(tmp_path: Path) -> None:
+    quiet = np.full((2, 200_000), 0.3 / 32768, np.float32)  # rounds to silence without dither
+    targets = {name: tmp_path / f"{name}.wav" for name in ("vocals", "instrumental")}
+    settled = fit_format(OutputFormat(dither=1, bits=16), RATE, 2, bits=24)
+    with write_stems(targets, RATE, 2, settled) as writers:
+        for writer in writers.values():
+            writer.write(quiet)
+    stems = {name: read(path) * 32768 for name, path in targets.items()}
+    for stem in stems.values():
+        assert abs(float(stem.mean()) - 0.3) < 0.01
+        # TPDF and rounding: variance 1/4 of a step squared, whatever the signal
+        assert abs(float(stem.var()) - 0.25) < 0.01
+    assert np.abs(sum(stems.values()) - 0.6).max() <= 1
+
+
+@pytest.mark.parametrize(("source", "target", "kept"), [(16, 16, 0), (24, 16, 1), (16, 24, 0)])
+def test_dither_is_only_for_fewer_bits(source: int, target: int, kept: int) -> None:
+    assert fit_format(OutputFormat(bits=target, dither=1), RATE, 2, source).dither == kept
+
+
+@pytest.mark.parametrize("container", ["wav", "flac"])
+def test_what_would_wrap_is_clamped_and_counted(tmp_path: Path, container: str) -> None:
+    signal = np.asarray([[0.0, 1.0, -1.0, 1.5, -2.0, 0.5]], np.float32)
+    writer = write(tmp_path / "stem", signal, OutputFormat(container, 16))
+    assert (writer.peak, writer.clipped) == (2.0, 2)
+    largest = 32767 / 32768
+    assert read(tmp_path / "stem").tolist() == [[0, largest, -1, largest, -1, 0.5]]
+
+
+def test_clip_float_writes_floats_only_where_something_would_be_cut(tmp_path: Path) -> None:
+    wanted = OutputFormat("wav", 16, clip="float")
+    loud = write(tmp_path / "loud.wav", chirps() * 4, wanted)
+    calm = write(tmp_path / "calm.wav", chirps(), wanted)
+    assert (loud.format.bits, calm.format.bits, loud.clipped) == (32, 16, 0)
+    assert np.array_equal(read(tmp_path / "loud.wav"), chirps() * 4)
+    assert np.array_equal(read(tmp_path / "calm.wav"), quantise(chirps(), 16))
+
+
+def test_rescaled_stems_sum_to_the_scaled_song(tmp_path: Path) -> None:
+    vocals, instrumental = chirps() * 4, -chirps() * 5
+    targets = {"vocals": tmp_path / "vocals.wav", "instrumental": tmp_path / "instrumental.wav"}
+    with write_stems(targets, RATE, 2, OutputFormat("wav", 16, clip="rescale")) as writers:
+        writers["vocals"].write(vocals)
+        writers["instrumental"].write(instrumental)
+    gains = {writer.gain for writer in writers.values()}
+    assert len(gains) == 1
+    peak = float(np.abs(instrumental).max())
+    assert gains.pop() == pytest.approx(1 / peak, rel=1e-4)
+    assert [writer.clipped for writer in writers.values()] == [0, 0]
+    total = sum(read(path).astype(np.float64) for path in targets.values())
+    expected = (vocals + instrumental) * (32767 / 32768) / peak
+    assert np.abs(total - expected).max() <= 1.01 / 32768
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["instrumental.wav", "vocals.wav"]
+
+
+def test_nothing_is_rescaled_that_fits(tmp_path: Path) -> None:
+    writer = write(tmp_path / "stem.wav", chirps(), OutputFormat("wav", 16, clip="rescale"))
+    assert writer.gain == 1
+    assert np.array_equal(read(tmp_path / "stem.wav"), quantise(chirps(), 16))
+
+
+@pytest.mark.parametrize("container", LOSSY)
+@pytest.mark.parametrize("rate", [8000, 44100, 96000])
+@pytest.mark.parametrize("samples", [1, 1153, 44103])
+def test_lossy_stems_have_their_length_and_place(
+    tmp_path: Path, container: str, rate: int, samples: int
+) -> None:
+    signal = chirps(samples, 2, rate)
+    path = tmp_path / f"stem.{container}"
+    write(path, signal, OutputFormat(container), rate)
+    with open_song(path) as song:
+        decoded = np.concatenate(list(song.read_blocks()), axis=1)
+        written = song.rate
+    known = {"opus": 48000, "mp3": min(rate, 48000)}.get(container, rate)
+    assert written == known
+    assert decoded.shape == (2, resampled_length(samples, rate, known))
+    if samples > 10_000 and known == rate:
+        assert find_lag(signal[0], decoded[0]) == 0
+
+
+@pytest.mark.parametrize(("container", "bitrate"), [("mp3", 96_000), ("mp3", 320_000)])
+def test_the_bitrate_is_the_one_asked_for(tmp_path: Path, container: str, bitrate: int) -> None:
+    noise = np.random.default_rng(0).normal(0, 0.1, (2, 5 * RATE)).astype(np.float32)
+    write(tmp_path / "stem", noise, OutputFormat(container, bitrate=bitrate))
+    measured = (tmp_path / "stem").stat().st_size * 8 / 5
+    assert measured == pytest.approx(bitrate, rel=0.02)
+
+
+@pytest.mark.parametrize("container", ["ogg", "opus", "m4a"])
+def test_a_higher_bitrate_makes_a_larger_file(tmp_path: Path, container: str) -> None:
+    noise = np.random.default_rng(0).normal(0, 0.1, (2, 2 * RATE)).astype(np.float32)
+    sizes = []
+    for bitrate in (64_000, 128_000, 256_000):
+        write(tmp_path / "stem", noise, OutputFormat(container, bitrate=bitrate))
+        sizes.append((tmp_path / "stem").stat().st_size)
+    assert sizes[0] * 1.3 < sizes[1] < sizes[2] / 1.3
+
+
+@pytest.mark.parametrize(
+    ("wanted", "channels", "complaint"),
+    [
+        (OutputFormat("flak"), 2, "flak: not a format .* choose wav"),
+        (OutputFormat("mp3"), 6, "mp3: holds 2 channels, the song has 6"),
+        (OutputFormat("flac", 32), 2, "flac: cannot hold 32 bits; choose 16, 24"),
+        (OutputFormat("mp3", 16), 2, "mp3: has no bit depth"),
+        (OutputFormat("wav", bitrate=128_000), 2, "wav: has no bitrate"),
+        (OutputFormat("mp3", bitrate=512_000), 2, "mp3: holds 64 to 320 kbit/s at 44100 Hz"),
+        (OutputFormat("wav", clip="louder"), 2, "choose clamp, float, rescale"),
+        (OutputFormat("flac", clip="float"), 2, "flac: cannot hold floats"),
+    ],
+)
+def test_what_a_format_cannot_hold_is_told_before_the_work(
+    wanted: OutputFormat, channels: int, complaint: str
+) -> None:
+    with pytest.raises(AudioError, match=complaint):
+        fit_format(wanted, RATE, channels, 16)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "complaint"),
+    [
+        (OutputFormat("m4a"), "cannot be written to a pipe"),
+        (OutputFormat("wav", clip="rescale"), "choose --clip"),
+    ],
+)
+def test_what_a_pipe_cannot_do_is_told(wanted: OutputFormat, complaint: str) -> None:
+    with pytest.raises(AudioError, match=complaint):
+        fit_pipe(wanted)
+
+
+@pytest.mark.parametrize("container", ["wav", "flac", "ogg", "opus"])
+def test_a_pipe_gets_sound_while_it_is_written(container: str) -> None:
+    sink = Sink()
+    noise = np.random.default_rng(0).normal(0, 0.1, (2, 10 * 48000)).astype(np.float32)
+    with StemWriter(sink, 48000, 2, OutputFormat(container)) as writer:
+        for start in range(0, noise.shape[1], 48000):
+            writer.write(noise[:, start : start + 48000])
+            if start == 5 * 48000:
+                early = len(sink.data)
+    assert early > 0.4 * len(sink.data)
+    assert not sink.closed
+    assert read(Pipe(bytes(sink.data))).shape == noise.shape
+    assert read(io.BytesIO(bytes(sink.data))).shape == noise.shape
+
+
+@pytest.mark.parametrize(("bits", "kind"), [(16, "<i2"), (24, "<i4"), (32, "<f4")])
+def test_raw_is_nothing_but_samples(bits: int, kind: str) -> None:
+    sink, signal = Sink(), quantise(chirps(), min(bits, 24))
+    with StemWriter(sink, RATE, 2, OutputFormat("raw", bits)) as writer:
+        writer.write(signal)
+    data = bytes(sink.data)
+    if bits == 24:
+        triples = np.frombuffer(data, np.uint8).reshape(-1, 3)
+        data = np.pad(triples, ((0, 0), (1, 0))).tobytes()  # as the upper bits of 32
+    full = {"<i2": 2**15, "<i4": 2**31, "<f4": 1}[kind]
+    assert np.array_equal(np.frombuffer(data, kind).reshape(-1, 2).T / full, signal)
+
+
+def test_a_closed_pipe_is_the_callers_affair() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    pipe = os.fdopen(writing, "wb")
+    with pytest.raises(BrokenPipeError), StemWriter(pipe, RATE, 2) as writer:
+        writer.write(chirps())
+    with pytest.raises(BrokenPipeError):
+        pipe.close()
+
+
+@pytest.mark.parametrize("container", ["wav", "flac", "mp3", "ogg", "opus", "m4a"])
+def test_a_stem_has_its_name_only_when_it_is_whole(tmp_path: Path, container: str) -> None:
+    target = tmp_path / f"stem.{container}"
+    target.write_bytes(b"the one before")
+    with (
+        pytest.raises(KeyboardInterrupt),
+        StemWriter(target, RATE, 2, OutputFormat(container)) as w,
+    ):
+        w.write(chirps())
+        assert target.read_bytes() == b"the one before"
+        assert len(list(tmp_path.iterdir())) == 2
+        raise KeyboardInterrupt
+    assert [(p.name, p.read_bytes()) for p in tmp_path.iterdir()] == [
+        (target.name, b"the one before")
+    ]
+
+
+@pytest.mark.parametrize("clip", ["clamp", "float", "rescale"])
+def test_stems_appear_together_or_not_at_all(tmp_path: Path, clip: str) -> None:
+    targets = {"vocals": tmp_path / "vocals.wav", "instrumental": tmp_path / "sub" / "rest.wav"}
+    with (
+        pytest.raises(ValueError, match="broken"),
+        write_stems(targets, RATE, 2, OutputFormat(clip=clip)) as writers,
+    ):
+        writers["vocals"].write(chirps())
+        raise ValueError("broken")
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is full")
+@pytest.mark.parametrize("container", ["wav", "flac", "ogg"])
+def test_a_full_disk_is_told(container: str) -> None:
+    noise = np.random.default_rng(0).normal(0, 0.1, (2, 5 * RATE)).astype(np.float32)
+    with (
+        Path("/dev/full").open("wb", buffering=0) as full,
+        pytest.raises(AudioError, match="No space left"),
+        StemWriter(_Unseekable(full), RATE, 2, OutputFormat(container)) as writer,
+    ):
+        writer.write(noise)
+
+
+class _Unseekable(io.RawIOBase):
+    """/dev/full says that it seeks; a pipe does not."""
+
+    def __init__(self, file: io.FileIO) -> None:
+        self._file = file
+
+    def write(self, data: bytes) -> int:  # type: ignore[override]
+        return self._file.write(data)
+
+    def writable(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_samples_that_are_no_numbers_are_not_written(tmp_path: Path, value: float) -> None:
+    signal = chirps()
+    signal[0, 5] = value
+    with pytest.raises(AudioError, match=r"stem\.wav: .*no numbers"):
+        write(tmp_path / "stem.wav", signal, OutputFormat())
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["-", "söng 🎵", " leading", "two\nlines", "x" * 251, "trailing."])
+def test_any_name_is_written(tmp_path: Path, name: str) -> None:
+    target = tmp_path / f"{name}.wav"
+    write(target, chirps(100), OutputFormat())
+    assert [path.name for path in tmp_path.iterdir()] == [target.name]
+
+
+def test_a_part_that_nobody_writes_any_more_is_removed(tmp_path: Path) -> None:
+    abandoned = PartFile(tmp_path / "stem.wav")
+    abandoned.file.close()
+    other = tmp_path / ".another.part"
+    other.touch()
+    os.utime(abandoned.path, (time.time() - 7200,) * 2)
+    write(tmp_path / "stem.wav", chirps(100), OutputFormat())
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".another.part", "stem.wav"]
+
+
+def test_outputs_that_cannot_be_are_told_before_the_work(tmp_path: Path) -> None:
+    settled = fit_format(OutputFormat(), RATE, 2, 16)
+    file = tmp_path / "file"
+    file.touch()
+    (tmp_path / "folder").mkdir()
+    for target, complaint in (
+        (tmp_path / ("x" * 252 + ".wav"), "name is too long"),
+        (tmp_path / "folder", "is a folder"),
+        (file / "stem.wav", "is no folder"),
+    ):
+        with pytest.raises(AudioError, match=complaint):
+            check_outputs([target], settled, RATE, 2, 1000)
+    target = tmp_path / "new" / "deeper" / "stem.wav"
+    check_outputs([target, file], settled, RATE, 2, None)
+    with pytest.raises(AudioError, match=r"too full .* are needed"):
+        check_outputs([target], settled, RATE, 2, 10**15)
+    assert not target.parent.exists()
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_is_read_only_is_told_before_the_work(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    settled = fit_format(OutputFormat(), RATE, 2, 16)
+    with pytest.raises(AudioError, match="nothing can be written here"):
+        check_outputs([tmp_path / "stem.wav"], settled, RATE, 2, 1000)
+
+
+@pytest.mark.parametrize("container", ["wav", "flac", "mp3", "ogg", "opus", "m4a"])
+@pytest.mark.parametrize("clip", ["clamp", "rescale"])
+def test_the_estimate_of_the_space_is_enough(tmp_path: Path, container: str, clip: str) -> None:
+    noise = np.random.default_rng(0).normal(0, 0.1, (2, 5 * RATE)).astype(np.float32)
+    settled = fit_format(OutputFormat(container, clip=clip), RATE, 2, 16)
+    write(tmp_path / "stem", noise, settled)
+    assert (tmp_path / "stem").stat().st_size <= estimate_bytes(settled, RATE, 2, 5 * RATE)
+
+
+def test_the_file_has_the_tags_of_its_stem(tmp_path: Path) -> None:
+    targets = {"vocals": tmp_path / "vocals.flac"}
+    with write_stems(targets, RATE, 2, OutputFormat("flac"), Tags("Song", "Singer")) as writers:
+        writers["vocals"].write(chirps(100))
+    with open_song(targets["vocals"]) as song:
+        assert song.tags == Tags("Song (vocals)", "Singer")
+
+
+@pytest.mark.slow
+def test_a_wav_grows_beyond_four_gigabytes(tmp_path: Path) -> None:
+    block = np.random.default_rng(0).uniform(-1, 1, (8, 1 << 20)).astype(np.float32)
+    path = tmp_path / "stem.wav"
+    with StemWriter(path, 96000, 8, OutputFormat("wav", 32)) as writer:
+        for _ in range(130):  # 4.36 GB
+            writer.write(block)
+    with path.open("rb") as file:
+        assert file.read(4) == b"RF64"
+    with open_song(path) as song:
+        assert song.samples == 130 << 20
+        total = 0
+        for piece in song.read_blocks(1 << 20):
+            assert np.array_equal(piece, block)
+            total += piece.shape[1]
+    assert total == 130 << 20
+    assert soundfile.info(path).frames == total
