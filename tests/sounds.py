@@ -75,17 +75,17 @@ def write(path: Path, signal: Block, rate: int = 44100, subtype: str | None = No
     return path
 
 
-def write_small_model(folder: Path) -> Path:
+def write_small_model(folder: Path, sizes: dict[str, object] = SMALL_SIZES) -> Path:
     """Write a model of a few thousand weights, random, but its deepest level is heard."""
     import torch
 
     torch.manual_seed(0)
-    network = MaskUNet(**SMALL_SIZES).build(channels=2, stems=1)
+    network = MaskUNet(**sizes).build(channels=2, stems=1)
     for module in network.modules():
         if isinstance(module, torch.nn.BatchNorm1d | torch.nn.BatchNorm2d):
             module.running_mean.normal_(0, 0.1)  # type: ignore[union-attr]
             module.running_var.uniform_(0.05, 0.2)  # type: ignore[union-attr]
-    save_model(folder, Config("mask-unet", SMALL_SIZES), network)
+    save_model(folder, Config("mask-unet", sizes), network)
     return folder
 
 
