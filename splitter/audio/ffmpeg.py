@@ -153,7 +153,7 @@ class FFmpegDecoder:
                 if _shape(frame) != shape:
                     self._failed = True
                 elif frame.samples:
-                    self._last_frame = frame.samples, self._stated_samples(frame)
+                    self._last_frame = frame.samples, self._stated_samples(frame, packet)
                     yield frame
             # a short packet of PCM is no more than that: `find_fault` counts
             self._torn |= packet.is_corrupt and not self._codec.startswith("pcm_")
@@ -184,14 +184,14 @@ class FFmpegDecoder:
         (packed,) = self._packer.resample(frame)
         return packed
 
-    def _stated_samples(self, frame: Any) -> int:
+    def _stated_samples(self, frame: Any, packet: Any) -> int:
         """Give the frame's length as the container has it, which cuts the last one to measure."""
-        if self._format == _MOV and frame.duration and frame.time_base:
-            return self._to_samples(frame.duration, frame)
+        if self._format == _MOV and packet.duration and packet.time_base:
+            return self._to_samples(packet.duration, packet)
         return int(frame.samples)
 
     def _to_samples(self, duration: int, timed: Any) -> int:
-        """Convert from the time base of a packet or a frame."""
+        """Convert from the time base of a packet or a track."""
         seconds: Fraction = duration * timed.time_base
         rate: int = self._track.codec_context.sample_rate
         return round(seconds * rate)

@@ -27,7 +27,8 @@ class Resampler:
         """Take a block, and give what is ready: nothing, while the filter is filling up."""
         if self._stream is None:
             return block
-        return np.ascontiguousarray(self._stream.resample_chunk(block.T).T)
+        ready = self._stream.resample_chunk(np.ascontiguousarray(block.T))
+        return np.ascontiguousarray(ready.T)
 
     def finish(self) -> Block:
         """Give what is left."""
@@ -61,5 +62,6 @@ def resample_signal(
     """Resample a whole signal (channels, samples) at once; `quality` is one of soxr's QQ to VHQ."""
     if source_rate == target_rate:
         return signal
-    resampled = soxr.resample(signal.T, source_rate, target_rate, quality=quality)
+    samples = np.ascontiguousarray(signal.T)  # (channels, samples) -> (samples, channels)
+    resampled = soxr.resample(samples, source_rate, target_rate, quality=quality)
     return np.ascontiguousarray(resampled.T, np.float32)
