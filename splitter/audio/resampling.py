@@ -27,7 +27,7 @@ class Resampler:
         """Take a block, and give what is ready: nothing, while the filter is filling up."""
         if self._stream is None:
             return block
-        ready = self._stream.resample_chunk(np.ascontiguousarray(block.T))
+        ready = self._stream.resample_chunk(block.T.copy())
         return np.ascontiguousarray(ready.T)
 
     def finish(self) -> Block:
@@ -62,6 +62,6 @@ def resample_signal(
     """Resample a whole signal (channels, samples) at once; `quality` is one of soxr's QQ to VHQ."""
     if source_rate == target_rate:
         return signal
-    samples = np.ascontiguousarray(signal.T)  # (channels, samples) -> (samples, channels)
+    samples = signal.T.copy()  # (channels, samples) -> (samples, channels), as soxr wants it
     resampled = soxr.resample(samples, source_rate, target_rate, quality=quality)
     return np.ascontiguousarray(resampled.T, np.float32)
