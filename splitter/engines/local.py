@@ -31,12 +31,13 @@ def separate_songs(jobs: Iterable[Job], worker: Worker, at_once: int = 2) -> Ite
 
 
 def songs_at_once(worker: Worker) -> int:
-    """Return how many songs keep a worker busy: one more than its lanes on a processor.
+    """Return how many songs keep a worker busy: as many as it has lanes on a processor.
 
-    A GPU is so fast that all processors decode and encode for it.
+    More take memory and no less time. A GPU is so fast that all processors decode and encode for
+    it.
     """
     on_gpu = worker.model.device.type != "cpu"
-    return max(worker.lanes + 1, (os.cpu_count() or 1) if on_gpu else 0)
+    return max(2, worker.lanes, (os.cpu_count() or 1) if on_gpu else 0)
 
 
 def _take_done(running: set[Future[Outcome]]) -> Iterator[Outcome]:
