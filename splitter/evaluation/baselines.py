@@ -80,9 +80,9 @@ def repeat_by_similarity(tracks: Tracks, grid: Grid) -> Stems:
     if not tracks.mixture.any():
         return give_half(tracks, grid)
     stft = grid.stft(tracks.rate)
-    magnitude = np.mean(
-        [stft(channel).abs()[0, 0] for channel in _channels(tracks.mixture)], axis=0
-    )
+    magnitudes = [stft(channel).abs()[0, 0].numpy() for channel in _channels(tracks.mixture)]
+    # frame by frame in memory: the filter would copy the whole array for each frame otherwise
+    magnitude = np.asfortranarray(np.mean(magnitudes, axis=0))
     frames = magnitude.shape[-1]
     distance = min(round(MIN_DISTANCE * tracks.rate / stft.hop), (frames - 1) // 2 - 1)
     if distance < 1:
