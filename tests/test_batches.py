@@ -7,6 +7,7 @@ import json
 import os
 import random
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Callable
@@ -152,3 +153,23 @@ def test_fifty_kills_change_nothing(tmp_path: Path, small_model_folder: Path) ->
             shutil.rmtree(tmp_path / "out")
             finished += 1
     print(f"{kills} kills, {finished} runs that came to their end, each in {whole:.1f} s alone")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="signals are others there")
+def test_an_interrupted_run_ends_with_130_and_leaves_whole_files_only(
+    tmp_path: Path, small_model_folder: Path
+) -> None:
+    make_library(tmp_path / "songs", 40, seconds=8)
+    command = ("separate", "-r", "songs", "-o", "out", "--model", small_model_folder)
+    quiet = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
+    run = start(*command, folder=tmp_path, **quiet)
+    while not list((tmp_path / "out").rglob("vocals.wav")):
+        time.sleep(0.02)
+    run.send_signal(signal.SIGINT)
+    assert run.wait(30) == 130
+    stems = read_tree(tmp_path / "out")
+    assert 2 <= len(stems) < 80 and all(name.endswith(".wav") for name in stems)
+    assert len({len(stem) // 10000 for stem in stems.values()}) == 1  # all are whole
+    assert start(*command, folder=tmp_path, **quiet).wait() == 0
+    assert len(read_tree(tmp_path / "out")) == 80
