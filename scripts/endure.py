@@ -17,6 +17,7 @@ import tempfile
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -50,7 +51,7 @@ def read_peak(process: int) -> float:
     return int(line.split()[1]) / 1000
 
 
-def endure(hours: float, model: list[str]) -> dict[str, object]:
+def endure(hours: float, model: list[str]) -> dict[str, Any]:
     """Send the sound; report what came back and the memory on the way."""
     command = [sys.executable, "-m", "splitter", "separate", "-", "-o", "-", "-q"]
     command += ["--stems", "vocals", "--format", "raw", *model]
@@ -97,7 +98,10 @@ def main() -> None:
         model: list[str] = []
         if options.small:
             model = ["--model", str(sounds.write_small_model(Path(folder) / "small", SIZES))]
-        print(json.dumps(endure(options.hours, model), indent=2))
+        report = endure(options.hours, model)
+    print(json.dumps(report, indent=2))
+    peaks = list(report["peak MB"].values())
+    sys.exit(not report["all samples came"] or peaks[-1] > 1.1 * peaks[0])
 
 
 if __name__ == "__main__":

@@ -273,6 +273,7 @@ def _decode(path: Path) -> Block:
         return np.concatenate(list(reader.read_blocks()), axis=1)
 
 
+@pytest.mark.timeout(180)
 def test_sound_comes_out_before_the_song_has_come_in(
     small_model_folder: Path, tmp_path: Path
 ) -> None:
@@ -301,6 +302,7 @@ def test_sound_comes_out_before_the_song_has_come_in(
     assert len(early + rest) == 60 * 44100 * 4
 
 
+@pytest.mark.timeout(180)
 def test_a_reader_who_leaves_ends_the_work_quietly(
     small_model_folder: Path, tmp_path: Path
 ) -> None:
@@ -334,6 +336,7 @@ def test_the_library_is_imported_when_it_is_used(small_model_folder: Path, tmp_p
         _ = splitter.nothing
 
 
+@pytest.mark.timeout(180)
 def test_the_first_sample_of_a_short_song_is_soon_there(tmp_path: Path) -> None:
     """Beside what importing torch takes, three seconds of song take little, with the real model."""
     sounds.write(tmp_path / "song.wav", sounds.song(3))
