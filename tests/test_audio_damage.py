@@ -70,6 +70,13 @@ def test_one_missing_byte_is_missed(songs: dict[str, bytes]) -> None:
             read(Pipe(songs[suffix][:-1]))
 
 
+@pytest.mark.parametrize("suffix", ["ogg", "opus"])
+def test_an_ogg_without_its_last_page_is_an_error(songs: dict[str, bytes], suffix: str) -> None:
+    data = songs[suffix]
+    with pytest.raises(AudioError, match="breaks off"):
+        read(Pipe(data[: data.rindex(b"OggS")]))
+
+
 def test_an_mp3_without_a_tag_that_breaks_off_within_a_frame_is_an_error(
     songs: dict[str, bytes],
 ) -> None:

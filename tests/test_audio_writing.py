@@ -179,6 +179,17 @@ def test_lossy_stems_have_their_length_and_place(
         assert find_lag(signal[0], decoded[0]) == 0
 
 
+@pytest.mark.parametrize("channels", [3, 4, 5, 6, 7, 8])
+@pytest.mark.parametrize("container", ["wav", "flac", "ogg", "opus", "m4a"])
+def test_channels_keep_their_order(tmp_path: Path, container: str, channels: int) -> None:
+    time = np.arange(48000) / 48000
+    low = [40 + 10 * channel for channel in range(channels)]  # Hz; the fourth of six is a subwoofer
+    signal = np.asarray([0.2 * np.sin(2 * np.pi * hertz * time) for hertz in low], np.float32)
+    write(tmp_path / "stem", signal, OutputFormat(container), 48000)
+    spectra = np.abs(np.fft.rfft(read(tmp_path / "stem"), axis=1))  # bins of 1 Hz
+    assert np.argmax(spectra, axis=1).tolist() == low
+
+
 @pytest.mark.parametrize(("container", "bitrate"), [("mp3", 96_000), ("mp3", 320_000)])
 def test_the_bitrate_is_the_one_asked_for(tmp_path: Path, container: str, bitrate: int) -> None:
     noise = np.random.default_rng(0).normal(0, 0.1, (2, 5 * RATE)).astype(np.float32)

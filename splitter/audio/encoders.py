@@ -1,7 +1,8 @@
 """From blocks to bytes, in every format that stems are written in.
 
-FFmpeg (PyAV) writes all of them but two, which are libsndfile's part: Ogg Vorbis, for which FFmpeg
-has no good encoder of its own, and mp3, where it misstates the length of one song in 25.
+FFmpeg (PyAV) writes wav, raw, flac and m4a. libsndfile writes the others: Ogg Vorbis, for which
+FFmpeg has no good encoder of its own, mp3, where it misstates the length of one song in 25, and
+Opus, where it mixes the channels up when they are five or seven.
 """
 
 from contextlib import suppress
@@ -16,13 +17,18 @@ from splitter.audio.blocks import Block, to_integers
 from splitter.audio.formats import Container, OutputFormat, find_bitrates, find_container
 
 _LAYOUTS = ("mono", "stereo", "3.0", "quad", "5.0", "5.1", "6.1", "7.1")
-# Where Vorbis has the channels of wav: (xiph.org/vorbis/doc/Vorbis_I_spec.html, 4.3.9)
+# Where Vorbis and Opus have the channels of wav: (xiph.org/vorbis/doc/Vorbis_I_spec.html, 4.3.9)
 _VORBIS_ORDER = {
     3: (0, 2, 1),
     5: (0, 2, 1, 3, 4),
     6: (0, 2, 1, 4, 5, 3),
     7: (0, 2, 1, 5, 6, 4, 3),
     8: (0, 2, 1, 6, 7, 4, 5, 3),
+}
+_SNDFILE_CODECS = {
+    "ogg": ("OGG", "VORBIS"),
+    "opus": ("OGG", "OPUS"),
+    "mp3": ("MP3", "MPEG_LAYER_III"),
 }
 _PIECE = 4096  # samples; libvorbis overruns the stack when it gets a minute at once
 # nominal bit/s for each channel at Vorbis' qualities 0 to 1
@@ -44,7 +50,7 @@ class Encoder(Protocol):
 
 def open_encoder(file: BinaryIO, settled: OutputFormat, rate: int, channels: int) -> Encoder:
     """Start to write a settled format (see `fit_format`) into a file or a pipe."""
-    if settled.container in ("ogg", "mp3"):
+    if settled.container in _SNDFILE_CODECS:
         return SndfileEncoder(file, settled, rate, channels)
     return FFmpegEncoder(file, settled, rate, channels)
 
@@ -115,7 +121,7 @@ class FFmpegEncoder:
 
 def _sample_format(container: Container, bits: int) -> str:
     if container.lossy:
-        return "flt" if container.muxer == "opus" else "fltp"
+        return "fltp"
     return {16: "s16", 24: "s32", 32: "flt"}[bits]
 
 
@@ -130,10 +136,10 @@ def _muxer_options(container: str, rate: int) -> dict[str, str]:
 
 
 class SndfileEncoder:
-    """Ogg Vorbis and mp3."""
+    """Ogg Vorbis, Opus and mp3."""
 
     def __init__(self, file: BinaryIO, settled: OutputFormat, rate: int, channels: int) -> None:
-        vorbis = settled.container == "ogg"
+        container, codec = _SNDFILE_CODECS[settled.container]
         self._order = list(_VORBIS_ORDER.get(channels, range(channels)))
         self._sink = _Sink(file)
         self._sound = soundfile.SoundFile(
@@ -141,10 +147,10 @@ class SndfileEncoder:
             "w",
             rate,
             channels,
-            "VORBIS" if vorbis else "MPEG_LAYER_III",
-            format="OGG" if vorbis else "MP3",
+            codec,
+            format=container,
             compression_level=_find_level(settled, rate, channels),
-            bitrate_mode=None if vorbis else "CONSTANT",
+            bitrate_mode="CONSTANT" if container == "MP3" else None,
         )
         self._sink.check()
 
@@ -170,8 +176,9 @@ def _find_level(settled: OutputFormat, rate: int, channels: int) -> float:
     bitrate = settled.bitrate or 0
     if settled.container == "ogg":
         return 1 - float(np.interp(bitrate / channels, _VORBIS_BITRATES, np.linspace(0, 1, 11)))
-    highest = find_bitrates("mp3", rate, channels)[1]
-    lowest = 32_000 if rate >= 32000 else 8_000
+    lowest, highest = find_bitrates(settled.container, rate, channels)
+    if settled.container == "mp3":
+        lowest = 32_000 if rate >= 32000 else 8_000
     return min((highest - bitrate) / (highest - lowest), 0.999)
 
 

@@ -25,7 +25,7 @@ class OutputFormat:
 class Container:
     """What a format is made of and can hold."""
 
-    muxer: str  # FFmpeg's names; of mp3 and Vorbis, which libsndfile writes, nobody's
+    muxer: str  # FFmpeg's names; none where libsndfile writes
     codecs: Mapping[int, str]  # by bits; of lossy formats by 0
     channels: int = 8  # at most
     rates: tuple[int, ...] = ()  # Hz; () is any
@@ -47,7 +47,7 @@ CONTAINERS: Mapping[str, Container] = {
     "flac": Container("flac", {16: "flac", 24: "flac"}),
     "mp3": Container("", {0: "mp3"}, 2, _MPEG_RATES, 128_000, False),
     "ogg": Container("", {0: "vorbis"}, 8, (*_MPEG_RATES, 88200, 96000, 192000), 96_000),
-    "opus": Container("opus", {0: "libopus"}, 8, (48000,), 80_000),
+    "opus": Container("", {0: "opus"}, 8, (48000,), 80_000),
     "m4a": Container("ipod", {0: "aac"}, 8, (*_MPEG_RATES, 64000, 88200, 96000), 128_000, False),
 }
 
