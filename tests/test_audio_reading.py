@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import tracemalloc
 import wave
 from pathlib import Path
 
@@ -321,3 +323,74 @@ def test_samples_that_are_no_numbers_are_told_or_silenced(tmp_path: Path, value:
     assert song.damage is not None
     assert decoded[1, 77_777] == 0
     assert np.array_equal(np.delete(decoded, 77_777, 1), np.delete(signal, 77_777, 1))
+
+
+class Failing(Pipe):
+    """A pipe that fails when half has come."""
+
+    def __init__(self, data: bytes, error: BaseException) -> None:
+        super().__init__(data, step=4096)
+        self._half = len(data) // 2
+        self._failure = error
+
+    def read(self, size: int = -1) -> bytes:
+        if self.taken > self._half:
+            raise self._failure
+        return super().read(size)
+
+
+@pytest.mark.parametrize("suffix", ["wav", "mp3", "flac", "ogg"])
+def test_ctrl_c_within_a_read_is_not_lost(songs: dict[str, Path], suffix: str) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        read(Failing(songs[suffix].read_bytes(), KeyboardInterrupt()))
+
+
+@pytest.mark.parametrize("suffix", ["wav", "mp3", "flac", "ogg"])
+def test_an_input_that_fails_is_told(songs: dict[str, Path], suffix: str) -> None:
+    failing = Failing(songs[suffix].read_bytes(), OSError(errno.EIO, "Input/output error"))
+    with pytest.raises(AudioError, match="stream: cannot be read"):
+        read(failing)
+
+
+def test_memory_does_not_grow_with_the_song() -> None:
+    silence = bytes(4 * 1_000_000)
+    peaks = []
+    for megabytes in (40, 160):
+        head = soundfile_head(megabytes * 1_000_000)
+        pipe = Endless(head, silence, megabytes * 1_000_000)
+        tracemalloc.start()
+        with open_song(pipe) as song:
+            for _ in song.read_blocks():
+                pass
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < peaks[0] * 1.1
+
+
+def soundfile_head(size: int) -> bytes:
+    """The head of a wav of `size` bytes of sound."""
+    file = io.BytesIO()
+    with wave.open(file, "wb") as writer:
+        writer.setnchannels(2)
+        writer.setsampwidth(2)
+        writer.setframerate(RATE)
+        writer.writeframes(bytes(4))
+    head = bytearray(file.getvalue()[:44])
+    head[40:44] = size.to_bytes(4, "little")
+    return bytes(head)
+
+
+class Endless(Pipe):
+    """A head and then one content over and over, which takes no memory of its own."""
+
+    def __init__(self, head: bytes, content: bytes, size: int) -> None:
+        super().__init__(head)
+        self._content = content
+        self._left = size
+
+    def read(self, size: int = -1) -> bytes:
+        if head := super().read(size):
+            return head
+        taken = min(size, self._left, len(self._content))
+        self._left -= taken
+        return self._content[:taken]
