@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from splitter.datasets import Signal, Tracks
 from splitter.spectral import Stft
@@ -37,6 +37,12 @@ class Grid:
 
     def __str__(self) -> str:
         return f"{self.size}/{self.hop} at {self.rate} Hz"
+
+
+def find_grid(network: nn.Module, rate: int) -> Grid | None:
+    """Return the STFT that a network masks; none for a network without."""
+    stft = getattr(network, "stft", None)
+    return Grid(stft.size, stft.hop, rate) if isinstance(stft, Stft) else None
 
 
 Stems = tuple[Signal, Signal]  # vocals, instrumental

@@ -14,9 +14,8 @@ from typing import Protocol
 
 from splitter.datasets import Signal, Song, Tracks, find_stem, read_sound, require_alike
 from splitter.errors import DataError, ModelError
-from splitter.evaluation.baselines import BASELINES, MASKED, Grid, Stems
+from splitter.evaluation.baselines import BASELINES, MASKED, Grid, Stems, find_grid
 from splitter.separation import separate
-from splitter.spectral import Stft
 from splitter.zoo import load_model
 
 Separate = Callable[[Song, Tracks], Stems]
@@ -150,8 +149,7 @@ def describe_model(path: str, device: str) -> ModelSystem:
     model = load_model(path, device)
     if "vocals" not in model.stems:
         raise ModelError(f"{path}: has no stem 'vocals' to score, only {', '.join(model.stems)}")
-    stft = getattr(model.network, "stft", None)
-    grid = Grid(stft.size, stft.hop, model.config.rate) if isinstance(stft, Stft) else None
+    grid = find_grid(model.network, model.config.rate)
     return ModelSystem(model.name, path, device, model.hash, grid)
 
 
