@@ -37,10 +37,10 @@ class SongReader:
     `damage` says after reading what was missing, when that was allowed.
     """
 
-    def __init__(self, name: str, file: BinaryIO, reading: Reading) -> None:
+    def __init__(self, name: str, file: BinaryIO, reading: Reading, owned: bool) -> None:
         self.source = name
         self.damage: str | None = None
-        self._file: BinaryIO | None = None
+        self._file = file if owned else None
         self._reading = reading
         try:
             self._decoder = open_decoder(file, reading.raw)
@@ -128,10 +128,6 @@ class SongReader:
         if self._file is not None:
             self._file.close()
 
-    def own(self, file: BinaryIO) -> None:
-        """Close this file together with the reader."""
-        self._file = file
-
     def __enter__(self) -> "SongReader":
         return self
 
@@ -196,15 +192,13 @@ def open_song(source: Path | BinaryIO, reading: Reading = Reading()) -> SongRead
     Raises AudioError when it is no song.
     """
     if not isinstance(source, Path):
-        return SongReader(str(getattr(source, "name", "stream")), source, reading)
+        return SongReader(str(getattr(source, "name", "stream")), source, reading, owned=False)
     try:
         file = source.open("rb")
     except OSError as error:
         raise AudioError(f"{source}: cannot be opened ({error.strerror})") from error
     try:
-        reader = SongReader(str(source), file, reading)
+        return SongReader(str(source), file, reading, owned=True)
     except BaseException:
         file.close()
         raise
-    reader.own(file)
-    return reader
