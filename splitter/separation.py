@@ -188,9 +188,26 @@ def compute(
     )  # pairs, channels
     dtype = fast_dtype(model.device) if computing.precision == "auto" else torch.float32
     with torch.autocast(model.device.type, dtype, enabled=dtype != torch.float32):
-        answer = model.network(together.flatten(0, 1).to(model.device))  # batch · pairs, stems, …
-    answer = answer.float().cpu().unflatten(0, (len(signals), len(pairs)))
+        answer = model.network(_send(together.flatten(0, 1), model.device))  # batch · pairs, …
+    answer = _fetch(answer.float()).unflatten(0, (len(signals), len(pairs)))
     return _gather(answer.numpy(), pairs)
+
+
+def _send(signals: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """Copy to a device; to a GPU from pinned memory, so that its other stream need not wait."""
+    if device.type != "cuda":
+        return signals.to(device)
+    return signals.pin_memory().to(device, non_blocking=True)
+
+
+def _fetch(answer: torch.Tensor) -> torch.Tensor:
+    """Copy back; from a GPU into pinned memory, and wait for this stream alone."""
+    if answer.device.type != "cuda":
+        return answer.cpu()
+    pinned = torch.empty(answer.shape, dtype=answer.dtype, pin_memory=True)
+    pinned.copy_(answer, non_blocking=True)
+    torch.cuda.current_stream(answer.device).synchronize()
+    return pinned
 
 
 def round_to(bits: int, signal: Block) -> Block:

@@ -94,6 +94,7 @@ class Options:
     raw: str | None
     keep_partial: bool
     batch_size: int | None
+    precision: str
     engine: str
     address: str | None
     as_json: bool
@@ -182,6 +183,13 @@ class Options:
     help="auto, cpu, cuda, mps, or several, as in cuda:0,cuda:1.",
 )
 @click.option("--batch-size", type=click.IntRange(1), help="Tiles.  [default: as memory allows]")
+@click.option(
+    "--precision",
+    type=click.Choice(["auto", "float32"]),
+    default="auto",
+    show_default=True,
+    help="auto: bfloat16 or float16 where the device is faster with it.",
+)
 @click.option(
     "--engine",
     type=click.Choice(ENGINES),
@@ -279,6 +287,7 @@ def _open_journal(
         "format": asdict(output.format),
         "tags": output.tags,
         "reading": asdict(reading),
+        "precision": options.precision,
     }
     return open_journal(output.folder, settings)
 
@@ -354,7 +363,8 @@ class _Run:
         options = self.options
         # a song that a kill interrupted may have one of its stems already
         output = replace(self.output, overwrite=self.output.overwrite or self.journal is not None)
-        work = Work(output, self.reading, Computing(batch=options.batch_size or 0))
+        computing = Computing(batch=options.batch_size or 0, precision=options.precision)
+        work = Work(output, self.reading, computing)
         devices = options.device.split(",")
         model = str(find_model(options.model).resolve())
         return Batch(work, model, devices, options.engine, options.address, self.journal)
@@ -411,7 +421,7 @@ class _Run:
         from splitter.separation import Computing
         from splitter.songs import separate_song
 
-        computing = Computing(batch=self.options.batch_size or 1)
+        computing = Computing(batch=self.options.batch_size or 1, precision=self.options.precision)
         watch = choose_watch("none" if self.options.quiet else self.options.progress)
         if self.options.to_pipe:  # at once, and not a few tiles later
             small = replace(computing, core=PIPE_CORE)
