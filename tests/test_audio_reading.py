@@ -288,11 +288,19 @@ def test_a_missing_file_and_a_folder_are_told(tmp_path: Path) -> None:
         open_song(tmp_path)
 
 
-def test_a_playlist_opens_no_other_file(songs: dict[str, Path], tmp_path: Path) -> None:
-    path = tmp_path / "song.mp3"
-    path.write_text(f"ffconcat version 1.0\nfile {songs['wav']}\n")
-    with pytest.raises(AudioError):
-        read(path)
+def test_a_playlist_opens_no_other_file(
+    songs: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = songs["wav"].parent
+    monkeypatch.chdir(folder)
+    path = folder / "playlist.mp3"
+    for playlist in (
+        f"ffconcat version 1.0\nfile {songs['wav'].name}\n",
+        f"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\n{songs['wav'].name}\n#EXT-X-ENDLIST\n",
+    ):
+        path.write_text(playlist)
+        with pytest.raises(AudioError):
+            read(path)
 
 
 @pytest.mark.parametrize(("rate", "channels"), [(44100, 255), (4_000_000, 2), (2**32 - 1, 2)])
