@@ -57,7 +57,7 @@ def call(*arguments: object, folder: Path, stdin: bytes = b"") -> Done:
     }
     with ExitStack() as undo:
         undo.callback(os.chdir, Path.cwd())
-        for number in (signal.SIGTERM, signal.SIGHUP):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             undo.callback(signal.signal, number, signal.getsignal(number))
         undo.callback(logging.getLogger("splitter").handlers.clear)
         undo.enter_context(patch.object(sys, "argv", ["splitter", *map(str, arguments)]))

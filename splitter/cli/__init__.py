@@ -96,4 +96,5 @@ def main() -> None:
     except (KeyboardInterrupt, click.Abort):
         click.echo("splitter: interrupted", err=True)
         status = EXIT_INTERRUPTED
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # there is nothing left to interrupt
     sys.exit(status)
