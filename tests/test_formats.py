@@ -36,7 +36,7 @@ LOSSY = [
     for channels in (1, 2, 6)
     if container != "mp3" or channels <= 2
 ]
-SECONDS = 0.3
+SECONDS = 0.15
 
 
 @dataclass(frozen=True)
