@@ -50,7 +50,7 @@ PAIRS: dict[int, tuple[tuple[int, ...], ...]] = {
 class Computing:
     """How, and by whom, a network is run; none of it changes what is computed, rounding apart."""
 
-    core: int = 1 << 20  # samples of a tile that are kept: 24 s at 44.1 kHz
+    core: int = 12 << 16  # samples of a tile that are kept: 18 s at 44.1 kHz
     batch: int = 1  # tiles at a time
     precision: str = "auto"  # "auto": the fastest that the device has; or "float32"
     runner: Runner | None = None  # who runs it, for many songs say; None: whoever asks for stems

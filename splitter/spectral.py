@@ -56,7 +56,7 @@ class Stft(nn.Module):
         """Transform complex (batch, channels, bins, frames) back to (batch, channels, samples)."""
         margin = (self.size - self.hop) // 2
         frames = torch.fft.irfft(spectrogram.transpose(-1, -2), n=self.size)  # frames, size
-        signal = self._overlap_add(frames * self.window)
+        signal = self._overlap_add(frames.mul_(self.window))
         power = self._overlap_add((self.window**2).expand(frames.shape[-2], -1))
         kept = slice(margin, margin + samples)
         restored: Tensor = signal[..., kept] / power[kept]

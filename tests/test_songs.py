@@ -117,9 +117,8 @@ def test_a_killed_run_leaves_no_stem_under_its_name(
     process = subprocess.Popen(
         command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
-    while process.poll() is None and not (tmp_path / "out").is_dir():
+    while process.poll() is None and not files_below(tmp_path / "out"):
         time.sleep(0.01)
-    time.sleep(0.3)
     process.send_signal(number)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == status

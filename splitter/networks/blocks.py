@@ -14,7 +14,7 @@ class Down(nn.Sequential):
         super().__init__(
             nn.Conv2d(inputs, outputs, KERNEL, stride=2, padding=KERNEL // 2, bias=False),
             nn.BatchNorm2d(outputs),
-            nn.LeakyReLU(0.2),
+            nn.LeakyReLU(0.2, inplace=True),
         )
 
 
@@ -27,7 +27,7 @@ class Up(nn.Sequential):
                 inputs, outputs, KERNEL, 2, KERNEL // 2, output_padding=1, bias=False
             ),
             nn.BatchNorm2d(outputs),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             nn.Dropout2d(dropout),
         )
 

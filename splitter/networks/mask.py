@@ -113,9 +113,13 @@ class MaskModel(Network):
     def forward(self, signal: Tensor) -> Tensor:
         """Separate (batch, channels, samples) into (batch, stems, channels, samples)."""
         spectrogram = self.stft(signal)
-        masked = self.mask(spectrogram) * spectrogram[:, None]  # stems
-        stems: Tensor = self.stft.inverse(masked, signal.shape[-1])
-        return stems
+        mask = self.mask(spectrogram)
+        # one channel after the other: what lies between mask and signal is the largest of all
+        channels = [
+            self.stft.inverse(mask[:, :, channel] * spectrogram[:, None, channel], signal.shape[-1])
+            for channel in range(signal.shape[1])
+        ]
+        return torch.stack(channels, dim=2)
 
     def mask(self, spectrogram: Tensor) -> Tensor:
         """Return (batch, stems, channels, bins, frames) in 0…1 for a complex spectrogram."""
