@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import math
@@ -12,7 +13,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import click
 
@@ -431,7 +432,7 @@ class _Run:
 
     def _targets(self, job: Job, reader: SongReader) -> Mapping[str, Target]:
         if self.options.to_pipe:
-            return {(self.output.stems or self.stems)[0]: sys.stdout.buffer}
+            return {(self.output.stems or self.stems)[0]: _find_stdout()}
         if job.song == STDIN:  # only now it can say what it is called
             return name_stems(job.song, self.output, self.model, self.stems, reader.tags)
         return job.stems
@@ -456,6 +457,20 @@ def _load_model(name: str, device: str) -> Model:
         return load_model(name, pick_device(device))
     except SplitterError as error:  # no fault of the song
         raise click.ClickException(str(error)) from error
+
+
+class _Behind(io.FileIO):
+    """A file that holds something already: an encoder that went back would write over it."""
+
+    def seekable(self) -> bool:
+        return False
+
+
+def _find_stdout() -> BinaryIO:
+    stdout = sys.stdout.buffer
+    if stdout.seekable() and stdout.seek(0, os.SEEK_END):
+        return cast(BinaryIO, _Behind(stdout.fileno(), "wb", closefd=False))
+    return stdout
 
 
 def _find_stdin() -> BinaryIO:
