@@ -105,6 +105,16 @@ def test_damage_in_the_middle_is_an_error_or_skipped(songs: dict[str, bytes]) ->
     assert song.damage is not None
 
 
+def test_damage_is_told_before_the_rest_is_computed(tmp_path: Path) -> None:
+    data = bytearray(make(tmp_path / "song", "aac", chirps(20 * 44100)).read_bytes())
+    place = len(data) // 10
+    data[place : place + 2000] = bytes(2000)
+    pipe = Pipe(bytes(data), step=4096)
+    with pytest.raises(AudioError, match=r"damaged near \d\.\d+ s"):
+        read(pipe)
+    assert pipe.taken < len(data) // 3
+
+
 def mutate(data: bytes, generator: random.Random) -> bytes:
     """Cut, flip, overwrite, repeat or drop a piece."""
     mutant = bytearray(data)

@@ -94,25 +94,23 @@ def _read_mp3(peek: Peek) -> Announced:
     tag = 4 + (32, 17, 17, 9)[2 * (not first) + mono]  # the side information that comes before
     if frame[tag : tag + 4] not in (b"Xing", b"Info") or len(frame) < 400:
         return Announced()
-    return _read_xing(frame, tag, 1152 if first else 576, start)
+    return _read_xing(frame, tag, 1152 if first else 576)
 
 
-def _read_xing(frame: bytes, tag: int, samples_per_frame: int, start: int) -> Announced:
+def _read_xing(frame: bytes, tag: int, samples_per_frame: int) -> Announced:
     """Read the Xing tag and the LAME tag behind it (gabriel.mp3-tech.org/mp3infotag.html)."""
     flags = frame[tag + 7]
-    position = tag + 8
-    numbers = [0, 0]  # frames, bytes
-    for index in (0, 1):
-        if flags >> index & 1:
-            numbers[index] = int.from_bytes(frame[position : position + 4], "big")
-            position += 4
-    position += 100 * (flags >> 2 & 1) + 4 * (flags >> 3 & 1)
+    if not flags & 1:
+        return Announced()
+    frames = int.from_bytes(frame[tag + 8 : tag + 12], "big")
+    # behind bytes, seek table and quality, where there are any
+    lame = tag + 12 + 4 * (flags >> 1 & 1) + 100 * (flags >> 2 & 1) + 4 * (flags >> 3 & 1)
     delay_and_padding = 0
-    if frame[position : position + 4] in (b"LAME", b"Lavf", b"Lavc"):
-        packed = int.from_bytes(frame[position + 21 : position + 24], "big")
+    if frame[lame : lame + 4] in (b"LAME", b"Lavf", b"Lavc"):
+        packed = int.from_bytes(frame[lame + 21 : lame + 24], "big")
         delay_and_padding = (packed >> 12) + (packed & 0xFFF)
-    samples = numbers[0] * samples_per_frame - delay_and_padding
-    return Announced(samples if samples > 0 else None, start + numbers[1] if numbers[1] else None)
+    samples = frames * samples_per_frame - delay_and_padding
+    return Announced(samples if samples > 0 else None)
 
 
 def _read_matroska(peek: Peek) -> Announced:
