@@ -46,4 +46,4 @@ def describe_break(decoded: int, rate: int, announced: int | None = None) -> str
     if announced is None:
         return f"breaks off after {decoded / rate:.2f} s"
     share = f"{decoded / rate:.2f} of {announced / rate:.2f} s"
-    return f"breaks off or has gaps: {announced - decoded} samples are missing, {share} are there"
+    return f"breaks off after {share}, or has gaps: {announced - decoded} samples are missing"

@@ -109,6 +109,7 @@ class FFmpegEncoder:
     def close(self) -> None:
         """Write what is left."""
         self._output.mux(self._track.encode(None))
+        self._sink.flush()  # a full disk is told here, and not while FFmpeg seeks to its head
         self._output.close()
         self._sink.check()
 
@@ -231,6 +232,10 @@ class _Sink:
     def tell(self) -> int:
         """Give the position."""
         return self._position
+
+    def flush(self) -> None:
+        """Hand everything over."""
+        self._file.flush()
 
     def mute(self) -> None:
         """Swallow what comes from now on."""

@@ -1,6 +1,7 @@
 """Files that have their name only when they are whole."""
 
 import hashlib
+import os
 import secrets
 import time
 from collections.abc import Iterator
@@ -42,13 +43,18 @@ class PartFile:
             self.file.close()
             self.path.replace(self.target)
 
+    def abandon(self) -> None:
+        """Let what is still written go nowhere: libraries write as they end, to a full disk too."""
+        if not self.file.closed:
+            with Path(os.devnull).open("r+b", buffering=0) as nowhere:
+                os.dup2(nowhere.fileno(), self.file.fileno())
+
     def discard(self) -> None:
         """Remove the file, unless it has got its name."""
         with report_errors(self.target):
-            try:
-                self.file.close()  # writes what is left, and may fail for what is full
-            finally:
-                self.path.unlink(missing_ok=True)
+            self.abandon()
+            self.file.close()
+            self.path.unlink(missing_ok=True)
 
 
 def _remove_abandoned(folder: Path, pattern: str) -> None:

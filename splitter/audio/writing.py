@@ -95,6 +95,8 @@ class StemWriter:
 
     def discard(self) -> None:
         """Leave nothing behind; does nothing after `commit`."""
+        if self._part:
+            self._part.abandon()
         self._encoder.discard()
         if self._part:
             self._part.discard()
