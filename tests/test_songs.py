@@ -115,7 +115,13 @@ def test_a_killed_run_leaves_no_stem_under_its_name(
     command += ["--model", str(small_model_folder)]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
     process = subprocess.Popen(
-        command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        command,
+        cwd=tmp_path,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        # a shell starts what it sends into the background deaf to Ctrl-C; the tests may run there
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     while process.poll() is None and not files_below(tmp_path / "out"):
         time.sleep(0.01)
