@@ -14,13 +14,13 @@ sound file, and `song.load()` reads one: mixture, vocals and instrumental at one
 
 Where a set has no mixture of its own, the mixture is the sum of the two stems, at the levels that
 the files have. For MIR-1K that is close to 0 dB voice to music; Huang et al. (2014) scale each clip
-to exactly 0 dB, Park et al. (2018) leave it as it is.
+to exactly 0 dB (`at_level`), Park et al. (2018) leave it as it is.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
@@ -126,6 +126,23 @@ def select_songs(
     if not chosen:
         raise DataError(f"none of {len(songs)} songs is left; see --include and --exclude")
     return chosen
+
+
+def at_level(song: Song, level: float) -> Song:
+    """Return the song mixed anew: the vocals `level` dB (of energy) above the instrumental.
+
+    Papers score MIR-1K at 0 dB. A song without voice or without music stays as it is.
+    """
+    return replace(song, load=partial(_load_at_level, song, level))
+
+
+def _load_at_level(song: Song, level: float) -> Tracks:
+    tracks = song.load()
+    voice, music = (np.square(part).sum() for part in (tracks.vocals, tracks.instrumental))
+    if not voice or not music:
+        return tracks
+    vocals = tracks.vocals * np.float32(np.sqrt(music / voice) * 10 ** (level / 20))
+    return replace(tracks, mixture=vocals + tracks.instrumental, vocals=vocals)
 
 
 def read_sound(path: Path) -> tuple[Signal, int]:

@@ -9,7 +9,7 @@ import pytest
 import soundfile
 
 from splitter import datasets
-from splitter.datasets import find_songs, recognise, select_songs
+from splitter.datasets import at_level, find_songs, recognise, select_songs
 from splitter.errors import AudioError, DataError, SplitterError
 
 RATE = 8000  # Hz
@@ -315,3 +315,22 @@ def test_a_broken_stem_file_is_one_clear_error(tmp_path: Path) -> None:
     path.write_text("no sound", encoding="utf-8")
     with pytest.raises(DataError, match=r"Two\.stem\.mp4: no stem file that ffmpeg can read"):
         find_songs(tmp_path)[0].load()
+
+
+@pytest.mark.parametrize("level", [0.0, -6.0])
+def test_songs_are_mixed_at_a_level(tmp_path: Path, level: float) -> None:
+    write(tmp_path / "song/vocals.wav", 0.1 * VOICE)
+    write(tmp_path / "song/instrumental.wav", MUSIC)
+    (song,) = find_songs(tmp_path)
+    tracks = at_level(song, level).load()
+    voice, music = (np.sum(part**2) for part in (tracks.vocals, tracks.instrumental))
+    assert 10 * np.log10(voice / music) == pytest.approx(level, abs=1e-4)
+    np.testing.assert_allclose(tracks.mixture, tracks.vocals + tracks.instrumental, atol=1e-7)
+    np.testing.assert_array_equal(tracks.instrumental, song.load().instrumental)
+
+
+def test_silence_has_no_level(tmp_path: Path) -> None:
+    write(tmp_path / "song/vocals.wav", 0 * VOICE)
+    write(tmp_path / "song/instrumental.wav", MUSIC)
+    (song,) = find_songs(tmp_path)
+    assert np.isfinite(at_level(song, 0.0).load().mixture).all()

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 
-from splitter.networks import ARCHITECTURES, Bands, MaskUNet
+from splitter.networks import ARCHITECTURES, Bands, MaskTfcTdf, MaskUNet
 from splitter.networks.mask import MaskModel
 from splitter.networks.unet import UNet
 from tests.sounds import SMALL_SIZES, noise
@@ -16,19 +18,32 @@ def small() -> MaskModel:
     return network
 
 
+def small_tfctdf() -> MaskModel:
+    torch.manual_seed(0)
+    spectrogram = {name: SMALL_SIZES[name] for name in ("window", "hop", "bands")}
+    sizes = MaskTfcTdf(**spectrogram, width=4, levels=2, patch=4)
+    network = sizes.build(channels=2, stems=1).eval()
+    assert isinstance(network, MaskModel)
+    return network
+
+
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_defaults_cover_44100_hz_in_bands_that_the_levels_divide(name: str) -> None:
     assert ARCHITECTURES[name]().build(channels=2, stems=1).context > 0
 
 
+@pytest.mark.parametrize("make", [small, small_tfctdf])
 @pytest.mark.parametrize("samples", [1, 63, 64, 65, 511, 512, 513])
-def test_a_network_keeps_the_number_of_samples(samples: int) -> None:
+def test_a_network_keeps_the_number_of_samples(
+    make: Callable[[], MaskModel], samples: int
+) -> None:
     signal = torch.from_numpy(noise(samples))[None]
-    assert small()(signal).shape == (1, 1, 2, samples)
+    assert make()(signal).shape == (1, 1, 2, samples)
 
 
-def test_an_output_sees_its_context_and_no_further() -> None:
-    network = small()
+@pytest.mark.parametrize("make", [small, small_tfctdf])
+def test_an_output_sees_its_context_and_no_further(make: Callable[[], MaskModel]) -> None:
+    network = make()
     signal = torch.from_numpy(noise(6 * network.context))[None].requires_grad_()
     position = 3 * network.context + 17
     network(signal)[0, 0, 0, position].backward()
@@ -37,6 +52,13 @@ def test_an_output_sees_its_context_and_no_further() -> None:
     assert seen[-1] <= position + network.context
     # and the context is no larger than it must be, give or take one step of the deepest level
     assert seen[-1] - seen[0] > 2 * (network.context - network.grid)
+
+
+def test_a_dense_layer_lets_every_band_see_every_other() -> None:
+    network = small_tfctdf()
+    picture = torch.randn(1, 2, network.bands.bands, 8, requires_grad=True)
+    network.unet(picture)[0, 0, 0, 4].backward()
+    assert (picture.grad[0].abs().sum((0, 2)) > 0).all()
 
 
 def test_each_channel_gets_its_own_mask() -> None:

@@ -10,8 +10,10 @@ import pytest
 import torch
 
 from splitter.errors import DataError
+from splitter.reporting import draw_curves
 from splitter.training.loop import Trainer, Validation, batches, learning_rate
-from splitter.training.losses import heard_bins, mask_loss
+from splitter.spectral import Stft
+from splitter.training.losses import LOSSES, Estimate, heard_bins
 from splitter.training.mixing import Mixer, Pool, equalize, pan, reverberate
 from splitter.training.pools import (
     Pools,
@@ -159,23 +161,50 @@ def test_an_equalizer_stays_within_its_range() -> None:
     assert np.abs(gain).max() < 6.01
 
 
-def test_the_loss_of_the_ideal_mask_is_zero_and_any_other_is_more() -> None:
-    torch.manual_seed(0)
-    mixture = torch.randn(2, 2, 9, 5, dtype=torch.complex64)
-    truth = torch.rand(2, 2, 9, 5)
-    heard = torch.ones(2, 9)
-    loss = mask_loss(truth, mixture, truth * mixture, heard)
-    assert loss < 1e-6
-    assert mask_loss(truth * 0.9, mixture, truth * mixture, heard) > 0.01
+def estimate(mask: torch.Tensor, bandwidth: float, share: float = 1.0) -> Estimate:
+    """Estimate a voice that is `share` of a noise."""
+    stft = Stft(1024, 256)
+    signal = torch.from_numpy(sounds.noise(16384, channels=2))[None]
+    mixture = stft(signal)
+    heard = heard_bins(torch.tensor([bandwidth]), stft.bins, 16000)
+    return Estimate(mask, mixture, share * mixture, heard, stft)
 
 
-def test_nothing_is_learned_above_the_bandwidth() -> None:
-    mask = torch.rand(1, 2, 9, 5, requires_grad=True)
-    mixture = torch.randn(1, 2, 9, 5, dtype=torch.complex64)
-    heard = heard_bins(torch.tensor([4000.0]), bins=9, rate=16000)
-    mask_loss(mask, mixture, 0 * mixture, heard).backward()
+MASK_SHAPE = (1, 2, 513, 64)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_the_loss_of_the_ideal_mask_is_zero_and_grows_with_the_error(name: str) -> None:
+    losses = [
+        float(LOSSES[name](estimate(torch.full(MASK_SHAPE, mask), 8000, share=0.5)))
+        for mask in (0.5, 0.6, 0.8)
+    ]
+    assert losses[0] < 1e-5
+    assert losses[0] < losses[1] < losses[2]
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_nothing_is_learned_above_the_bandwidth(name: str) -> None:
+    mask = torch.full(MASK_SHAPE, 0.5, requires_grad=True)
+    LOSSES[name](estimate(mask, 4000.0, share=0.0)).backward()
     touched = mask.grad.abs().sum((0, 1, 3)) > 0
-    assert touched.tolist() == [True] * 5 + [False] * 4  # 0, 1000 … 4000 Hz
+    assert touched.tolist() == [True] * 257 + [False] * 256  # up to 4000 Hz
+
+
+def test_the_weighted_loss_looks_where_both_sources_are_loud() -> None:
+    """The same error counts more in a bin that is half voice than in one that is all music."""
+
+    def error(wrong: slice) -> float:
+        truth = estimate(torch.zeros(MASK_SHAPE), 8000)
+        share = torch.zeros(MASK_SHAPE)
+        share[..., :256, :] = 0.5  # voice below, music above
+        mask = share.clone()
+        mask[..., wrong, :] += 0.1
+        same_loudness = replace(truth, mixture=torch.ones_like(truth.mixture))
+        judged = replace(same_loudness, mask=mask, vocals=share * same_loudness.mixture)
+        return float(LOSSES["weighted"](judged))
+
+    assert error(slice(0, 100)) > 2 * error(slice(300, 400))
 
 
 def test_the_learning_rate_warms_up_and_ends_at_zero() -> None:
@@ -197,6 +226,21 @@ def test_training_lowers_the_loss_and_exports_a_model(pools: Pools, tmp_path: Pa
     assert load_model(str(tmp_path / "model")).stems == ("vocals", "instrumental")
     with (tmp_path / "validation.csv").open(encoding="utf-8") as file:
         assert [row["step"] for row in csv.DictReader(file)] == ["20", "40"]
+
+
+def test_the_best_weights_are_kept_and_exported(pools: Pools, tmp_path: Path) -> None:
+    scores = iter([(9.0, 9.0), (1.0, 1.0)])
+    trained = trainer(tmp_path)
+    states = []
+    for _ in trained.train(
+        batches(Mixer(pools, RECIPE), RECIPE, 0, RECIPE.steps), lambda _: next(scores)
+    ):
+        states.append({name: t.clone() for name, t in trained.average.state_dict().items()})
+    trained.export(tmp_path / "best")
+    kept = load_model(str(tmp_path / "best")).network.state_dict()
+    for name, tensor in states[0].items():
+        assert torch.allclose(kept[name], tensor, rtol=1e-3, atol=1e-4), name
+    assert any(not torch.allclose(kept[n], t, rtol=1e-3, atol=1e-4) for n, t in states[1].items())
 
 
 def test_a_resumed_training_ends_where_an_undisturbed_one_does(
@@ -227,6 +271,25 @@ def test_a_loss_that_is_no_number_changes_nothing(pools: Pools, tmp_path: Path) 
     list(trained.train(iter([batch]), lambda _: (0.0, 0.0)))
     after = trained.network.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_an_unknown_loss_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="'loud'"):
+        trainer(tmp_path, replace(RECIPE, loss="loud"))
+
+
+def test_stereo_is_mixed_down_for_a_mono_network(pools: Pools) -> None:
+    example = Mixer(pools, replace(RECIPE, channels=1)).example(3)
+    assert example.mixture.shape == (1, RECIPE.crop)
+
+
+def test_curves_are_drawn_from_what_a_run_logged(tmp_path: Path) -> None:
+    (tmp_path / "log.csv").write_text("step,loss\n20,0.5\n40,0.4\n")
+    empty = draw_curves(tmp_path).read_bytes()
+    (tmp_path / "validation.csv").write_text("step,hours,improvement_db\n20,1,3\n40,2,4\n")
+    drawn = draw_curves(tmp_path).read_bytes()
+    assert drawn.startswith(b"\x89PNG")
+    assert drawn != empty
 
 
 def test_a_recipe_is_read_as_it_was_written(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import click
@@ -57,12 +58,14 @@ def train(
     import torch
 
     from splitter.devices import fast_dtype, pick_device
+    from splitter.memory import reuse_freed_memory
     from splitter.training.loop import Trainer, Validation, batches
     from splitter.training.mixing import Mixer
     from splitter.training.pools import find_sources, load_sources, sort_pools
     from splitter.training.recipe import Recipe, read_recipe, write_recipe
     from splitter.zoo import load_model
 
+    reuse_freed_memory()
     plan = read_recipe(recipe) if recipe else Recipe()
     plan = replace(plan, steps=steps or plan.steps)
     run = run or Path("runs") / output.name
@@ -96,4 +99,8 @@ def train(
                 )
     trainer.save()
     trainer.export(output)
+    if find_spec("matplotlib"):  # an extra
+        from splitter.reporting import draw_curves
+
+        draw_curves(run)
     click.echo(output)

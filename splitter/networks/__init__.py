@@ -11,30 +11,68 @@ from dataclasses import dataclass
 
 from splitter.networks.contract import Network
 from splitter.networks.mask import Bands, MaskModel
+from splitter.networks.tfctdf import TfcTdf
 from splitter.networks.unet import UNet
 from splitter.spectral import Stft
 
 
 @dataclass(frozen=True)
-class MaskUNet:
-    """Sizes of a spectrogram-mask U-Net."""
+class MaskSizes:
+    """Sizes of the spectrogram that any mask network looks at."""
 
     window: int = 4096  # samples
     hop: int = 1024  # samples
     # (bands, bins a band): full resolution to 4.1 kHz at 44.1 kHz, coarser above
     bands: Sequence[Sequence[int]] = ((384, 1), (192, 2), (128, 4), (32, 8), (32, 16))
+
+    def spectrogram(self) -> tuple[Stft, Bands]:
+        """Make the transform and the bands."""
+        stft = Stft(self.window, self.hop)
+        return stft, Bands([(count, bins) for count, bins in self.bands], stft.bins)
+
+
+@dataclass(frozen=True)
+class MaskUNet(MaskSizes):
+    """Sizes of a spectrogram-mask U-Net of strided convolutions."""
+
     width: int = 16  # features after the first level; each further level doubles them
     levels: int = 6
     dropout: float = 0.1
 
     def build(self, channels: int, stems: int) -> Network:
         """Make the network with random weights."""
-        stft = Stft(self.window, self.hop)
-        bands = Bands([(count, bins) for count, bins in self.bands], stft.bins)
         unet = UNet(channels, stems * channels, self.width, self.levels, self.dropout)
+        return MaskModel(*self.spectrogram(), unet, channels, stems)
+
+
+@dataclass(frozen=True)
+class MaskTfcTdf(MaskSizes):
+    """Sizes of a spectrogram-mask U-Net of TFC-TDF blocks."""
+
+    width: int = 32  # features of the first level; the n-th has n times as many
+    levels: int = 3
+    patch: int = 8  # bands that are joined before the first level
+
+    def build(self, channels: int, stems: int) -> Network:
+        """Make the network with random weights."""
+        stft, bands = self.spectrogram()
+        inputs, outputs = channels, stems * channels
+        unet = TfcTdf(inputs, outputs, bands.bands, self.width, self.levels, self.patch)
         return MaskModel(stft, bands, unet, channels, stems)
 
 
-ARCHITECTURES = {"mask-unet": MaskUNet}
+ARCHITECTURES: dict[str, type[MaskUNet | MaskTfcTdf]] = {
+    "mask-unet": MaskUNet,
+    "mask-tfc-tdf": MaskTfcTdf,
+}
 
-__all__ = ["ARCHITECTURES", "Bands", "MaskModel", "MaskUNet", "Network", "UNet"]
+__all__ = [
+    "ARCHITECTURES",
+    "Bands",
+    "MaskModel",
+    "MaskTfcTdf",
+    "MaskUNet",
+    "Network",
+    "TfcTdf",
+    "UNet",
+]

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from splitter.networks.blocks import BandNorm
 from splitter.networks.contract import Network
+from splitter.networks.tfctdf import TfcTdf
 from splitter.networks.unet import UNet
 from splitter.spectral import Stft
 
@@ -86,7 +87,9 @@ class MaskModel(Network):
     (batch, channels, samples) → (batch, stems, channels, samples), any number of samples ≥ 1.
     """
 
-    def __init__(self, stft: Stft, bands: Bands, unet: UNet, channels: int, stems: int) -> None:
+    def __init__(
+        self, stft: Stft, bands: Bands, unet: UNet | TfcTdf, channels: int, stems: int
+    ) -> None:
         super().__init__()
         self.stft = stft
         self.bands = bands
@@ -94,8 +97,8 @@ class MaskModel(Network):
         self.unet = unet
         self.channels = channels
         self.stems = stems
-        if bands.bands % unet.stride:
-            raise ValueError(f"{bands.bands} bands are no multiple of {unet.stride}")
+        if bands.bands % unet.rows:
+            raise ValueError(f"{bands.bands} bands are no multiple of {unet.rows}")
 
     @property
     def grid(self) -> int:

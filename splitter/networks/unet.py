@@ -44,6 +44,11 @@ class UNet(nn.Module):
         return int(2**self.levels)
 
     @property
+    def rows(self) -> int:
+        """Return the number of bands that the deepest level sees as one."""
+        return self.stride
+
+    @property
     def reach(self) -> int:
         """Return how many frames to either side an output depends on.
 

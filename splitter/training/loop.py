@@ -5,7 +5,8 @@ A run lives in one folder:
     recipe.json              how the model is trained
     checkpoint.safetensors   step, weights, averaged weights, optimizer: all that a resume needs
     log.csv                  step, loss, learning rate, × real time
-    validation.csv           step, SDR on the held-out songs, improvement over the mixture
+    validation.csv           step, hours of sound, SDR on held-out songs, its gain over the mixture
+    best.safetensors         the averaged weights that scored best so far, and their score
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ from torch import Tensor, nn
 
 from splitter.errors import DataError
 from splitter.networks import ARCHITECTURES, MaskModel
-from splitter.training.losses import heard_bins, mask_loss
-from splitter.training.mixing import Example, Mixer
+from splitter.training.losses import LOSSES, Estimate, heard_bins
+from splitter.training.mixing import Example, Mixer, fit_channels
 from splitter.training.pools import Pools
 from splitter.training.recipe import Recipe
 from splitter.zoo import Config, build_network, read_tensors, save_model, write_tensors
@@ -35,6 +36,7 @@ from splitter.zoo import Config, build_network, read_tensors, save_model, write_
 CHECKPOINT_SECONDS = 120.0
 BATCHES_AHEAD = 4
 LOG_EVERY = 20  # steps
+CHECKPOINT, BEST = "checkpoint.safetensors", "best.safetensors"
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,9 @@ class Trainer:
         self.dtype = dtype
         sizes = asdict(ARCHITECTURES[recipe.network](**recipe.sizes))  # also those by default
         self.config = Config(recipe.network, sizes, recipe.rate, recipe.channels)
+        if recipe.loss not in LOSSES:
+            known = ", ".join(LOSSES)
+            raise DataError(f"{run}: unknown loss {recipe.loss!r}; known are: {known}")
         torch.manual_seed(recipe.seed)
         self.network = self._build()
         self.average = self._build()
@@ -123,6 +128,8 @@ class Trainer:
             audio = len(losses) * batch.mixture.shape[0] * batch.mixture.shape[-1]
             speed = audio / self.recipe.rate / (time.monotonic() - started)
             sdr, improvement = validate(self.average.eval()) if due else (None, None)
+            if improvement is not None and improvement > self.best:
+                self._keep(improvement)
             progress = Progress(self.step, float(np.mean(losses)), speed, sdr, improvement)
             self._record(progress)
             yield progress
@@ -156,7 +163,8 @@ class Trainer:
             heard = heard_bins(batch.bandwidth.to(self.device), mixture.shape[-2], self.recipe.rate)
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
             mask = network.mask(mixture)[:, 0]  # the stem
-        return mask_loss(mask.float(), mixture, vocals, heard)
+        estimate = Estimate(mask.float(), mixture, vocals, heard, network.stft)
+        return LOSSES[self.recipe.loss](estimate)
 
     @torch.no_grad()
     def _follow(self) -> None:
@@ -174,8 +182,16 @@ class Trainer:
         row = [progress.step, f"{progress.loss:.6g}", f"{rate:.4g}", f"{progress.speed:.1f}"]
         _append(self.run / "log.csv", ["step", "loss", "learning_rate", "x_realtime"], row)
         if progress.sdr is not None:
-            measured = [progress.step, f"{progress.sdr:.3f}", f"{progress.improvement:.3f}"]
-            _append(self.run / "validation.csv", ["step", "sdr_db", "improvement_db"], measured)
+            heard = progress.step * self.recipe.batch * self.recipe.crop / self.recipe.rate / 3600
+            scores = [f"{heard:.2f}", f"{progress.sdr:.3f}", f"{progress.improvement:.3f}"]
+            header = ["step", "hours", "sdr_db", "improvement_db"]
+            _append(self.run / "validation.csv", header, [progress.step, *scores])
+
+    def _keep(self, improvement: float) -> None:
+        """Write the averaged weights as the best so far."""
+        self.best = improvement
+        tensors = {**self.average.state_dict(), "improvement": torch.tensor(improvement)}
+        write_tensors(self.run / BEST, tensors)
 
     def save(self) -> None:
         """Write the checkpoint: tensors first, then the step that makes them valid."""
@@ -184,13 +200,15 @@ class Trainer:
         tensors |= {f"average.{name}": t for name, t in self.average.state_dict().items()}
         for index, state in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{index}.{key}": value for key, value in state.items()}
-        write_tensors(self.run / "checkpoint.safetensors", tensors)
+        write_tensors(self.run / CHECKPOINT, tensors)
 
     def load(self) -> bool:
         """Go on from the run's checkpoint; tell whether there was one."""
-        path = self.run / "checkpoint.safetensors"
+        path = self.run / CHECKPOINT
         if not path.exists():
             return False
+        if (self.run / BEST).exists():
+            self.best = float(read_tensors(self.run / BEST)["improvement"])
         tensors = read_tensors(path)
         self.step = int(tensors["step"])
         self.network.load_state_dict(_below(tensors, "network."))
@@ -208,8 +226,14 @@ class Trainer:
             own.load_state_dict(network.state_dict())
 
     def export(self, folder: Path) -> None:
-        """Write the averaged weights as a model folder."""
-        save_model(folder, self.config, self.average)
+        """Write the averaged weights as a model folder: the best ones, if the recipe says so."""
+        chosen = self.average
+        if self.recipe.keep_best and (self.run / BEST).exists():
+            chosen = self._build()
+            tensors = read_tensors(self.run / BEST)
+            del tensors["improvement"]
+            chosen.load_state_dict(tensors)
+        save_model(folder, self.config, chosen)
 
 
 def learning_rate(step: int, recipe: Recipe) -> float:
@@ -251,10 +275,9 @@ class Validation:
         song = self.songs[index]
         assert song.vocals and song.instrumental
         length = song.length
-        vocals = np.asarray(song.vocals.samples[:, :length], np.float32)
-        mixture = vocals + np.asarray(song.instrumental.samples[:, :length], np.float32)
-        stereo = np.array(np.broadcast_to(mixture, (self.channels, length)))
-        estimate = network(torch.from_numpy(stereo)[None].to(self.device))[0, 0].cpu().numpy()
+        vocals = fit_channels(song.vocals.samples[:, :length], self.channels)
+        mixture = vocals + fit_channels(song.instrumental.samples[:, :length], self.channels)
+        estimate = network(torch.from_numpy(mixture)[None].to(self.device))[0, 0].cpu().numpy()
         return _sdr(vocals, estimate), _sdr(vocals, mixture)
 
 

@@ -1,32 +1,139 @@
-"""How wrong a mask is: against the voice's magnitude, and against the part of it in phase."""
+"""How wrong an estimate is; a recipe names one of `LOSSES`.
+
+All of them look only where there is something to learn: below the bandwidth that each example has.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from splitter.spectral import Stft
 
-def mask_loss(mask: Tensor, mixture: Tensor, vocals: Tensor, heard: Tensor) -> Tensor:
-    """Return |M·|X| − |V|| plus |M·|X| − Re(V·X*)/|X||, averaged over the bins that are heard.
+TINY = 1e-12
+WINDOWS = (512, 1024, 2048, 4096)  # samples, of the multi-resolution loss
+SHARED_WEIGHT = 4.0  # how much more a bin weighs where voice and music are equally loud
 
-    The first term is the loss of Jansson et al. 2017. The second is the complex error of a real
-    mask: of V only the part in phase with X can be reached (the phase-sensitive approximation of
-    Erdogan et al. 2015), so the mask should stay low where the mixture's phase is wrong for the
-    voice. M is (batch, channels, bins, frames), X and V are complex spectrograms of the same shape,
-    `heard` is 0 or 1 per (batch, bins).
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mask and the truth; spectrograms are complex, (batch, channels, bins, frames)."""
+
+    mask: Tensor  # (batch, channels, bins, frames), 0…1
+    mixture: Tensor
+    vocals: Tensor
+    heard: Tensor  # (batch, 1, bins, 1): 1 up to the example's bandwidth, 0 above
+    stft: Stft
+
+    @property
+    def error(self) -> Tensor:
+        """Return M·X − V where it counts."""
+        return (self.mask * self.mixture - self.vocals) * self.heard
+
+    def mean(self, values: Tensor) -> Tensor:
+        """Average (batch, channels, bins, frames) over the bins that count."""
+        batch, channels, _, frames = values.shape
+        bins = self.heard.expand(batch, channels, -1, frames).sum()
+        return (values * self.heard).sum() / bins.clamp_min(1)
+
+
+def magnitude(estimate: Estimate) -> Tensor:
+    """Return the mean of |M·|X| − |V||, the loss of Jansson et al. 2017."""
+    wrong = estimate.mask * estimate.mixture.abs() - estimate.vocals.abs()
+    return estimate.mean(wrong.abs())
+
+
+def phase_sensitive(estimate: Estimate) -> Tensor:
+    """Return the mean of |M·|X| − Re(V·X*)/|X||.
+
+    Of a voice a real mask reaches only the part in phase with the mixture (Erdogan et al. 2015), so
+    it should stay low where the mixture's phase is wrong for the voice.
     """
-    with torch.no_grad():
-        weights = heard[:, None, :, None]  # channels, frames
-        loud = mixture.abs() * weights
-        voice = vocals.abs() * weights
-        in_phase = (torch.view_as_real(vocals) * torch.view_as_real(mixture)).sum(-1)
-        in_phase = in_phase * weights / mixture.abs().clamp_min(1e-12)
-        count = weights.sum() * mask.shape[1] * mask.shape[-1]
-    masked = mask * loud
-    return ((masked - voice).abs().sum() + (masked - in_phase).abs().sum()) / count
+    wrong = estimate.mask * estimate.mixture.abs() - _in_phase(estimate)
+    return estimate.mean(wrong.abs())
+
+
+def both(estimate: Estimate) -> Tensor:
+    """Return the sum of the magnitude's and the phase-sensitive loss."""
+    return magnitude(estimate) + phase_sensitive(estimate)
+
+
+def weighted(estimate: Estimate) -> Tensor:
+    """Return `both` with more weight where voice and music meet.
+
+    Ronneberger et al. 2015 weigh the borders between touching cells (eq. 2); the borders of a song
+    are the bins where both sources are loud.
+    """
+    voice = estimate.vocals.abs()
+    music = (estimate.mixture - estimate.vocals).abs()
+    shared = torch.minimum(voice, music) / torch.maximum(voice, music).clamp_min(TINY)
+    weight = 1 + SHARED_WEIGHT * shared
+    masked = estimate.mask * estimate.mixture.abs()
+    wrong = (masked - voice).abs() + (masked - _in_phase(estimate)).abs()
+    return estimate.mean(weight * wrong) / estimate.mean(weight)
+
+
+def complex_spectrum(estimate: Estimate) -> Tensor:
+    """Return the mean of |M·X − V| over the complex plane."""
+    squares = torch.view_as_real(estimate.error).square().sum(-1)
+    return estimate.mean((squares + TINY).sqrt())
+
+
+def waveform(estimate: Estimate) -> Tensor:
+    """Return the mean absolute error of the signal, after the inverse STFT."""
+    return _signal(estimate, estimate.error).abs().mean() * estimate.stft.size**0.5
+
+
+def multi_resolution(estimate: Estimate) -> Tensor:
+    """Return the mean error of magnitudes under windows of other sizes, plus `waveform`.
+
+    After Yamamoto et al. 2020, without the logarithmic term: silence is no part of a voice's sound.
+    """
+    truth = _signal(estimate, estimate.vocals * estimate.heard)
+    guess = _signal(estimate, estimate.mask * estimate.mixture * estimate.heard)
+    errors = [
+        (first - second).abs().mean()
+        for first, second in zip(_magnitudes(guess), _magnitudes(truth), strict=True)
+    ]
+    return torch.stack(errors).mean() + waveform(estimate)
+
+
+LOSSES: dict[str, Callable[[Estimate], Tensor]] = {
+    "magnitude": magnitude,
+    "phase-sensitive": phase_sensitive,
+    "both": both,
+    "weighted": weighted,
+    "complex": complex_spectrum,
+    "waveform": waveform,
+    "multi-resolution": multi_resolution,
+}
 
 
 def heard_bins(bandwidths: Tensor, bins: int, rate: int) -> Tensor:
-    """Return (batch, bins): 1 up to each bandwidth in Hz, 0 above."""
+    """Return (batch, 1, bins, 1): 1 up to each bandwidth in Hz, 0 above."""
     frequencies = torch.linspace(0, rate / 2, bins, device=bandwidths.device)
-    return (frequencies <= bandwidths[:, None]).float()
+    return (frequencies <= bandwidths[:, None]).float()[:, None, :, None]
+
+
+@torch.no_grad()
+def _in_phase(estimate: Estimate) -> Tensor:
+    """Return Re(V·X*)/|X|: of the voice, what has the phase of the mixture."""
+    product = torch.view_as_real(estimate.vocals) * torch.view_as_real(estimate.mixture)
+    return product.sum(-1) / estimate.mixture.abs().clamp_min(TINY)
+
+
+def _signal(estimate: Estimate, spectrogram: Tensor) -> Tensor:
+    samples = spectrogram.shape[-1] * estimate.stft.hop
+    return estimate.stft.inverse(spectrogram, samples)
+
+
+def _magnitudes(signal: Tensor) -> Iterator[Tensor]:
+    for size in WINDOWS:
+        window = torch.hann_window(size, device=signal.device)
+        spectrum = torch.stft(
+            signal.flatten(0, 1), size, size // 4, window=window, return_complex=True
+        )
+        yield (torch.view_as_real(spectrum).square().sum(-1) + TINY).sqrt()

@@ -156,12 +156,20 @@ class Crop:
     def take(self, recording: Recording, recipe: Recipe) -> Block:
         """Read the crop as (recipe.channels, recipe.crop), silence after its end."""
         stored = recording.samples[:, self.start : self.start + self.length]
-        signal = np.asarray(stored, np.float32)
         after = recipe.rate * self.stretch
-        signal = resample_signal(signal, recipe.rate, round(after), quality="LQ")
-        signal = np.broadcast_to(signal, (recipe.channels, signal.shape[-1]))
+        signal = resample_signal(
+            np.asarray(stored, np.float32), recipe.rate, round(after), quality="LQ"
+        )
+        signal = fit_channels(signal, recipe.channels)
         signal = signal[:: -1 if self.swap else 1, : recipe.crop] * np.float32(self.sign)
         return np.pad(signal, ((0, 0), (0, recipe.crop - signal.shape[-1])))
+
+
+def fit_channels(signal: npt.NDArray[np.floating], channels: int) -> Block:
+    """Spread a mono signal (1, samples) over `channels`, or mix (2, samples) down to one."""
+    if len(signal) > channels:
+        signal = signal.mean(axis=0, keepdims=True, dtype=np.float32)
+    return np.array(np.broadcast_to(signal, (channels, signal.shape[-1])), np.float32)
 
 
 def equalize(signal: Block, rate: int, depth: float, random: np.random.Generator) -> Block:

@@ -40,6 +40,7 @@ class Recipe:
     sizes: Mapping[str, Any] = field(default_factory=dict)  # fields of the architecture's dataclass
     rate: int = 44100  # Hz
     channels: int = 2
+    loss: str = "both"  # one of splitter.training.losses.LOSSES
     crop: int = 262144  # samples an example
     batch: int = 8
     steps: int = 6000
@@ -51,6 +52,7 @@ class Recipe:
     seed: int = 0
     validate_every: int = 500  # steps
     validation: Sequence[str] = ()  # patterns of source names that are held out
+    keep_best: bool = True  # export the weights that scored best on them; else the last ones
     validation_songs: int = 40  # at most, spread evenly over the held-out ones
     # (pattern, factor as voice, factor as music): how often a source is drawn for its length
     weights: Sequence[tuple[str, float, float]] = ()

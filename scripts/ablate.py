@@ -1,0 +1,174 @@
+"""What each part of the training is worth: short trainings of equal time, side by side.
+
+    python scripts/ablate.py DATA -o ablation --minutes 4
+
+Each row changes one thing in a recipe for 16 kHz mono, small enough that minutes say something, and
+trains from random weights for the same processor time: what is slower takes fewer steps. Scores are
+the median improvement of the vocals' SDR over the mixture, on songs and singers that no row trains
+on. Rows that are done are kept; the same command goes on with those that are not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from splitter.memory import reuse_freed_memory
+from splitter.training.loop import Trainer, Validation, batches
+from splitter.training.mixing import Mixer
+from splitter.training.pools import Pools, find_sources, load_sources, sort_pools
+from splitter.training.recipe import Mixing, Recipe, read_recipe
+
+HERE = Path(__file__).parent
+BASE = HERE / "ablation.json"
+WARM, TIMED = 2, 4  # steps that are not timed, and steps that are
+NOTHING = Mixing(
+    equalizer=0, reverb_voice=0, reverb_music=0, pan=0, stretch=0, second_voice=0, second_music=0
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A recipe, what it is trained on before, and how much of the time that takes."""
+
+    recipe: Recipe
+    before: Recipe | None = None
+    simulated: bool = False  # the first part is trained on simulated songs
+    share: float = 0.0  # of the time, for the first part
+
+
+def make_rows(base: Recipe) -> dict[str, Row]:
+    """List what is compared; the first row is what the others are compared with."""
+    mixing = base.mixing
+
+    def mixed(**changes: Any) -> Row:
+        return Row(replace(base, mixing=replace(mixing, **changes)))
+
+    bands = {**base.sizes, "bands": [[1024, 1]]}
+    blocks = {k: v for k, v in base.sizes.items() if k in ("window", "hop", "bands")}
+    aligned = replace(base, mixing=replace(mixing, aligned=1.0), learning_rate=3e-4)
+    rows = {
+        "baseline": Row(base),
+        "baseline, another seed": Row(replace(base, seed=1)),
+        "blocks: TFC-TDF": Row(replace(base, network="mask-tfc-tdf", sizes=blocks)),
+        "loss: complex": Row(replace(base, loss="complex")),
+        "loss: waveform": Row(replace(base, loss="waveform")),
+        "loss: magnitude": Row(replace(base, loss="magnitude")),
+        "loss: weighted": Row(replace(base, loss="weighted")),
+        "loss: multi-resolution": Row(replace(base, loss="multi-resolution")),
+        "loss: phase-sensitive": Row(replace(base, loss="phase-sensitive")),
+        "no band folding": Row(replace(base, sizes=bands)),
+        "aligned pairs only": mixed(aligned=1.0),
+        "no aligned pairs": mixed(aligned=0.0),
+        "no change of the sound": Row(
+            replace(base, mixing=replace(NOTHING, aligned=mixing.aligned))
+        ),
+        "no tempo and pitch": mixed(stretch=0.0),
+        "no second sources": mixed(second_voice=0.0, second_music=0.0),
+        "no EQ, reverb, pan": mixed(equalizer=0.0, reverb_voice=0.0, reverb_music=0.0, pan=0.0),
+        "simulated first (1/4)": Row(base, before=base, simulated=True, share=0.25),
+        "aligned last (1/4)": Row(aligned, before=base, share=0.75),
+    }
+    return rows
+
+
+def main() -> None:
+    """Train the rows, one after the other."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data", type=Path)
+    parser.add_argument("-o", "--output", type=Path, default=Path("ablation"))
+    parser.add_argument("--cache", type=Path, help="decoded sound [OUTPUT/cache]")
+    parser.add_argument("--minutes", type=float, default=4.0, help="for each row")
+    parser.add_argument("--simulated", type=Path, help="a folder by scripts/simulate.py")
+    parser.add_argument("--row", action="append", help="only this one; repeatable")
+    arguments = parser.parse_args()
+    reuse_freed_memory()
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    base = read_recipe(BASE)
+    cache = arguments.cache or arguments.output / "cache"
+    real = load(arguments.data, cache, base)
+    table = arguments.output / "ablation.json"
+    done: dict[str, Any] = json.loads(table.read_text("utf-8")) if table.exists() else {}
+    for name, row in make_rows(base).items():
+        if name in done or (arguments.row and name not in arguments.row):
+            continue
+        if row.simulated and not arguments.simulated:
+            continue
+        first = load(arguments.simulated, cache, base) if row.simulated else real
+        folder = arguments.output / name.translate(str.maketrans(" :,/()", "------"))
+        done[name] = train(row, first, real, folder, arguments.minutes * 60)
+        table.write_text(json.dumps(done, indent=2) + "\n", encoding="utf-8")
+        (arguments.output / "ablation.md").write_text(make_table(done), encoding="utf-8")
+        print(make_table(done), flush=True)
+
+
+def load(data: Path, cache: Path, base: Recipe) -> Pools:
+    """Decode what is not yet decoded."""
+    return sort_pools(load_sources(find_sources(data), cache, base.rate), base.validation)
+
+
+def train(row: Row, first: Pools, real: Pools, folder: Path, seconds: float) -> Mapping[str, Any]:
+    """Train one row in all its stages; return its scores."""
+    trainer = None
+    steps = 0
+    if row.before:
+        trainer, _ = run(row.before, first, folder / "before", row.share * seconds)
+        steps = trainer.step
+    share = 1 - row.share
+    last, (sdr, improvement) = run(row.recipe, real, folder, share * seconds, trainer)
+    steps += last.step
+    return {"steps": steps, "sdr": round(sdr, 2), "improvement": round(improvement, 2)}
+
+
+def run(
+    recipe: Recipe, pools: Pools, folder: Path, seconds: float, start: Trainer | None = None
+) -> tuple[Trainer, tuple[float, float]]:
+    """Train for so many seconds of all processors; return the trainer and what it reached."""
+    folder.mkdir(parents=True, exist_ok=True)
+    mixer = Mixer(pools, recipe)
+    steps = count_steps(recipe, mixer, folder, seconds)
+    recipe = replace(recipe, steps=steps, validate_every=steps)
+    device = torch.device("cpu")
+    trainer = Trainer(recipe, folder, device, torch.float32)
+    if start is not None:
+        trainer.start_from(start.average)
+    scores = (float("nan"), float("nan"))
+    examples = batches(mixer, recipe, 0, steps)
+    for progress in trainer.train(examples, Validation(pools, recipe, device)):
+        if progress.sdr is not None and progress.improvement is not None:
+            scores = (progress.sdr, progress.improvement)
+    return trainer, scores
+
+
+def count_steps(recipe: Recipe, mixer: Mixer, folder: Path, seconds: float) -> int:
+    """Return how many steps take so long, by the processor time of the first few."""
+    trainer = Trainer(recipe, folder, torch.device("cpu"), torch.float32)
+    started = 0.0
+    silent = (float("nan"), float("nan"))
+    for index, batch in enumerate(batches(mixer, recipe, 0, WARM + TIMED)):
+        if index == WARM:
+            started = time.process_time()
+        list(trainer.train(iter([batch]), lambda _: silent))
+    step = (time.process_time() - started) / TIMED / torch.get_num_threads()
+    return max(1, int(seconds / step))
+
+
+def make_table(done: Mapping[str, Any]) -> str:
+    """Return the rows as Markdown."""
+    reference = done["baseline"]["improvement"] if "baseline" in done else float("nan")
+    lines = ["| | steps | SDR over the mixture, dB | against the baseline |", "|---|--:|--:|--:|"]
+    for name, scores in done.items():
+        value = scores["improvement"]
+        lines.append(f"| {name} | {scores['steps']} | {value:.2f} | {value - reference:+.2f} |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,110 @@
+"""A U-Net of TFC-TDF blocks (Choi et al. 2020), for pictures of bands × frames.
+
+Strided convolutions see a neighbourhood; a voice's harmonics are spread over all frequencies. So a
+block convolves over time and frequency (TFC), then passes each frame through a dense layer across
+all its bands (TDF). A first convolution without overlap joins `patch` bands into one row of
+features: the full resolution has few features, and would take most of the time.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+CONVOLUTIONS = 2  # in a block
+BOTTLENECK = 4  # a dense layer's rows, over the rows between its two halves
+
+
+class Block(nn.Module):
+    """Map (batch, features, rows, frames) to the same shape: convolutions, then dense layers."""
+
+    def __init__(self, features: int, rows: int) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for _ in range(CONVOLUTIONS):
+            layers += [
+                nn.Conv2d(features, features, 3, padding=1, bias=False),
+                nn.BatchNorm2d(features),
+                nn.ReLU(inplace=True),
+            ]
+        self.convolve = nn.Sequential(*layers)
+        self.narrow = nn.Linear(rows, rows // BOTTLENECK, bias=False)
+        self.widen = nn.Linear(rows // BOTTLENECK, rows, bias=False)
+        self.norms = nn.ModuleList(nn.BatchNorm2d(features) for _ in range(2))
+
+    def forward(self, signal: Tensor) -> Tensor:
+        """Add to the convolutions' answer what the dense layers make of it."""
+        local: Tensor = signal + self.convolve(signal)
+        rows = local.transpose(-1, -2)  # frames, rows
+        narrow = torch.relu(self.norms[0](self.narrow(rows)))
+        wide = torch.relu(self.norms[1](self.widen(narrow)))
+        return local + wide.transpose(-1, -2)
+
+
+class TfcTdf(nn.Module):
+    """Map (batch, inputs, bands, frames) to (batch, outputs, bands, frames).
+
+    Bands must be a multiple of patch · 2**levels, frames of 2**levels.
+    """
+
+    def __init__(
+        self, inputs: int, outputs: int, bands: int, width: int, levels: int, patch: int
+    ) -> None:
+        super().__init__()
+        self.levels = levels
+        self.patch = patch
+        sizes = [(width * (level + 1), bands // patch // 2**level) for level in range(levels + 1)]
+        self.enter = nn.Conv2d(inputs, width, (patch, 1), (patch, 1), bias=False)
+        self.before = nn.ModuleList(Block(*size) for size in sizes[:-1])
+        self.deepest = Block(*sizes[-1])
+        self.after = nn.ModuleList(Block(*size) for size in sizes[:-1])
+        pairs = list(zip(sizes[:-1], sizes[1:], strict=True))
+        self.down = nn.ModuleList(
+            nn.Sequential(
+                nn.Conv2d(upper, lower, 2, 2, bias=False),
+                nn.BatchNorm2d(lower),
+                nn.ReLU(inplace=True),
+            )
+            for (upper, _), (lower, _) in pairs
+        )
+        self.up = nn.ModuleList(
+            nn.Sequential(
+                nn.ConvTranspose2d(lower, upper, 2, 2, bias=False),
+                nn.BatchNorm2d(upper),
+                nn.ReLU(inplace=True),
+            )
+            for (upper, _), (lower, _) in pairs
+        )
+        self.leave = nn.ConvTranspose2d(width, outputs, (patch, 1), (patch, 1))
+
+    @property
+    def stride(self) -> int:
+        """Return the number of frames that the deepest level sees as one."""
+        return int(2**self.levels)
+
+    @property
+    def rows(self) -> int:
+        """Return the number of bands that the deepest level sees as one."""
+        return self.patch * self.stride
+
+    @property
+    def reach(self) -> int:
+        """Return how many frames to either side an output depends on.
+
+        At each level but the deepest two blocks and the frames that are joined with its own.
+        """
+        block = CONVOLUTIONS  # a convolution of 3 frames sees one more to either side
+        return block * self.stride + (2 * block + 1) * (self.stride - 1)
+
+    def forward(self, picture: Tensor) -> Tensor:
+        """Compute the outputs before any activation."""
+        signal = self.enter(picture)
+        skips = []
+        for block, down in zip(self.before, self.down, strict=True):
+            skips.append(block(signal))
+            signal = down(skips[-1])
+        signal = self.deepest(signal)
+        for block, up in zip(reversed(self.after), reversed(self.up), strict=True):
+            signal = block(up(signal) + skips.pop())
+        output: Tensor = self.leave(signal)
+        return output

@@ -1,0 +1,38 @@
+"""Pictures of a training: its loss, and its scores on the held-out songs."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+CURVES = "curves.png"
+
+
+def draw_curves(run: Path) -> Path:
+    """Draw log.csv and validation.csv of a run as curves.png, over hours of sound."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, (left, right) = pyplot.subplots(1, 2, figsize=(11, 4), layout="constrained")
+    log = read_columns(run / "log.csv")
+    left.plot(log.get("step", []), log.get("loss", []), linewidth=0.8)
+    left.set(xlabel="step", ylabel="training loss", yscale="log")
+    scores = read_columns(run / "validation.csv")
+    right.plot(scores.get("hours", []), scores.get("improvement_db", []), marker="o")
+    right.set(xlabel="hours of sound heard", ylabel="vocals SDR over the mixture, dB")
+    for axes in (left, right):
+        axes.grid(alpha=0.3)
+    figure.savefig(run / CURVES, dpi=120)
+    pyplot.close(figure)
+    return run / CURVES
+
+
+def read_columns(path: Path) -> dict[str, list[float]]:
+    """Read a CSV file of numbers by columns; no file, no columns."""
+    if not path.exists():
+        return {}
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    return {name: [float(row[name]) for row in rows] for name in (rows[0] if rows else ())}
