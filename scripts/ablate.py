@@ -26,8 +26,7 @@ from splitter.training.mixing import Mixer
 from splitter.training.pools import Pools, find_sources, load_sources, sort_pools
 from splitter.training.recipe import Mixing, Recipe, read_recipe
 
-HERE = Path(__file__).parent
-BASE = HERE / "ablation.json"
+BASE = Path(__file__).with_name("ablation.json")
 WARM, TIMED = 2, 4  # steps that are not timed, and steps that are
 NOTHING = Mixing(
     equalizer=0, reverb_voice=0, reverb_music=0, pan=0, stretch=0, second_voice=0, second_music=0
@@ -54,7 +53,7 @@ def make_rows(base: Recipe) -> dict[str, Row]:
     bands = {**base.sizes, "bands": [[1024, 1]]}
     blocks = {k: v for k, v in base.sizes.items() if k in ("window", "hop", "bands")}
     aligned = replace(base, mixing=replace(mixing, aligned=1.0), learning_rate=3e-4)
-    rows = {
+    return {
         "baseline": Row(base),
         "baseline, another seed": Row(replace(base, seed=1)),
         "blocks: TFC-TDF": Row(replace(base, network="mask-tfc-tdf", sizes=blocks)),
@@ -73,10 +72,12 @@ def make_rows(base: Recipe) -> dict[str, Row]:
         "no tempo and pitch": mixed(stretch=0.0),
         "no second sources": mixed(second_voice=0.0, second_music=0.0),
         "no EQ, reverb, pan": mixed(equalizer=0.0, reverb_voice=0.0, reverb_music=0.0, pan=0.0),
+        "with compression, clipping, codecs, width": mixed(
+            compress=0.2, drive=0.1, codec=0.1, width=0.2
+        ),
         "simulated first (1/4)": Row(base, before=base, simulated=True, share=0.25),
         "aligned last (1/4)": Row(aligned, before=base, share=0.75),
     }
-    return rows
 
 
 def main() -> None:
@@ -84,6 +85,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path)
     parser.add_argument("-o", "--output", type=Path, default=Path("ablation"))
+    parser.add_argument("--recipe", type=Path, default=BASE)
     parser.add_argument("--cache", type=Path, help="decoded sound [OUTPUT/cache]")
     parser.add_argument("--minutes", type=float, default=4.0, help="for each row")
     parser.add_argument("--simulated", type=Path, help="a folder by scripts/simulate.py")
@@ -91,7 +93,7 @@ def main() -> None:
     arguments = parser.parse_args()
     reuse_freed_memory()
     arguments.output.mkdir(parents=True, exist_ok=True)
-    base = read_recipe(BASE)
+    base = read_recipe(arguments.recipe)
     cache = arguments.cache or arguments.output / "cache"
     real = load(arguments.data, cache, base)
     table = arguments.output / "ablation.json"

@@ -34,9 +34,7 @@ def test_defaults_cover_44100_hz_in_bands_that_the_levels_divide(name: str) -> N
 
 @pytest.mark.parametrize("make", [small, small_tfctdf])
 @pytest.mark.parametrize("samples", [1, 63, 64, 65, 511, 512, 513])
-def test_a_network_keeps_the_number_of_samples(
-    make: Callable[[], MaskModel], samples: int
-) -> None:
+def test_a_network_keeps_the_number_of_samples(make: Callable[[], MaskModel], samples: int) -> None:
     signal = torch.from_numpy(noise(samples))[None]
     assert make()(signal).shape == (1, 1, 2, samples)
 

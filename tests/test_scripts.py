@@ -2,23 +2,79 @@
 
 from __future__ import annotations
 
+import json
+import math
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from tests import sounds
 from tests.commands import ENVIRONMENT, ROOT
 
 
-def run_script(name: str, *arguments: object) -> None:
-    command = [sys.executable, str(ROOT / "scripts" / name), *map(str, arguments)]
+def run_script(name: object, *arguments: object) -> None:
+    command = [sys.executable, str(ROOT / "scripts" / str(name)), *map(str, arguments)]
     done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr
 
 
 def test_damaged_songs_neither_crash_nor_pass_for_whole(tmp_path: Path) -> None:
     run_script("fuzz.py", "--cases", 120, "--whole", 6, "--keep", tmp_path)
+
+
+def write_karaoke(folder: Path) -> None:
+    """Write clips as MIR-1K is distributed: music left, voice right, 16 kHz."""
+    for name in ("abjones_1_01", "amy_1_01", "bug_1_01", "bug_1_02"):
+        left, right = sounds.music(2, 16000)[0], sounds.voice(2, 16000)[0]
+        sounds.write(folder / "Wavfile" / f"{name}.wav", np.stack([left, right]), 16000)
+
+
+def small_recipe(path: Path, **changes: object) -> Path:
+    recipe = {
+        "rate": 16000,
+        "channels": 1,
+        "sizes": sounds.SMALL_SIZES,
+        "crop": 16384,
+        "batch": 2,
+        "steps": 4,
+        "validate_every": 2,
+        "validation": ["test/*", "held/*"],
+    }
+    path.write_text(json.dumps({**recipe, **changes}), encoding="utf-8")
+    return path
+
+
+def test_mir1k_is_trained_in_two_parts_and_scored(tmp_path: Path) -> None:
+    write_karaoke(tmp_path / "MIR-1K")
+    recipe = small_recipe(tmp_path / "recipe.json")
+    command = ["mir1k.py", tmp_path / "MIR-1K", "-o", tmp_path / "run", "--recipe", recipe]
+    run_script(*command, "--stop-at", 2)
+    assert not (tmp_path / "run/scores.json").exists()
+    run_script(*command)
+    scores = json.loads((tmp_path / "run/scores.json").read_text(encoding="utf-8"))
+    assert {song["song"] for song in scores["songs"]} == {"test/bug_1_01", "test/bug_1_02"}
+    assert "GNSDR" in (tmp_path / "run/scores.md").read_text(encoding="utf-8")
+    assert (tmp_path / "run/curves.png").stat().st_size > 1000
+    # what was trained on are the two singers of the training set
+    trained = {path.parent.name for path in (tmp_path / "run/data/train").rglob("vocals.wav")}
+    assert trained == {"abjones_1_01", "amy_1_01"}
+
+
+def test_ablation_rows_are_kept_and_compared(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    for song in ("pairs/a", "held/b"):
+        sounds.write(data / song / "vocals.wav", sounds.voice(2, 16000), 16000)
+        sounds.write(data / song / "instrumental.wav", sounds.music(2, 16000), 16000)
+    recipe = small_recipe(tmp_path / "recipe.json", warmup=1)
+    common = [data, "-o", tmp_path / "run", "--recipe", recipe, "--minutes", 0.01]
+    run_script("ablate.py", *common, "--row", "baseline")
+    run_script("ablate.py", *common, "--row", "baseline", "--row", "loss: complex")
+    rows = json.loads((tmp_path / "run/ablation.json").read_text(encoding="utf-8"))
+    assert list(rows) == ["baseline", "loss: complex"]
+    assert all(row["steps"] >= 1 and math.isfinite(row["improvement"]) for row in rows.values())
 
 
 @pytest.mark.slow

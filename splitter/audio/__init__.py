@@ -6,6 +6,7 @@ from splitter.audio.formats import CLIPS, CONTAINERS, OutputFormat, fit_format, 
 from splitter.audio.options import RawFormat, Reading, parse_raw
 from splitter.audio.reading import SongReader, open_song
 from splitter.audio.resampling import resample, resample_signal, resampled_length
+from splitter.audio.sndfile import through_mp3
 from splitter.audio.tags import Tags
 from splitter.audio.writing import StemWriter, write_stems
 
@@ -29,5 +30,6 @@ __all__ = [
     "resample",
     "resample_signal",
     "resampled_length",
+    "through_mp3",
     "write_stems",
 ]

@@ -38,17 +38,17 @@ class Container:
         return 0 in self.codecs
 
 
-_MPEG_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
+MPEG_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 _PCM = {16: "pcm_s16le", 24: "pcm_s24le", 32: "pcm_f32le"}
 
 CONTAINERS: Mapping[str, Container] = {
     "wav": Container("wav", _PCM, channels=64),
     "raw": Container("", _PCM, channels=64),
     "flac": Container("flac", {16: "flac", 24: "flac"}),
-    "mp3": Container("", {0: "mp3"}, 2, _MPEG_RATES, 128_000, False),
-    "ogg": Container("", {0: "vorbis"}, 8, (*_MPEG_RATES, 88200, 96000, 192000), 96_000),
+    "mp3": Container("", {0: "mp3"}, 2, MPEG_RATES, 128_000, False),
+    "ogg": Container("", {0: "vorbis"}, 8, (*MPEG_RATES, 88200, 96000, 192000), 96_000),
     "opus": Container("", {0: "opus"}, 8, (48000,), 80_000),
-    "m4a": Container("ipod", {0: "aac"}, 8, (*_MPEG_RATES, 64000, 88200, 96000), 128_000, False),
+    "m4a": Container("ipod", {0: "aac"}, 8, (*MPEG_RATES, 64000, 88200, 96000), 128_000, False),
 }
 
 

@@ -8,6 +8,8 @@ features: the full resolution has few features, and would take most of the time.
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 
@@ -58,7 +60,7 @@ class TfcTdf(nn.Module):
         self.before = nn.ModuleList(Block(*size) for size in sizes[:-1])
         self.deepest = Block(*sizes[-1])
         self.after = nn.ModuleList(Block(*size) for size in sizes[:-1])
-        pairs = list(zip(sizes[:-1], sizes[1:], strict=True))
+        pairs = list(pairwise(sizes))
         self.down = nn.ModuleList(
             nn.Sequential(
                 nn.Conv2d(upper, lower, 2, 2, bias=False),

@@ -84,7 +84,8 @@ def complex_spectrum(estimate: Estimate) -> Tensor:
 
 def waveform(estimate: Estimate) -> Tensor:
     """Return the mean absolute error of the signal, after the inverse STFT."""
-    return _signal(estimate, estimate.error).abs().mean() * estimate.stft.size**0.5
+    error: Tensor = _signal(estimate, estimate.error).abs().mean() * estimate.stft.size**0.5
+    return error
 
 
 def multi_resolution(estimate: Estimate) -> Tensor:
@@ -98,7 +99,8 @@ def multi_resolution(estimate: Estimate) -> Tensor:
         (first - second).abs().mean()
         for first, second in zip(_magnitudes(guess), _magnitudes(truth), strict=True)
     ]
-    return torch.stack(errors).mean() + waveform(estimate)
+    error: Tensor = torch.stack(errors).mean() + waveform(estimate)
+    return error
 
 
 LOSSES: dict[str, Callable[[Estimate], Tensor]] = {
@@ -127,7 +129,8 @@ def _in_phase(estimate: Estimate) -> Tensor:
 
 def _signal(estimate: Estimate, spectrogram: Tensor) -> Tensor:
     samples = spectrogram.shape[-1] * estimate.stft.hop
-    return estimate.stft.inverse(spectrogram, samples)
+    signal: Tensor = estimate.stft.inverse(spectrogram, samples)
+    return signal
 
 
 def _magnitudes(signal: Tensor) -> Iterator[Tensor]:

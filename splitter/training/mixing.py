@@ -14,8 +14,9 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 import scipy.fft
+from scipy.ndimage import uniform_filter1d
 
-from splitter.audio import Block, resample_signal
+from splitter.audio import Block, resample_signal, through_mp3
 from splitter.training.pools import Pools, Recording, Source
 from splitter.training.recipe import Mixing, Recipe
 
@@ -105,8 +106,17 @@ class Mixer:
             signal = equalize(signal, self.recipe.rate, mixing.equalizer_range, random)
         if random.random() < reverb:
             signal = reverberate(signal, self.recipe.rate, random)
+        # no random number is drawn for what a recipe leaves out: its examples stay what they were
+        if mixing.compress and random.random() < mixing.compress:
+            signal = compress(signal, self.recipe.rate, random)
+        if mixing.drive and random.random() < mixing.drive:
+            signal = drive(signal, random)
+        if mixing.width and random.random() < mixing.width:
+            signal = widen(signal, random)
         if random.random() < mixing.pan:
             signal = pan(signal, random)
+        if mixing.codec and random.random() < mixing.codec:
+            signal = code(signal, self.recipe.rate, random)
         return signal, recording.bandwidth / crop.stretch
 
 
@@ -205,6 +215,35 @@ def pan(signal: Block, random: np.random.Generator) -> Block:
     """Move (channels, samples) between the channels by up to ± 6 dB."""
     gains = _decibels(random.uniform(-6, 6) * np.linspace(-0.5, 0.5, signal.shape[0]))
     return np.asarray(signal * gains[:, None], np.float32)
+
+
+def widen(signal: Block, random: np.random.Generator) -> Block:
+    """Scale what the two channels do not share, to between nothing and 1.6 times."""
+    middle = signal.mean(axis=0, keepdims=True)
+    return np.asarray(middle + np.float32(random.uniform(0, 1.6)) * (signal - middle), np.float32)
+
+
+def compress(signal: Block, rate: int, random: np.random.Generator) -> Block:
+    """Divide the changes of loudness in dB by 1.5 to 4; loudness is RMS over 5 to 50 ms."""
+    window = int(random.uniform(0.005, 0.05) * rate)
+    power = uniform_filter1d(np.square(signal).mean(axis=0), window, mode="nearest")
+    level = np.sqrt(np.maximum(power, (SILENCE + 0.03 * _rms(signal)) ** 2))
+    squeezed = level ** (1 / random.uniform(1.5, 4) - 1)
+    return _with_level(np.asarray(signal * squeezed, np.float32), signal, 0.0)
+
+
+def drive(signal: Block, random: np.random.Generator) -> Block:
+    """Clip peaks softly, by tanh, from 2 to 8 times the RMS."""
+    limit = max(_rms(signal), SILENCE) * random.uniform(2, 8)
+    return np.asarray(limit * np.tanh(signal / limit), np.float32)
+
+
+def code(signal: Block, rate: int, random: np.random.Generator) -> Block:
+    """Send (channels, samples) through MP3 at its lowest to its middle quality, and back."""
+    peak = max(float(np.abs(signal).max()), 1.0)
+    decoded = through_mp3(signal / np.float32(peak), rate, random.uniform(0.5, 1.0)) * peak
+    decoded = decoded[:, : signal.shape[-1]]
+    return np.pad(decoded, ((0, 0), (0, signal.shape[-1] - decoded.shape[-1])))
 
 
 def _finish(

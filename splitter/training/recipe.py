@@ -29,6 +29,10 @@ class Mixing:
     equalizer_range: float = 9.0  # ± dB at six points, an octave or more apart
     reverb_voice: float = 0.35
     reverb_music: float = 0.10
+    width: float = 0.0  # stereo sources made wider or narrower
+    compress: float = 0.0  # loud parts made quieter, quiet ones louder
+    drive: float = 0.0  # peaks clipped softly
+    codec: float = 0.0  # sources that went through an MP3 of few bits
     pan: float = 0.5  # of sources in the middle or mono: moved by up to ± 6 dB between channels
 
 
