@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,6 +35,7 @@ from splitter.training.pools import (
     measure_bandwidth,
     sort_pools,
 )
+from splitter.training.ranks import Ranks
 from splitter.training.recipe import Mixing, Recipe, read_recipe, write_recipe
 from splitter.zoo import load_model
 from tests import sounds
@@ -352,3 +356,39 @@ def test_an_unknown_key_of_a_recipe_is_named(tmp_path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8")
     with pytest.raises(DataError, match="'stepz'"):
         read_recipe(path)
+
+
+def test_processes_share_every_batch_and_make_one_model(data: Path, tmp_path: Path) -> None:
+    """Two processes give one model; a batch that three cannot share is refused."""
+    write_recipe(replace(RECIPE, steps=6, validate_every=3), tmp_path / "recipe.json")
+    train = ["splitter", "train", str(data), "-o", str(tmp_path / "model")]
+    train += ["--recipe", str(tmp_path / "recipe.json"), "--run", str(tmp_path / "run")]
+    launch = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+        "-m",
+    ]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [*launch, "--", *train], capture_output=True, text=True, env=environment, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("model") == 1  # one of them reports
+    assert load_model(str(tmp_path / "model")).stems == ("vocals", "instrumental")
+    with (tmp_path / "run/validation.csv").open(encoding="utf-8") as file:
+        assert [row["step"] for row in csv.DictReader(file)] == ["3", "6"]
+    with pytest.raises(DataError, match="3 equal parts"):
+        Trainer(RECIPE, tmp_path, torch.device("cpu"), torch.float32, Ranks(0, 3))
+
+
+def test_ranks_take_different_examples_of_a_batch(pools: Pools) -> None:
+    whole = next(batches(Mixer(pools, RECIPE), RECIPE, 0, 1))
+    parts = [
+        next(batches(Mixer(pools, RECIPE), RECIPE, 0, 1, ranks=Ranks(number, 2)))
+        for number in range(2)
+    ]
+    assert torch.equal(torch.cat([part.mixture for part in parts]), whole.mixture)

@@ -7,9 +7,13 @@ import sys
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 from tqdm import tqdm
+
+if TYPE_CHECKING:
+    from splitter.training.loop import Trainer
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +58,7 @@ def train(
     DATA holds aligned pairs (<song>/vocals.* and <song>/instrumental.*), voices alone (below a
     folder called vocals) and music without voices (below a folder called instrumental).
     A run that was stopped goes on from its checkpoint when the same command is given again.
+    Several GPUs: torchrun --nproc-per-node N -m -- splitter train …
     """
     import torch
 
@@ -62,6 +67,7 @@ def train(
     from splitter.training.loop import Trainer, Validation, batches
     from splitter.training.mixing import Mixer
     from splitter.training.pools import find_sources, load_sources, sort_pools
+    from splitter.training.ranks import join_ranks, leave_ranks
     from splitter.training.recipe import Recipe, read_recipe, write_recipe
     from splitter.zoo import load_model
 
@@ -70,8 +76,10 @@ def train(
     plan = replace(plan, steps=steps or plan.steps)
     run = run or Path("runs") / output.name
     run.mkdir(parents=True, exist_ok=True)
-    write_recipe(plan, run / "recipe.json")
     target = pick_device(device)
+    ranks, target = join_ranks(target)
+    if ranks.first:
+        write_recipe(plan, run / "recipe.json")
     dtype = torch.float32 if precision == "float32" else fast_dtype(target)
 
     files = tqdm(find_sources(data), desc="decode", unit="file")
@@ -80,13 +88,13 @@ def train(
         "%d aligned pairs, %d voices, %d pieces of music; %d songs held out",
         *map(len, (pools.pairs, pools.voices, pools.music, pools.validation)),
     )
-    trainer = Trainer(plan, run, target, dtype)
+    trainer = Trainer(plan, run, target, dtype, ranks)
     if trainer.load():
         log.info("going on from step %d", trainer.step)
     elif init:
         trainer.start_from(load_model(init).network)
     until = min(stop_at or plan.steps, plan.steps)
-    examples = batches(Mixer(pools, plan), plan, trainer.step, until, workers)
+    examples = batches(Mixer(pools, plan), plan, trainer.step, until, workers, ranks)
     with tqdm(total=plan.steps, initial=trainer.step, desc="train", unit="step") as bar:
         for progress in trainer.train(examples, Validation(pools, plan, target)):
             bar.update(progress.step - bar.n)
@@ -97,6 +105,13 @@ def train(
                     f"{progress.improvement:.2f} dB over the mixture",
                     file=sys.stderr,
                 )
+    if ranks.first:
+        finish(trainer, run, output)
+    leave_ranks(ranks)
+
+
+def finish(trainer: Trainer, run: Path, output: Path) -> None:
+    """Write checkpoint, model and, where there is matplotlib, the curves."""
     trainer.save()
     trainer.export(output)
     if find_spec("matplotlib"):  # an extra

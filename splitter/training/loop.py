@@ -30,6 +30,7 @@ from splitter.networks import ARCHITECTURES, MaskModel
 from splitter.training.losses import LOSSES, Estimate, heard_bins
 from splitter.training.mixing import Example, Mixer, fit_channels
 from splitter.training.pools import Pools
+from splitter.training.ranks import Ranks
 from splitter.training.recipe import Recipe
 from splitter.zoo import Config, build_network, read_tensors, save_model, write_tensors
 
@@ -60,14 +61,17 @@ class Progress:
 
 
 def batches(
-    mixer: Mixer, recipe: Recipe, first: int, until: int, workers: int = 1
+    mixer: Mixer, recipe: Recipe, first: int, until: int, workers: int = 1, ranks: Ranks = Ranks()
 ) -> Iterator[Batch]:
-    """Yield the batches of the steps `first` to `until`, made ahead of their use by threads."""
+    """Yield the batches of the steps `first` to `until`, made ahead of their use by threads.
+
+    With several ranks each gets its own part of every batch.
+    """
     with ThreadPoolExecutor(workers) as pool:
         waiting: deque[list[Future[Example]]] = deque()
         for step in range(first, until):
             indices = range(step * recipe.batch, (step + 1) * recipe.batch)
-            waiting.append([pool.submit(mixer.example, index) for index in indices])
+            waiting.append([pool.submit(mixer.example, i) for i in ranks.share(indices)])
             if len(waiting) > BATCHES_AHEAD:
                 yield _stack(waiting.popleft())
         while waiting:
@@ -86,8 +90,18 @@ def _stack(examples: list[Future[Example]]) -> Batch:
 class Trainer:
     """A network under training, with everything that a checkpoint holds."""
 
-    def __init__(self, recipe: Recipe, run: Path, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        run: Path,
+        device: torch.device,
+        dtype: torch.dtype,
+        ranks: Ranks = Ranks(),
+    ) -> None:
+        if recipe.batch % ranks.count:
+            raise DataError(f"a batch of {recipe.batch} has no {ranks.count} equal parts")
         self.recipe = recipe
+        self.ranks = ranks
         self.run = run
         self.device = device
         self.dtype = dtype
@@ -123,9 +137,9 @@ class Trainer:
             losses.append(self._take_step(batch))
             self.step += 1
             due = self.step % self.recipe.validate_every == 0 or self.step == self.recipe.steps
-            if not due and self.step % LOG_EVERY:
+            if not self.ranks.first or (not due and self.step % LOG_EVERY):
                 continue
-            audio = len(losses) * batch.mixture.shape[0] * batch.mixture.shape[-1]
+            audio = len(losses) * self.recipe.batch * batch.mixture.shape[-1]
             speed = audio / self.recipe.rate / (time.monotonic() - started)
             sdr, improvement = validate(self.average.eval()) if due else (None, None)
             if improvement is not None and improvement > self.best:
@@ -140,7 +154,8 @@ class Trainer:
 
     def _take_step(self, batch: Batch) -> float:
         """Change the weights by one batch; one that is no number changes nothing."""
-        if not torch.isfinite(batch.mixture).all():  # the norms' statistics would never recover
+        # the norms' statistics would never recover from what is no number
+        if not self.ranks.agree(torch.isfinite(batch.mixture).all().to(self.device)):
             return math.nan
         torch.manual_seed(self.recipe.seed + self.step)  # dropout, the same after a resume
         for group in self.optimizer.param_groups:
@@ -148,8 +163,9 @@ class Trainer:
         loss = self._loss(batch)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        self.ranks.average(self.network)
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.gradient_norm)
-        if not (torch.isfinite(loss) and torch.isfinite(norm)):
+        if not torch.isfinite(norm):  # nor is the loss a number then, on one rank or another
             return math.nan
         self.optimizer.step()
         self._follow()

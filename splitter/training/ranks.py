@@ -1,0 +1,73 @@
+"""Several processes that train one network, each on its share of every batch.
+
+`torchrun --nproc-per-node N -m -- splitter train …` starts N of them. All hold the same weights: after
+each step's backward pass the gradients, and the running statistics of the norms, are averaged.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.distributed
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """Which of how many processes this is."""
+
+    number: int = 0
+    count: int = 1
+
+    @property
+    def first(self) -> bool:
+        """Tell whether this process writes files."""
+        return self.number == 0
+
+    def share(self, indices: Sequence[int]) -> Sequence[int]:
+        """Return this process's part of a batch."""
+        return indices[self.number :: self.count]
+
+    def average(self, network: nn.Module) -> None:
+        """Average gradients and running statistics over all processes, in one message."""
+        if self.count == 1:
+            return
+        gradients = [p.grad for p in network.parameters() if p.grad is not None]
+        statistics = [buffer for buffer in network.buffers() if buffer.is_floating_point()]
+        parts = [*gradients, *statistics]
+        together = torch.cat([part.flatten() for part in parts])
+        torch.distributed.all_reduce(together)
+        together /= self.count
+        sizes = [part.numel() for part in parts]
+        for part, mean in zip(parts, together.split(sizes), strict=True):
+            part.copy_(mean.view_as(part))
+
+    def agree(self, fine: Tensor) -> bool:
+        """Tell whether all processes say yes."""
+        if self.count > 1:
+            votes = fine.to(torch.int32)
+            torch.distributed.all_reduce(votes, torch.distributed.ReduceOp.MIN)
+            fine = votes
+        return bool(fine)
+
+
+def join_ranks(device: torch.device) -> tuple[Ranks, torch.device]:
+    """Meet the other processes, if torchrun started some; return the device that is ours."""
+    count = int(os.environ.get("WORLD_SIZE", "1"))
+    if count == 1:
+        return Ranks(), device
+    if device.type == "cuda":
+        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        torch.cuda.set_device(device)
+    torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    return Ranks(torch.distributed.get_rank(), count), device
+
+
+def leave_ranks(ranks: Ranks) -> None:
+    """Wait for the others and part."""
+    if ranks.count > 1:
+        torch.distributed.barrier()
+        torch.distributed.destroy_process_group()
