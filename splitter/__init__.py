@@ -3,6 +3,7 @@
     stems = splitter.separate(signal, rate)         arrays in, arrays out
     done = splitter.separate_file("song.mp3")       files in, files out
     model = splitter.load_model("unet")             once, for many songs
+    splitter.ModelChoice(("unet",), tta=True)       what may be loaded, too: more quality, more time
 
 What each name stands for is imported when it is first used, since PyTorch takes its time.
 """
@@ -13,14 +14,16 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from splitter.catalogue import ModelChoice
     from splitter.separation import separate
     from splitter.songs import separate_file
     from splitter.zoo import load_model
 
-__all__ = ["__version__", "load_model", "separate", "separate_file"]
+__all__ = ["ModelChoice", "__version__", "load_model", "separate", "separate_file"]
 __version__ = "0.1.0"
 
 _HOMES = {
+    "ModelChoice": "splitter.catalogue",
     "load_model": "splitter.zoo",
     "separate": "splitter.separation",
     "separate_file": "splitter.songs",

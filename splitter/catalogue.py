@@ -4,7 +4,8 @@
                   weights.safetensors   its tensors; no code is ever loaded
                   card.md               data, licences, scores, limits: for people
 
-A model is found by its name among those that came with splitter, or by the path of its folder.
+A model is found by its name among those that came with splitter, or by the path of its folder. A
+`ModelChoice` says which are taken, and what is done to make more of them.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -56,12 +57,25 @@ def list_models() -> list[str]:
 def find_model(name: str) -> Path:
     """Return the folder of the model called `name`, or at the path `name`."""
     for folder in (models_folder() / name, Path(name)):
-        if (folder / CONFIG).is_file():
+        if _is_model(folder):
             return folder
     if Path(name).is_dir():
         raise ModelError(f"{name}: no {CONFIG} in this folder, so it is no model")
     known = ", ".join(list_models()) or "none"
     raise ModelError(f"no model called {name!r}; there are: {known}; or give a model's folder")
+
+
+def _describe_sound(config: Config) -> dict[str, str]:
+    """Say what models must have in common for their estimates to be averaged."""
+    return {
+        "samples a second": str(config.rate),
+        "channels": str(config.channels),
+        "stems": ", ".join(config.all_stems),
+    }
+
+
+def _is_model(folder: Path) -> bool:
+    return (folder / CONFIG).is_file()
 
 
 def read_config(path: Path) -> Config:
@@ -78,6 +92,63 @@ def read_config(path: Path) -> Config:
     if "network" not in raw:
         raise ModelError(f"{path}: key 'network' is missing")
     return Config(**raw)
+
+
+@dataclass(frozen=True)
+class ModelChoice:
+    """Which models are asked for one estimate, and what is done to make it better."""
+
+    names: tuple[str, ...] = (DEFAULT_MODEL,)  # or folders; the estimates of several are averaged
+    tta: bool = False  # test-time augmentation: see networks.Augmented
+    wiener: int = 0  # iterations of the multichannel Wiener filter: see networks.Wiener
+
+    @classmethod
+    def parse(cls, text: str, tta: bool = False, wiener: int = 0) -> ModelChoice:
+        """Read a name, or several with commas between; a folder may have a comma in its name."""
+        names = (text,) if _is_model(Path(text)) else tuple(text.split(","))
+        return cls(names, tta, wiener)
+
+    @property
+    def folders(self) -> list[Path]:
+        """Return the models' folders; raise ModelError for one that is not there."""
+        return [find_model(name) for name in self.names]
+
+    @property
+    def name(self) -> str:
+        """Return what stems, tables and journals call it, as in unet+tta+wiener1."""
+        more = ["tta"] * self.tta + [f"wiener{self.wiener}"] * bool(self.wiener)
+        return "+".join([*(folder.resolve().name for folder in self.folders), *more])
+
+    @property
+    def hash(self) -> str:
+        """Return 16 hex digits that change with the weights and with what is done with them."""
+        hashes = [hash_model(folder) for folder in self.folders]
+        if len(hashes) == 1 and not self.tta and not self.wiener:
+            return hashes[0]
+        parts = f"{' '.join(hashes)} tta {self.tta} wiener {self.wiener}"
+        return hashlib.sha256(parts.encode()).hexdigest()[:16]
+
+    @property
+    def config(self) -> Config:
+        """Read the config, which several models must share; raise ModelError where they differ."""
+        first, *others = self.folders
+        config = read_config(first / CONFIG)
+        here = _describe_sound(config)
+        for folder in others:
+            there = _describe_sound(read_config(folder / CONFIG))
+            for key in here:
+                if here[key] != there[key]:
+                    raise ModelError(
+                        f"{folder}: cannot be averaged with {first}, since its {key} are "
+                        f"{there[key]}, not {here[key]}"
+                    )
+        if self.wiener and config.channels > 2:
+            raise ModelError(f"{first}: has {config.channels} channels; --wiener is for 1 or 2")
+        return config
+
+    def resolve(self) -> ModelChoice:
+        """Return the same choice by the whole paths of its folders, wherever one is then."""
+        return replace(self, names=tuple(str(folder.resolve()) for folder in self.folders))
 
 
 def hash_model(folder: Path) -> str:

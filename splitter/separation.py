@@ -25,7 +25,7 @@ from splitter.audio import Block, resample
 from splitter.devices import fast_dtype
 from splitter.errors import SplitterError
 from splitter.tiling import Tile, TileShape, batched, cut
-from splitter.zoo import Model, load_model
+from splitter.zoo import Model, ModelChoice, load_model
 
 Stems = dict[str, Block]  # name → (channels, samples)
 Piece = npt.NDArray[np.float32]  # (stems, channels, samples): what a network makes of a tile
@@ -140,7 +140,7 @@ def separate_blocks(
 def separate(
     signal: npt.NDArray[np.float32],
     rate: int,
-    model: Model | str | None = None,
+    model: Model | ModelChoice | str | None = None,
     computing: Computing = Computing(),
 ) -> Stems:
     """Separate a signal (channels, samples) or (samples,) at `rate` Hz into its stems.

@@ -15,7 +15,7 @@ from pathlib import Path
 from splitter.audio import OutputFormat, SongReader, StemWriter, open_song, write_stems
 from splitter.outputs import Output, Plan, name_stems, plan_stems
 from splitter.separation import Computing, Stems, separate_blocks
-from splitter.zoo import DEFAULT_MODEL, Model, load_model
+from splitter.zoo import DEFAULT_MODEL, Model, ModelChoice, load_model
 
 __all__ = ["Output", "Separated", "Watch", "separate_file", "separate_song", "unwatched"]
 
@@ -70,7 +70,7 @@ def separate_song(
 def separate_file(
     song: Path | str,
     output: Output = Output(),
-    model: Model | str = DEFAULT_MODEL,
+    model: Model | ModelChoice | str = DEFAULT_MODEL,
     computing: Computing = Computing(),
     watch: Watch = unwatched,
 ) -> Separated:

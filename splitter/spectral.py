@@ -69,3 +69,8 @@ class Stft(nn.Module):
         for part, piece in enumerate(frames.split(self.hop, dim=-1)):
             total[..., part : part + count, :] += piece
         return total.flatten(-2)
+
+
+def find_stft(network: nn.Module) -> Stft | None:
+    """Return the (first) STFT that a network has inside; none for a network without."""
+    return next((part for part in network.modules() if isinstance(part, Stft)), None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from splitter.catalogue import (
     DEFAULT_MODEL,
     WEIGHTS,
     Config,
+    ModelChoice,
     check_keys,
     find_model,
     hash_model,
@@ -23,12 +24,13 @@ from splitter.catalogue import (
     read_config,
 )
 from splitter.errors import ModelError
-from splitter.networks import ARCHITECTURES, Network
+from splitter.networks import ARCHITECTURES, Augmented, Average, Network, Wiener
 
 __all__ = [
     "DEFAULT_MODEL",
     "Config",
     "Model",
+    "ModelChoice",
     "build_network",
     "find_model",
     "hash_model",
@@ -57,14 +59,32 @@ class Model:
         return self.config.all_stems
 
 
-def load_model(name: str = DEFAULT_MODEL, device: torch.device | str = "cpu") -> Model:
-    """Load a model by name or path onto `device`; raise ModelError with file and key."""
-    folder = find_model(name)
-    config = read_config(folder / CONFIG)
-    network = build_network(config, folder / CONFIG)
-    _fill(network, read_tensors(folder / WEIGHTS), folder / WEIGHTS)
+def load_model(
+    model: ModelChoice | str = DEFAULT_MODEL, device: torch.device | str = "cpu"
+) -> Model:
+    """Load a model by name or path, or what a ModelChoice makes of several, onto `device`.
+
+    Raises ModelError with file and key.
+    """
+    choice = model if isinstance(model, ModelChoice) else ModelChoice((model,))
+    config = choice.config
+    network = _improve([_load_network(folder) for folder in choice.folders], choice)
     network.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
-    return Model(folder.resolve().name, config, network, torch.device(device), hash_model(folder))
+    return Model(choice.name, config, network, torch.device(device), choice.hash)
+
+
+def _load_network(folder: Path) -> Network:
+    network = build_network(read_config(folder / CONFIG), folder / CONFIG)
+    _fill(network, read_tensors(folder / WEIGHTS), folder / WEIGHTS)
+    return network
+
+
+def _improve(networks: Sequence[Network], choice: ModelChoice) -> Network:
+    """Make one network of several, and wrap it in what was chosen."""
+    network = networks[0] if len(networks) == 1 else Average(networks)
+    if choice.tta:
+        network = Augmented(network)
+    return Wiener(network, choice.wiener) if choice.wiener else network
 
 
 def build_network(config: Config, path: Path) -> Network:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import pickle
 import socket
 import subprocess
 import sys
@@ -14,7 +15,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import torch
 
+from splitter.engines.cluster import RemoteWorker
 from splitter.engines.stores import separate_stored
 from splitter.engines.worker import Work, Worker
 from splitter.errors import SplitterError
@@ -22,7 +25,7 @@ from splitter.jobs import Found, Job, Search, find_songs, open_journal, plan_job
 from splitter.outputs import Output, name_stems
 from splitter.places import is_local, open_place
 from splitter.separation import Computing
-from splitter.zoo import Model
+from splitter.zoo import Model, ModelChoice
 from tests import sounds
 from tests.commands import ROOT
 
@@ -121,6 +124,24 @@ def test_an_unreadable_song_in_a_store_is_called_by_its_url(store: str, small_mo
     assert str(outcome.error).startswith(str(job.song))
 
 
+def test_a_node_loads_all_that_was_chosen(tmp_path: Path, small_model_folder: Path) -> None:
+    """As Ray does it: what a worker is made of goes to its node as bytes."""
+    choice = ModelChoice((str(small_model_folder),) * 2, tta=True, wiener=1)
+    (tmp_path / "song.wav").write_bytes(make_song(0))
+    (job,) = plan([Found(tmp_path / "song.wav")], tmp_path)
+    threads = torch.get_num_threads()
+    try:
+        sent = pickle.loads(pickle.dumps((choice, "cpu", work(), 1)))
+        remote = RemoteWorker(*sent)
+        with remote.worker:
+            outcome = remote.separate(job)
+    finally:
+        torch.set_num_threads(threads)
+    assert outcome.separated, outcome.error
+    assert outcome.separated.model == "small+small+tta+wiener1"
+    assert outcome.separated.model_hash == choice.hash
+
+
 @pytest.mark.slow
 def test_a_cluster_of_two_nodes_loses_one_and_finishes(
     tmp_path: Path, small_model_folder: Path
@@ -138,8 +159,9 @@ def test_a_cluster_of_two_nodes_loses_one_and_finishes(
     nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
     victim = nodes.add_node(num_cpus=1)
     done = []
+    choice = ModelChoice((str(small_model_folder),), wiener=1)
     try:
-        outcomes = engine.separate_songs(jobs, work(), str(small_model_folder), nodes.address)
+        outcomes = engine.separate_songs(jobs, work(), choice, nodes.address)
         for outcome in outcomes:
             assert outcome.error is None
             done.append(outcome.job.song)
@@ -150,7 +172,7 @@ def test_a_cluster_of_two_nodes_loses_one_and_finishes(
     assert sorted(done) == sorted(songs)
     from splitter.zoo import load_model
 
-    with Worker([load_model(str(small_model_folder))], work()) as worker:
+    with Worker([load_model(choice)], work()) as worker:
         for song in songs[::6]:
             (alone,) = plan([Found(song)], tmp_path / "alone")
             assert worker.separate(alone).error is None

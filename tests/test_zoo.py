@@ -11,6 +11,7 @@ import torch
 from splitter.errors import ModelError
 from splitter.zoo import (
     DEFAULT_MODEL,
+    ModelChoice,
     find_model,
     hash_model,
     list_models,
@@ -18,6 +19,7 @@ from splitter.zoo import (
     read_config,
     read_tensors,
 )
+from tests import sounds
 
 
 @pytest.fixture
@@ -141,3 +143,66 @@ def test_missing_weights_are_named(folder: Path) -> None:
     (folder / "weights.safetensors").unlink()
     with pytest.raises(ModelError, match=r"weights\.safetensors"):
         load_model(str(folder))
+
+
+@pytest.fixture
+def other(tmp_path: Path) -> Path:
+    """A model of other weights and another grid, for the same sound."""
+    sizes = {**sounds.SMALL_SIZES, "levels": 2}
+    return sounds.write_small_model(tmp_path / "other", sizes)
+
+
+def test_a_choice_changes_name_and_hash_with_all_that_it_says(
+    small_model_folder: Path, other: Path
+) -> None:
+    small, both = (str(small_model_folder),), (str(small_model_folder), str(other))
+    names = {
+        ModelChoice(small): "small",
+        ModelChoice(small, tta=True): "small+tta",
+        ModelChoice(small, wiener=1): "small+wiener1",
+        ModelChoice(small, wiener=2): "small+wiener2",
+        ModelChoice(small, tta=True, wiener=1): "small+tta+wiener1",
+        ModelChoice(both): "small+other",
+    }
+    assert [choice.name for choice in names] == list(names.values())
+    assert len({choice.hash for choice in names}) == len(names)
+    assert ModelChoice(small).hash == hash_model(small_model_folder)
+    model = load_model(ModelChoice(both, tta=True))
+    assert (model.name, model.hash) == ("small+other+tta", ModelChoice(both, tta=True).hash)
+
+
+def test_a_choice_of_several_estimates_their_mean(small_model_folder: Path, other: Path) -> None:
+    names = (str(small_model_folder), str(other))
+    first, second, both = (load_model(name) for name in (*names, ModelChoice(names)))
+    signal = torch.randn(1, 2, 3000)
+    middle = (first.network(signal) + second.network(signal)) / 2
+    torch.testing.assert_close(both.network(signal), middle)
+
+
+def test_models_have_commas_between_them_unless_it_is_a_folders_own(folder: Path) -> None:
+    assert ModelChoice.parse("a,b", tta=True).names == ("a", "b")
+    comma = folder.rename(folder.with_name("a,b"))
+    assert ModelChoice.parse(str(comma)).names == (str(comma),)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"rate": 48000}, "its samples a second are 48000, not 44100"),
+        ({"channels": 1}, "its channels are 1, not 2"),
+        ({"stems": ["drums"]}, "its stems are drums, instrumental, not vocals, instrumental"),
+        ({"residual": "rest"}, "its stems are vocals, rest, not vocals, instrumental"),
+    ],
+)
+def test_models_that_are_not_alike_are_refused(
+    small_model_folder: Path, folder: Path, change: dict[str, object], message: str
+) -> None:
+    change_config(folder, **change)
+    with pytest.raises(ModelError, match=f"broken: cannot be averaged with .*small, .*{message}"):
+        load_model(ModelChoice((str(small_model_folder), str(folder))))
+
+
+def test_a_wiener_filter_for_more_than_two_channels_is_refused(folder: Path) -> None:
+    change_config(folder, channels=3)
+    with pytest.raises(ModelError, match="3 channels; --wiener is for 1 or 2"):
+        load_model(ModelChoice((str(folder),), wiener=1))

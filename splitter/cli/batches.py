@@ -18,6 +18,7 @@ from splitter.jobs import Job, Journal
 
 if TYPE_CHECKING:
     from splitter.audio import SongReader
+    from splitter.catalogue import ModelChoice
     from splitter.engines import Outcome
     from splitter.engines.worker import Work
     from splitter.separation import Stems
@@ -35,7 +36,7 @@ class Batch:
     """What a batch is run with."""
 
     work: Work
-    model: str  # name or folder
+    model: ModelChoice
     devices: Sequence[str]
     engine: str = "local"
     address: str | None = None  # of a Ray cluster

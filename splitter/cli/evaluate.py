@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING
 import click
 from tqdm import tqdm
 
+from splitter.catalogue import DEFAULT_MODEL, ModelChoice
+from splitter.cli.parameters import refining
+
 if TYPE_CHECKING:
     from splitter.datasets import Song
     from splitter.evaluation.running import Outcome
@@ -28,8 +31,13 @@ ALL = "all"
 @click.command()
 @click.argument("data", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.option(
-    "-m", "--model", "models", multiple=True, help="A model's name or folder; repeatable."
+    "-m",
+    "--model",
+    "models",
+    multiple=True,
+    help="A model's name or folder, or several to be averaged, as in a,b; repeatable.",
 )
+@refining
 @click.option(
     "-e",
     "--estimates",
@@ -71,6 +79,8 @@ ALL = "all"
 def evaluate(
     data: Path,
     models: Sequence[str],
+    tta: bool,
+    wiener: int,
     estimates: Sequence[Path],
     dataset: str | None,
     split: str | None,
@@ -98,7 +108,9 @@ def evaluate(
     split = _pick_split(songs, split)
     songs = select_songs(songs, split, include, exclude)
     metrics = metrics or _default_metrics(dataset)
-    contenders = _make_contenders(models, estimates, device)
+    names = models or (() if estimates else (DEFAULT_MODEL,))
+    choices = [ModelChoice.parse(name, tta, wiener) for name in names]
+    contenders = _make_contenders(choices, estimates, device)
     systems = [*contenders, *_make_baselines(contenders, baselines)]
     _share_processor(jobs)
 
@@ -135,14 +147,14 @@ def _default_metrics(dataset: str) -> tuple[str, ...]:
     return ("sdr", "usdr", "si-sdr", *(["v3"] if LAYOUTS[dataset].karaoke else []))
 
 
-def _make_contenders(models: Sequence[str], estimates: Sequence[Path], device: str) -> list[System]:
-    """List the systems to be judged; the default model if none is named."""
+def _make_contenders(
+    choices: Sequence[ModelChoice], estimates: Sequence[Path], device: str
+) -> list[System]:
+    """List the systems to be judged."""
     from splitter.devices import pick_device
     from splitter.evaluation.systems import EstimatesSystem, describe_model
-    from splitter.zoo import DEFAULT_MODEL
 
-    names = models or (() if estimates else (DEFAULT_MODEL,))
-    described = [describe_model(name, str(pick_device(device))) for name in names]
+    described = [describe_model(choice, str(pick_device(device))) for choice in choices]
     systems: list[System] = [*described, *(EstimatesSystem(folder) for folder in estimates)]
     called = [*(system.name for system in systems), *BASELINES]
     for name in called:

@@ -1,14 +1,32 @@
-"""Values of options that click has no kind for."""
+"""Options that commands share, and values that click has no kind for."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import click
 
 from splitter.errors import SplitterError
 from splitter.places import open_place
+
+
+def refining(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options that make more of a model: see ModelChoice."""
+    tta = click.option(
+        "--tta",
+        is_flag=True,
+        help="Average over swapped channels and a shift in time; 4 × the network.",
+    )
+    wiener = click.option(
+        "--wiener",
+        type=click.IntRange(0),
+        default=0,
+        metavar="N",
+        help="Refine by N iterations of a multichannel Wiener filter.  [default: 0]",
+    )
+    return tta(wiener(command))
 
 
 def parse_seconds(value: object) -> float:

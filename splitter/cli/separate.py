@@ -29,10 +29,10 @@ from splitter.audio import (
     open_song,
     parse_raw,
 )
-from splitter.catalogue import CONFIG, DEFAULT_MODEL, find_model, hash_model, read_config
+from splitter.catalogue import DEFAULT_MODEL, ModelChoice
 from splitter.cli.batches import ENGINES, Bars, Batch, run_batch
 from splitter.cli.messages import complain, printable
-from splitter.cli.parameters import parse_bitrate, parse_place, parse_seconds
+from splitter.cli.parameters import parse_bitrate, parse_place, parse_seconds, refining
 from splitter.cli.progress import PROGRESS, choose_watch
 from splitter.cli.records import describe, describe_failure, describe_skipped
 from splitter.errors import AudioError, DataError, SplitterError
@@ -80,6 +80,8 @@ class Options:
     files0_from: BinaryIO | None
     output: str
     model: str
+    tta: bool
+    wiener: int
     device: str
     container: str
     bits: str | None
@@ -175,8 +177,9 @@ class Options:
     "--model",
     default=DEFAULT_MODEL,
     show_default=True,
-    help="A model's name, or the path of its folder.",
+    help="A model's name or folder; of several, as in a,b, the estimates are averaged.",
 )
+@refining
 @click.option(
     "--device",
     default="auto",
@@ -216,12 +219,12 @@ def separate(**given: Any) -> None:
     """
     options = Options(**given)
     _check_options(options)
-    folder = find_model(options.model)
-    stems = read_config(folder / CONFIG).all_stems
+    model = ModelChoice.parse(options.model, options.tta, options.wiener)
+    stems = model.config.all_stems
     output = _choose_output(options, stems)
     reading = _choose_reading(options)
-    journal = _open_journal(options, output, reading, folder)
-    run = _Run(options, output, reading, folder.resolve().name, stems, journal)
+    journal = _open_journal(options, output, reading, model)
+    run = _Run(options, output, reading, model, stems, journal)
     jobs = run.plan()
     done = run.separate_many(jobs) if run.is_batch(jobs) else [run.separate(job) for job in jobs]
     if not all(done):
@@ -278,13 +281,13 @@ def _choose_reading(options: Options) -> Reading:
 
 
 def _open_journal(
-    options: Options, output: Output, reading: Reading, model: Path
+    options: Options, output: Output, reading: Reading, model: ModelChoice
 ) -> Journal | None:
     """Open the journal of a run over folders, with all that stems depend on beside the song."""
     if not options.files0_from and not any(song.is_dir() for song in options.songs):
         return None
     settings = {
-        "model": hash_model(model),
+        "model": model.hash,
         "format": asdict(output.format),
         "tags": output.tags,
         "reading": asdict(reading),
@@ -300,7 +303,7 @@ class _Run:
     options: Options
     output: Output
     reading: Reading
-    model: str
+    model: ModelChoice
     stems: Sequence[str]
     journal: Journal | None  # of a run over folders
 
@@ -367,8 +370,9 @@ class _Run:
         computing = Computing(batch=options.batch_size or 0, precision=options.precision)
         work = Work(output, self.reading, computing)
         devices = options.device.split(",")
-        model = str(find_model(options.model).resolve())
-        return Batch(work, model, devices, options.engine, options.address, self.journal)
+        return Batch(
+            work, self.model.resolve(), devices, options.engine, options.address, self.journal
+        )
 
     def _report(self, outcome: Outcome, bars: Bars) -> bool:
         song = str(outcome.job.song)
@@ -388,7 +392,9 @@ class _Run:
         if needs_tags(self.output.template) and song != STDIN:
             with suppress(SplitterError), open_song(song, self.reading) as reader:
                 tags = reader.tags  # or else the song's turn will come, and its error
-        return name_stems(song, replace(self.output, folder=folder), self.model, self.stems, tags)
+        return name_stems(
+            song, replace(self.output, folder=folder), self.model.name, self.stems, tags
+        )
 
     def separate(self, job: Job) -> bool:
         """Separate one song; say what failed, and tell whether it went well."""
@@ -417,7 +423,7 @@ class _Run:
     def _separate_open(self, job: Job, reader: SongReader) -> Separated:
         """Check all that can be checked, then load PyTorch and the model, and separate."""
         plan = plan_stems(reader, self._targets(job, reader), self.output)
-        model = _load_model(self.options.model, self.options.device)
+        model = _load_model(self.model, self.options.device)
         from splitter.engines.lanes import share_processor, shared_network
         from splitter.separation import Computing
         from splitter.songs import separate_song
@@ -434,7 +440,7 @@ class _Run:
         if self.options.to_pipe:
             return {(self.output.stems or self.stems)[0]: _find_stdout()}
         if job.song == STDIN:  # only now it can say what it is called
-            return name_stems(job.song, self.output, self.model, self.stems, reader.tags)
+            return name_stems(job.song, self.output, self.model.name, self.stems, reader.tags)
         return job.stems
 
     def _print(self, record: dict[str, Any], paths: Iterable[Path]) -> None:
@@ -446,7 +452,7 @@ class _Run:
 
 
 @cache
-def _load_model(name: str, device: str) -> Model:
+def _load_model(choice: ModelChoice, device: str) -> Model:
     """Load the model when the first song is known to be one."""
     from splitter.devices import pick_device
     from splitter.memory import reuse_freed_memory
@@ -454,7 +460,7 @@ def _load_model(name: str, device: str) -> Model:
 
     reuse_freed_memory()
     try:
-        return load_model(name, pick_device(device))
+        return load_model(choice, pick_device(device))
     except SplitterError as error:  # no fault of the song
         raise click.ClickException(str(error)) from error
 

@@ -26,7 +26,7 @@ from splitter.engines.worker import Outcome, Work, Worker
 from splitter.errors import MissingExtra, SplitterError
 from splitter.jobs import Job
 from splitter.memory import reuse_freed_memory
-from splitter.zoo import load_model
+from splitter.zoo import ModelChoice, load_model
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ GRACE = 30.0  # seconds without new work for a node that lost a worker: it may b
 class RemoteWorker:
     """A worker on a node, as Ray makes one; `lanes` is the number of the node's processors."""
 
-    def __init__(self, model: str, device: str, work: Work, processors: int) -> None:
+    def __init__(self, model: ModelChoice, device: str, work: Work, processors: int) -> None:
         import torch
 
         reuse_freed_memory()
@@ -65,7 +65,7 @@ class _Member:
 class _Cluster:
     """The workers of a Ray cluster, as nodes come and go."""
 
-    def __init__(self, ray: Any, model: str, work: Work) -> None:
+    def __init__(self, ray: Any, model: ModelChoice, work: Work) -> None:
         self.ray = ray
         self.model = model
         self.work = work
@@ -132,12 +132,12 @@ class _Cluster:
 
 
 def separate_songs(
-    jobs: Iterable[Job], work: Work, model: str, address: str | None = None
+    jobs: Iterable[Job], work: Work, model: ModelChoice, address: str | None = None
 ) -> Iterator[Outcome]:
     """Separate songs on the cluster at `address`; yield outcomes in the order of their coming.
 
-    None starts a cluster of this machine alone. Songs, stems and the model's folder must be URLs or
-    lie where every node sees them.
+    None starts a cluster of this machine alone. Songs, stems and the models' folders must be URLs
+    or lie where every node sees them.
     """
     ray = _import_ray()
     ray.init(address=address, log_to_driver=False, configure_logging=False)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from splitter.datasets import Signal, Tracks
-from splitter.spectral import Stft
+from splitter.spectral import Stft, find_stft
 
 # REPET-SIM: Rafii and Pardo (2012) take up to 100 frames; 50 score the same in less time
 SIMILAR_FRAMES = 50
@@ -41,8 +41,8 @@ class Grid:
 
 def find_grid(network: nn.Module, rate: int) -> Grid | None:
     """Return the STFT that a network masks; none for a network without."""
-    stft = getattr(network, "stft", None)
-    return Grid(stft.size, stft.hop, rate) if isinstance(stft, Stft) else None
+    stft = find_stft(network)
+    return Grid(stft.size, stft.hop, rate) if stft else None
 
 
 Stems = tuple[Signal, Signal]  # vocals, instrumental

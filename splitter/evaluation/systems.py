@@ -16,7 +16,7 @@ from splitter.datasets import Signal, Song, Tracks, find_stem, read_sound, requi
 from splitter.errors import DataError, ModelError
 from splitter.evaluation.baselines import BASELINES, MASKED, Grid, Stems, find_grid
 from splitter.separation import separate
-from splitter.zoo import load_model
+from splitter.zoo import ModelChoice, load_model
 
 Separate = Callable[[Song, Tracks], Stems]
 
@@ -47,17 +47,17 @@ class System(Protocol):
 
 @dataclass(frozen=True)
 class ModelSystem:
-    """A model of the zoo."""
+    """A model of the zoo, or what is made of several."""
 
     name: str
-    path: str  # a name or a folder, for `load_model`
+    choice: ModelChoice
     device: str
     hash: str
     grid: Grid | None  # the STFT that it masks; none for networks without
     timed: bool = True
 
     def describe(self) -> str:
-        """Return the hash of the weights."""
+        """Return the hash of the weights, and of what is done with them."""
         return f"model, weights {self.hash}"
 
     def identify(self, _: Song) -> str:
@@ -66,7 +66,7 @@ class ModelSystem:
 
     def start(self) -> Separate:
         """Load the model."""
-        model = load_model(self.path, self.device)
+        model = load_model(self.choice, self.device)
 
         def run(_: Song, tracks: Tracks) -> Stems:
             vocals = separate(tracks.mixture, tracks.rate, model)["vocals"]
@@ -144,13 +144,14 @@ class BaselineSystem:
         return lambda _, tracks: baseline(tracks, self.grid)
 
 
-def describe_model(path: str, device: str) -> ModelSystem:
+def describe_model(choice: ModelChoice, device: str) -> ModelSystem:
     """Look up a model's name, hash and STFT; raises ModelError."""
-    model = load_model(path, device)
+    model = load_model(choice, device)
     if "vocals" not in model.stems:
-        raise ModelError(f"{path}: has no stem 'vocals' to score, only {', '.join(model.stems)}")
+        stems = ", ".join(model.stems)
+        raise ModelError(f"{model.name}: has no stem 'vocals' to score, only {stems}")
     grid = find_grid(model.network, model.config.rate)
-    return ModelSystem(model.name, path, device, model.hash, grid)
+    return ModelSystem(model.name, choice, device, model.hash, grid)
 
 
 def describe_files(paths: Iterable[Path]) -> str:

@@ -1,7 +1,8 @@
 """Architectures: from (batch, channels, samples) to (batch, stems, channels, samples).
 
 Every architecture is a dataclass of sizes with `build`; `ARCHITECTURES` is the one place where the
-name in a config meets a class. What all networks promise stands in `contract`.
+name in a config meets a class. What all networks promise stands in `contract`. Networks that make
+others better, at a price, stand in `ensemble` and `wiener`.
 """
 
 from __future__ import annotations
@@ -10,9 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from splitter.networks.contract import Network
+from splitter.networks.ensemble import Augmented, Average
 from splitter.networks.mask import Bands, MaskModel
 from splitter.networks.tfctdf import TfcTdf
 from splitter.networks.unet import UNet
+from splitter.networks.wiener import Wiener
 from splitter.spectral import Stft
 
 
@@ -68,6 +71,8 @@ ARCHITECTURES: dict[str, type[MaskUNet | MaskTfcTdf]] = {
 
 __all__ = [
     "ARCHITECTURES",
+    "Augmented",
+    "Average",
     "Bands",
     "MaskModel",
     "MaskTfcTdf",
@@ -75,4 +80,5 @@ __all__ = [
     "Network",
     "TfcTdf",
     "UNet",
+    "Wiener",
 ]

@@ -1,0 +1,89 @@
+"""Several estimates of one song, averaged: of several networks, or of one that hears it anew.
+
+What an estimate gets wrong by chance differs from one to the next, and averaging makes it smaller;
+what all get wrong stays.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from splitter.networks.contract import Network
+
+SHIFT = 3  # shifts are a third of the grid: no step of 2ⁿ frames, nor the hop, divides that
+
+
+class Average(Network):
+    """Average the estimates of networks that are alike in rate, channels and stems.
+
+    Costs as much as all of them together.
+    """
+
+    def __init__(self, networks: Sequence[Network]) -> None:
+        super().__init__()
+        self.networks = nn.ModuleList(networks)
+        self._grid = math.lcm(*(network.grid for network in networks))
+        self._context = max(network.context for network in networks)
+
+    @property
+    def grid(self) -> int:
+        """Return the samples by which a tile may move: what all grids divide."""
+        return self._grid
+
+    @property
+    def context(self) -> int:
+        """Return how many samples to either side an output depends on: the widest of all."""
+        return self._context
+
+    def forward(self, signal: Tensor) -> Tensor:
+        """Separate (batch, channels, samples) into (batch, stems, channels, samples)."""
+        return _mean(network(signal) for network in self.networks)
+
+
+class Augmented(Network):
+    """Average what a network makes of a song and of its changed copies (test-time augmentation).
+
+    The copies have left and right swapped, lie a third of the grid later, or both: four times the
+    network. Its frames and the steps of all its levels fall elsewhere on a copy that is moved.
+    Polarity is not among the changes: a network that masks magnitudes is blind to it.
+    """
+
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self.network = network
+        # the song as it is, and moved, unless the network hears no difference at all
+        self.shifts = sorted({0, network.grid // SHIFT})
+
+    @property
+    def grid(self) -> int:
+        """Return the network's own grid: copies move along with their tile."""
+        return self.network.grid
+
+    @property
+    def context(self) -> int:
+        """Return the network's own context: an output lies as far from what it sees as ever."""
+        return self.network.context
+
+    def forward(self, signal: Tensor) -> Tensor:
+        """Separate (batch, channels, samples) into (batch, stems, channels, samples)."""
+        return _mean(self._views(signal))
+
+    def _views(self, signal: Tensor) -> Iterator[Tensor]:
+        for shift in self.shifts:
+            moved = F.pad(signal, (shift, 0))
+            yield self.network(moved)[..., shift:]
+            if signal.shape[1] > 1:
+                yield self.network(moved.flip(1))[..., shift:].flip(2)
+
+
+def _mean(estimates: Iterator[Tensor]) -> Tensor:
+    """Average tensors as they come; only the sum and one of them are in memory."""
+    total, count = next(estimates).float(), 1
+    for estimate in estimates:
+        total = total + estimate.float()
+        count += 1
+    return total / count
