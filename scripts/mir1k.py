@@ -20,6 +20,7 @@ import soundfile
 import torch
 from tqdm import tqdm
 
+from splitter.catalogue import ModelChoice
 from splitter.datasets import Song, at_level, find_songs, select_songs
 from splitter.devices import fast_dtype, pick_device
 from splitter.evaluation.journal import Journal
@@ -109,9 +110,11 @@ def unpack(song: Song, folder: Path) -> None:
 def score(test: Sequence[Song], model: Path, output: Path, jobs: int) -> str:
     """Score a model and the floors and ceilings; return the table."""
     songs = [at_level(song, LEVEL) for song in test]
-    judged = describe_model(str(model), "cpu")
-    assert judged.grid is not None
-    systems: list[System] = [judged, *(BaselineSystem(name, judged.grid) for name in BASELINES)]
+    choices = [ModelChoice((str(model),)), ModelChoice((str(model),), tta=True)]
+    judged = [describe_model(choice, "cpu") for choice in choices]
+    grid = judged[0].grid
+    assert grid is not None
+    systems: list[System] = [*judged, *(BaselineSystem(name, grid) for name in BASELINES)]
     torch.set_num_threads(1)
     bar = tqdm(total=len(songs), desc="score", unit="clip")
     outcomes = []

@@ -1,7 +1,7 @@
 """Several processes that train one network, each on its share of every batch.
 
-`torchrun --nproc-per-node N -m -- splitter train …` starts N of them. All hold the same weights: after
-each step's backward pass the gradients, and the running statistics of the norms, are averaged.
+`torchrun --nproc-per-node N -m -- splitter train …` starts N of them. All hold the same weights:
+after each step's backward pass the gradients and the running statistics of norms are averaged.
 """
 
 from __future__ import annotations
