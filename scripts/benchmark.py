@@ -138,7 +138,7 @@ def measure_network(model: Model, lanes: int) -> Figures:
 
     def all_lanes() -> None:
         with ThreadPoolExecutor(len(workers)) as threads:
-            list(threads.map(lambda lane: [lane(noise) for _ in range(4)], workers))
+            list(threads.map(lambda lane: [lane(noise, shape.context) for _ in range(4)], workers))
 
     @torch.inference_mode()
     def transform() -> None:
@@ -151,7 +151,7 @@ def measure_network(model: Model, lanes: int) -> Figures:
     return {
         "lanes": len(workers),
         "STFT and inverse, one lane, ×": samples / RATE / best_of(5, transform),
-        "network, one lane, ×": shape.core / RATE / best_of(5, lambda: workers[0](noise)),
+        "network, one lane, ×": shape.core / RATE / best_of(5, lambda: workers[0](noise, shape.context)),
         "network, all lanes, ×": kept / taken,
         "network, all lanes, context counted, ×": whole / taken,
         "network, s a tile and lane": taken / 4,
@@ -176,7 +176,7 @@ def measure_roofline(model: Model, lanes: int, seconds_a_tile: float) -> Figures
         torch.autocast(model.device.type, dtype, enabled=dtype != torch.float32),
         FlopCounterMode(display=False) as flops,
     ):
-        model.network(signal.to(model.device))
+        model.network(signal.to(model.device), shape.context)
     for hook in hooks:
         hook.remove()
     # beside the layers: a spectrogram is read or written by STFT, magnitude, mask and inverse

@@ -172,23 +172,27 @@ def infer(
     for batch in batched(tiles, computing.batch):
         for _, same in groupby(batch, key=lambda item: item[1].signal.shape):
             owners, group = zip(*same, strict=True)
-            outputs = compute(np.stack([tile.signal for tile in group]), model, computing)
+            signals = np.stack([tile.signal for tile in group])
+            outputs = compute(signals, model, computing, group[0].context)
             for owner, tile, output in zip(owners, group, outputs, strict=True):
                 yield owner, tile.keep(output)
 
 
 @torch.inference_mode()
 def compute(
-    signals: npt.NDArray[np.float32], model: Model, computing: Computing
+    signals: npt.NDArray[np.float32], model: Model, computing: Computing, trim: int
 ) -> npt.NDArray[np.float32]:
-    """Run the network on (batch, channels, samples): (batch, stems, channels, samples)."""
+    """Run the network on (batch, channels, samples): (batch, stems, channels, samples − 2 · trim).
+
+    `trim` samples at both ends are context, which the network hears and does not give back.
+    """
     pairs = channel_pairs(signals.shape[1], model.config.channels)
     together = torch.from_numpy(
         signals[:, _spread(pairs, model.config.channels)]
     )  # pairs, channels
     dtype = fast_dtype(model.device) if computing.precision == "auto" else torch.float32
     with torch.autocast(model.device.type, dtype, enabled=dtype != torch.float32):
-        answer = model.network(_send(together.flatten(0, 1), model.device))  # batch · pairs, …
+        answer = model.network(_send(together.flatten(0, 1), model.device), trim)  # batch · pairs, …
     answer = _fetch(answer.float()).unflatten(0, (len(signals), len(pairs)))
     return _gather(answer.numpy(), pairs)
 

@@ -40,6 +40,11 @@ class Stft(nn.Module):
         """Return the number of frequency bins, 0 Hz and Nyquist included."""
         return self.size // 2 + 1
 
+    @property
+    def overlap(self) -> int:
+        """Return how many frames before and behind its own hop a sample is in, at most."""
+        return self.size // self.hop // 2
+
     def forward(self, signal: Tensor) -> Tensor:
         """Transform (batch, channels, samples) to complex (batch, channels, bins, frames).
 

@@ -47,12 +47,12 @@ class Tile:
     """A piece of song with context, and how many samples of its core are song."""
 
     signal: Block  # (channels, context + core + context)
-    context: int  # samples to drop at the start
+    context: int  # samples on each side of the core
     kept: int  # samples of the core
 
     def keep(self, output: Block) -> Block:
-        """Cut the core out of what the network made of the tile, (..., samples)."""
-        return output[..., self.context : self.context + self.kept]
+        """Cut what is song out of what the network made of the core, (..., samples)."""
+        return output[..., : self.kept]
 
 
 def cut(blocks: Iterable[Block], shape: TileShape) -> Iterator[Tile]:

@@ -27,9 +27,9 @@ from tests import sounds
 COMPUTING = Computing(core=1024, precision="float32")
 
 
-def double(signals: Signals) -> Signals:
-    """A lane that anyone can check: one stem, twice the signal."""
-    return 2 * signals[:, None]
+def double(signals: Signals, context: int) -> Signals:
+    """A lane that anyone can check: one stem, twice the core."""
+    return 2 * signals[:, None, :, context:-context]
 
 
 def make_tiles(count: int, samples: int = 8, start: float = 0.0) -> list[Tile]:
@@ -39,7 +39,7 @@ def make_tiles(count: int, samples: int = 8, start: float = 0.0) -> list[Tile]:
 
 def check_pieces(tiles: Iterable[Tile], pieces: Iterable[np.ndarray]) -> None:
     for tile, piece in zip(tiles, pieces, strict=True):
-        np.testing.assert_array_equal(piece, 2 * tile.keep(tile.signal)[None])
+        np.testing.assert_array_equal(piece, 2 * tile.keep(tile.signal[:, tile.context :])[None])
 
 
 class Counting:
@@ -49,10 +49,10 @@ class Counting:
         self.shapes: list[tuple[int, ...]] = []
         self.seconds = seconds
 
-    def __call__(self, signals: Signals) -> Signals:
+    def __call__(self, signals: Signals, context: int) -> Signals:
         self.shapes.append(signals.shape)
         time.sleep(self.seconds)
-        return double(signals)
+        return double(signals, context)
 
 
 class Small:
@@ -61,11 +61,11 @@ class Small:
     def __init__(self, tiles: int) -> None:
         self.tiles = tiles
 
-    def __call__(self, signals: Signals) -> Signals:
+    def __call__(self, signals: Signals, context: int) -> Signals:
         time.sleep(0.01)
         if len(signals) > self.tiles:
             raise torch.cuda.OutOfMemoryError("CUDA out of memory")
-        return double(signals)
+        return double(signals, context)
 
 
 @pytest.mark.parametrize("lanes", [1, 3])
@@ -123,10 +123,10 @@ def test_a_tile_too_large_for_memory_is_an_error_with_a_way_out() -> None:
 
 
 def test_what_fails_in_a_lane_is_raised_where_the_piece_is_wanted() -> None:
-    def fail(signals: Signals) -> Signals:
+    def fail(signals: Signals, context: int) -> Signals:
         if signals[0, 0, 0] == 3:
             raise ValueError("no threes")
-        return double(signals)
+        return double(signals, context)
 
     with SharedNetwork([fail]) as network:
         with pytest.raises(ValueError, match="no threes"):
@@ -160,7 +160,8 @@ def test_who_waits_for_a_stopped_network_is_told() -> None:
 def test_a_lane_computes_what_the_plain_way_computes(small_model: Model) -> None:
     signals = np.stack([sounds.noise(1536, seed=seed) for seed in range(2)])
     (lane,) = make_lanes([small_model], COMPUTING, 1)
-    np.testing.assert_array_equal(lane(signals), compute(signals, small_model, COMPUTING))
+    expected = compute(signals, small_model, COMPUTING, 256)
+    np.testing.assert_array_equal(lane(signals, 256), expected)
     assert len(make_lanes([small_model, small_model], COMPUTING, 3)) == 6
 
 

@@ -40,6 +40,19 @@ def test_a_network_keeps_the_number_of_samples(make: Callable[[], MaskModel], sa
 
 
 @pytest.mark.parametrize("make", [small, small_tfctdf])
+@pytest.mark.parametrize("trim", [0, 1, 63, 64, 65, 511, 512, 2048, 3000])
+@pytest.mark.parametrize("samples", [6001, 6144])
+def test_what_is_trimmed_changes_nothing_of_the_rest(
+    make: Callable[[], MaskModel], trim: int, samples: int
+) -> None:
+    network = make()
+    signal = torch.from_numpy(noise(samples))[None]
+    expected = network(signal)[..., trim : samples - trim]
+    # float32 sums in another order
+    torch.testing.assert_close(network(signal, trim), expected, atol=1e-7, rtol=0)
+
+
+@pytest.mark.parametrize("make", [small, small_tfctdf])
 def test_an_output_sees_its_context_and_no_further(make: Callable[[], MaskModel]) -> None:
     network = make()
     signal = torch.from_numpy(noise(6 * network.context))[None].requires_grad_()

@@ -32,9 +32,9 @@ class ProcessorLane:
         self.model = model
         self.computing = computing
 
-    def __call__(self, signals: Signals) -> Signals:
-        """Separate (batch, channels, samples) into (batch, stems, channels, samples)."""
-        return compute(signals, self.model, self.computing)
+    def __call__(self, signals: Signals, context: int) -> Signals:
+        """Separate (batch, channels, samples) into (batch, stems, channels, samples of core)."""
+        return compute(signals, self.model, self.computing, context)
 
 
 class StreamLane(ProcessorLane):
@@ -44,10 +44,10 @@ class StreamLane(ProcessorLane):
         super().__init__(model, computing)
         self.stream = torch.cuda.Stream(model.device)
 
-    def __call__(self, signals: Signals) -> Signals:
-        """Separate (batch, channels, samples) into (batch, stems, channels, samples)."""
+    def __call__(self, signals: Signals, context: int) -> Signals:
+        """Separate (batch, channels, samples) into (batch, stems, channels, samples of core)."""
         with torch.cuda.stream(self.stream):
-            return super().__call__(signals)
+            return super().__call__(signals, context)
 
 
 def share_processor() -> int:
@@ -97,7 +97,8 @@ def fit_batch(model: Model, computing: Computing) -> int:
     samples = shape.core + 2 * shape.context
     torch.cuda.reset_peak_memory_stats(model.device)
     before = torch.cuda.memory_allocated(model.device)
-    compute(np.zeros((1, model.config.channels, samples), np.float32), model, computing)
+    silence = np.zeros((1, model.config.channels, samples), np.float32)
+    compute(silence, model, computing, shape.context)
     tile = torch.cuda.max_memory_allocated(model.device) - before  # bytes
     free, _ = torch.cuda.mem_get_info(model.device)
     return max(1, min(MOST_TILES, int(free * MEMORY_SHARE / GPU_LANES / max(tile, 1))))

@@ -26,7 +26,8 @@ from splitter.separation import Piece
 from splitter.tiling import Tile
 
 Signals = npt.NDArray[np.float32]  # (batch, channels, samples)
-Lane = Callable[[Signals], Signals]  # to (batch, stems, channels, samples)
+# tiles, and how many samples of context each has at both ends, to (batch, stems, channels, core)
+Lane = Callable[[Signals, int], Signals]
 
 
 class StoppedError(SplitterError):
@@ -99,7 +100,8 @@ class SharedNetwork:
             batch = self._take()
             lane = self._idle.popleft()
         try:
-            outputs = lane(np.stack([item.tile.signal for item in batch]))
+            signals = np.stack([item.tile.signal for item in batch])
+            outputs = lane(signals, batch[0].tile.context)
         except torch.cuda.OutOfMemoryError as error:
             self._retry(batch, error)
         except BaseException as error:  # not swallowed: it is raised where the answer is wanted

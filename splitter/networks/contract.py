@@ -21,5 +21,9 @@ class Network(nn.Module):
         """Return how many samples to either side an output depends on."""
 
     @abstractmethod
-    def forward(self, signal: Tensor) -> Tensor:
-        """Separate (batch, channels, samples) into (batch, stems, channels, samples)."""
+    def forward(self, signal: Tensor, trim: int = 0) -> Tensor:
+        """Separate (batch, channels, samples) into (batch, stems, channels, samples − 2 · trim).
+
+        `trim` samples at both ends are heard, but not given back: nothing need be computed for
+        them alone.
+        """

@@ -50,21 +50,31 @@ class Bands(nn.Module):
         folded, start = [], 0
         for bands, width in self.layout:
             part = _lie(magnitude)[..., start : start + bands * width]  # frames, bins
-            folded.append(part if width == 1 else part.unflatten(-1, (bands, width)).mean(-1))
+            folded.append(_average(part, width))
             start += bands * width
         return _lie(torch.cat(folded, dim=-1))
 
     def spread(self, mask: Tensor) -> Tensor:
         """Repeat each band's value for its bins: (..., bands, frames) to (..., bins, frames)."""
-        sizes = [bands for bands, _ in self.layout]
-        split = _lie(mask).contiguous().split(sizes, dim=-1)  # frames, bands
-        parts = [
-            part if width == 1 else part.repeat_interleave(width, dim=-1)
-            for part, (_, width) in zip(split, self.layout, strict=True)
-        ]
-        covered = sum(part.shape[-1] for part in parts)
-        parts += [parts[-1][..., -1:]] * (self.bins - covered)
-        return _lie(torch.cat(parts, dim=-1))
+        bands = _lie(mask).contiguous()  # frames, bands
+        bins = bands.new_empty(*bands.shape[:-1], self.bins)
+        first = start = 0
+        for count, width in self.layout:
+            part = bins[..., start : start + count * width].unflatten(-1, (count, width))
+            part.copy_(bands[..., first : first + count, None])
+            first, start = first + count, start + count * width
+        bins[..., start:] = bands[..., -1:]
+        return _lie(bins)
+
+
+def _average(bins: Tensor, width: int) -> Tensor:
+    """Average each `width` neighbours of the last axis; halving takes half the time of a mean."""
+    halvings = 0
+    while width >> halvings & 1 == 0:
+        bins = bins[..., ::2] + bins[..., 1::2]
+        halvings += 1
+    rest = width >> halvings
+    return (bins if rest == 1 else bins.unflatten(-1, (-1, rest)).sum(-1)) / width
 
 
 def _lie(picture: Tensor) -> Tensor:
@@ -78,7 +88,8 @@ def _lie(picture: Tensor) -> Tensor:
 
 def _magnitude(spectrogram: Tensor) -> Tensor:
     """Compute |X|; Tensor.abs takes twice as long."""
-    return (spectrogram.real.square() + spectrogram.imag.square()).sqrt()
+    imaginary = spectrogram.imag
+    return spectrogram.real.square().addcmul(imaginary, imaginary).sqrt()
 
 
 class MaskModel(Network):
@@ -113,22 +124,25 @@ class MaskModel(Network):
         """
         return self.unet.reach * self.stft.hop + self.stft.size
 
-    def forward(self, signal: Tensor) -> Tensor:
-        """Separate (batch, channels, samples) into (batch, stems, channels, samples)."""
+    def forward(self, signal: Tensor, trim: int = 0) -> Tensor:
+        """Separate (batch, channels, samples) into (batch, stems, channels, samples − 2 · trim)."""
+        hop, end = self.stft.hop, signal.shape[-1] - trim
+        start = max(0, trim // hop - self.stft.overlap)  # frames
+        stop = -(-end // hop) + self.stft.overlap
         spectrogram = self.stft(signal)
-        mask = self.mask(spectrogram)
-        # one channel after the other: what lies between mask and signal is the largest of all
-        channels = [
-            self.stft.inverse(mask[:, :, channel] * spectrogram[:, None, channel], signal.shape[-1])
-            for channel in range(signal.shape[1])
-        ]
-        return torch.stack(channels, dim=2)
+        mask = self.mask(spectrogram, start, stop)
+        masked = mask * spectrogram[:, None, ..., start:stop]
+        return self.stft.inverse(masked, end - start * hop)[..., trim - start * hop :]
 
-    def mask(self, spectrogram: Tensor) -> Tensor:
-        """Return (batch, stems, channels, bins, frames) in 0…1 for a complex spectrogram."""
+    def mask(self, spectrogram: Tensor, start: int = 0, stop: int | None = None) -> Tensor:
+        """Return (batch, stems, channels, bins, frames) in 0…1 for a complex spectrogram.
+
+        Of its frames only those from `start` to before `stop` are computed.
+        """
         frames = spectrogram.shape[-1]
+        stop = frames if stop is None else min(stop, frames)
         picture = torch.log1p(LOUDNESS * self.bands.fold(_magnitude(spectrogram)))
         picture = self.norm(F.pad(picture, (0, -frames % self.unet.stride)))
-        logits = self.unet(picture.contiguous(memory_format=torch.channels_last))
-        mask = torch.sigmoid(logits[..., :frames].float())
+        logits = self.unet(picture.contiguous(memory_format=torch.channels_last), start, stop)
+        mask = torch.sigmoid(logits.float())
         return self.bands.spread(mask.unflatten(1, (self.stems, self.channels)))

@@ -98,8 +98,8 @@ class TfcTdf(nn.Module):
         block = CONVOLUTIONS  # a convolution of 3 frames sees one more to either side
         return block * self.stride + (2 * block + 1) * (self.stride - 1)
 
-    def forward(self, picture: Tensor) -> Tensor:
-        """Compute the outputs before any activation."""
+    def forward(self, picture: Tensor, start: int = 0, stop: int | None = None) -> Tensor:
+        """Compute the outputs before any activation, of frames `start` to before `stop`."""
         signal = self.enter(picture)
         skips = []
         for block, down in zip(self.before, self.down, strict=True):
@@ -108,5 +108,5 @@ class TfcTdf(nn.Module):
         signal = self.deepest(signal)
         for block, up in zip(reversed(self.after), reversed(self.up), strict=True):
             signal = block(up(signal) + skips.pop())
-        output: Tensor = self.leave(signal)
+        output: Tensor = self.leave(signal[..., start:stop])
         return output

@@ -56,14 +56,31 @@ class UNet(nn.Module):
         """
         return 4 * (self.stride - 1)
 
-    def forward(self, picture: Tensor) -> Tensor:
-        """Compute the outputs before any activation."""
+    def forward(self, picture: Tensor, start: int = 0, stop: int | None = None) -> Tensor:
+        """Compute the outputs before any activation, of frames `start` to before `stop`.
+
+        The way up computes only what these frames depend on: fewer and fewer to either side.
+        """
         skips = [picture]
         for down in self.down:
             skips.append(down(skips[-1]))
-        signal = skips.pop()
+        spans = [(start, picture.shape[-1] if stop is None else stop)]
+        for skip in skips[1:]:
+            spans.append(_span_below(*spans[-1], skip.shape[-1]))
+        first, last = spans.pop()
+        signal = skips.pop()[..., first:last]
         for up in self.up:
-            signal = up(signal)
-            signal = torch.cat([signal, skips.pop().to(signal.dtype)], dim=1)
+            before = 2 * first
+            first, last = spans.pop()
+            signal = up(signal)[..., first - before : last - before]
+            signal = torch.cat([signal, skips.pop()[..., first:last].to(signal.dtype)], dim=1)
         output: Tensor = self.head(signal)
         return output
+
+
+def _span_below(start: int, stop: int, frames: int) -> tuple[int, int]:
+    """Say which of `frames` frames an `Up` needs to compute those from `start` to before `stop`.
+
+    Output o is a sum of inputs i for which o = 2 i − 2 + k, k in 0…4.
+    """
+    return max(0, (start - 1) // 2), min(frames, (stop + 3) // 2)
