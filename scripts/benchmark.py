@@ -279,7 +279,7 @@ def main() -> None:
     given = parser.parse_args()
     reuse_freed_memory()
     lanes = share_processor()
-    model = load_model(given.model, pick_device(given.device))
+    model = load_model(given.model, pick_device(given.device), folded=True)
     figures: Figures = {"processors": os.cpu_count(), "torch": torch.__version__}
     with TemporaryDirectory() as name:
         folder = Path(name)

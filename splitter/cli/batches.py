@@ -74,7 +74,7 @@ def _start(jobs: Sequence[Job], batch: Batch, watch: Watch) -> Iterator[Outcome]
 
     reuse_freed_memory()
     lanes = share_processor()
-    models = [load_model(batch.model, pick_device(name)) for name in batch.devices]
+    models = [load_model(batch.model, pick_device(name), folded=True) for name in batch.devices]
     worker = Worker(models, batch.work, lanes, watch)
     return local.separate_songs(jobs, worker, local.songs_at_once(worker))
 

@@ -460,7 +460,7 @@ def _load_model(choice: ModelChoice, device: str) -> Model:
 
     reuse_freed_memory()
     try:
-        return load_model(choice, pick_device(device))
+        return load_model(choice, pick_device(device), folded=True)
     except SplitterError as error:  # no fault of the song
         raise click.ClickException(str(error)) from error
 

@@ -44,7 +44,7 @@ class RemoteWorker:
 
         reuse_freed_memory()
         torch.set_num_threads(processors)
-        loaded = load_model(model, pick_device(device))
+        loaded = load_model(model, pick_device(device), folded=True)
         self.worker = Worker([loaded], work, share_processor())
 
     def separate(self, job: Job) -> Outcome:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from splitter.networks.blocks import fold_batch_norms
 from splitter.networks.contract import Network
 from splitter.networks.ensemble import Augmented, Average
 from splitter.networks.mask import Bands, MaskModel
@@ -81,4 +82,5 @@ __all__ = [
     "TfcTdf",
     "UNet",
     "Wiener",
+    "fold_batch_norms",
 ]

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
+import torch
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 KERNEL = 5
 
@@ -19,7 +23,7 @@ class Down(nn.Sequential):
 
 
 class Up(nn.Sequential):
-    """Double both axes: transposed 5×5 convolution, ReLU, batch norm, dropout if asked for."""
+    """Double both axes: transposed 5×5 convolution, batch norm, ReLU, dropout if asked for."""
 
     def __init__(self, inputs: int, outputs: int, dropout: float = 0.0) -> None:
         super().__init__(
@@ -45,5 +49,34 @@ class BandNorm(nn.Module):
 
     def forward(self, signal: Tensor) -> Tensor:
         """Normalise (batch, channels, bands, frames) along bands."""
-        normal: Tensor = self.norm(signal.flatten(0, 1)).view_as(signal)
-        return normal
+        if self.training:
+            normal: Tensor = self.norm(signal.flatten(0, 1)).view_as(signal)
+            return normal
+        scale, shift = self._affine()
+        return torch.addcmul(shift[:, None], signal, scale[:, None])  # frame
+
+    def _affine(self) -> tuple[Tensor, Tensor]:
+        """Return what bands are multiplied by, and what is added then, after training."""
+        mean, variance = self.norm.running_mean, self.norm.running_var
+        if mean is None or variance is None:
+            raise RuntimeError("there are no statistics")
+        scale = self.norm.weight * torch.rsqrt(variance + self.norm.eps)
+        return scale, self.norm.bias - mean * scale
+
+
+def fold_batch_norms(network: nn.Module) -> None:
+    """Multiply each batch norm behind a convolution into the convolution's weights.
+
+    It computes the same, in fewer passes, but has other weights, and cannot be trained any more.
+    """
+    for block in network.modules():
+        if not isinstance(block, nn.Sequential):
+            continue
+        for index, (layer, norm) in enumerate(pairwise(block)):
+            if isinstance(norm, nn.BatchNorm2d) and isinstance(layer, nn.Conv2d):
+                block[index] = fuse_conv_bn_eval(layer, norm)
+            elif isinstance(norm, nn.BatchNorm2d) and isinstance(layer, nn.ConvTranspose2d):
+                block[index] = fuse_conv_bn_eval(layer, norm, transpose=True)
+            else:
+                continue
+            block[index + 1] = nn.Identity()
