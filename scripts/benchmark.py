@@ -136,6 +136,9 @@ def measure_network(model: Model, lanes: int) -> Figures:
     signal = torch.from_numpy(noise).to(model.device)
     stft: Any = model.network.stft
 
+    def one_lane() -> None:
+        workers[0](noise, shape.context)
+
     def all_lanes() -> None:
         with ThreadPoolExecutor(len(workers)) as threads:
             list(threads.map(lambda lane: [lane(noise, shape.context) for _ in range(4)], workers))
@@ -151,7 +154,7 @@ def measure_network(model: Model, lanes: int) -> Figures:
     return {
         "lanes": len(workers),
         "STFT and inverse, one lane, ×": samples / RATE / best_of(5, transform),
-        "network, one lane, ×": shape.core / RATE / best_of(5, lambda: workers[0](noise, shape.context)),
+        "network, one lane, ×": shape.core / RATE / best_of(5, one_lane),
         "network, all lanes, ×": kept / taken,
         "network, all lanes, context counted, ×": whole / taken,
         "network, s a tile and lane": taken / 4,
@@ -251,9 +254,16 @@ def measure_commands(song: Path, seconds: float, device: str) -> Figures:
     return figures
 
 
-def measure_folders(folder: Path, counts: list[int], seconds: float, device: str) -> Figures:
-    """Measure folders of songs of a minute or so."""
+def measure_folders(
+    folder: Path, counts: list[int], seconds: float, device: str, steps: Figures
+) -> Figures:
+    """Measure folders of songs of a minute or so, beside what their steps take alone."""
     figures: Figures = {}
+    cores = os.cpu_count() or 1
+    coding = seconds / steps["decode mp3, ×"] + seconds / steps["encode two wav, ×"]
+    network = seconds / steps["network, all lanes, ×"]
+    figures["a song's decoding and encoding on all cores, s"] = coding / cores
+    figures["a song's network on all lanes, s"] = network
     first = make_song(folder / "first.mp3", seconds)
     for count in counts:
         songs = folder / f"{count} songs"
@@ -265,6 +275,10 @@ def measure_folders(folder: Path, counts: list[int], seconds: float, device: str
         name = f"{count} songs of {seconds:g} s"
         figures |= {f"{name}, ×": count * seconds / taken, f"{name}, MB": memory}
         figures[f"{name}, s"] = taken
+        # on a processor both share the cores: the sum is what could be reached, not the longer
+        longer, both = max(coding / cores, network), coding / cores + network
+        figures[f"{name}, start-up and all, over the longer of both"] = taken / count / longer
+        figures[f"{name}, start-up and all, over their sum"] = taken / count / both
     return figures
 
 
@@ -289,10 +303,10 @@ def main() -> None:
         figures |= measure_roofline(model, lanes, figures["network, s a tile and lane"])
         figures |= measure_commands(song, given.seconds, given.device)
         counts = [int(count) for count in given.songs.split(",") if count]
-        figures |= measure_folders(folder, counts, given.each, given.device)
+        figures |= measure_folders(folder, counts, given.each, given.device, figures)
     for label, value in figures.items():
         print(
-            f"{label:55} {value:>10.4g}" if isinstance(value, float) else f"{label:55} {value:>10}"
+            f"{label:65} {value:>10.4g}" if isinstance(value, float) else f"{label:65} {value:>10}"
         )
     if given.json:
         given.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")

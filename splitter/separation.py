@@ -24,13 +24,14 @@ import torch
 from splitter.audio import Block, resample
 from splitter.devices import fast_dtype
 from splitter.errors import SplitterError
-from splitter.tiling import Tile, TileShape, batched, cut
+from splitter.tiling import Tile, TileShape, batched, cut, stack_signals
 from splitter.zoo import Model, ModelChoice, load_model
 
 Stems = dict[str, Block]  # name → (channels, samples)
 Piece = npt.NDArray[np.float32]  # (stems, channels, samples): what a network makes of a tile
 Runner = Callable[[Iterable[Tile]], Iterator[Piece]]
 Owner = TypeVar("Owner")
+PORTION = 1 << 16  # samples of stems at a time: they, and what becomes of them, fit into a cache
 
 # Which channels a listener hears as one pair, by number of channels, in the order of WAV files
 # (front left and right, centre, low, back, side): a network for stereo gets them together.
@@ -78,7 +79,11 @@ class Song:
 
     def stems(self, pieces: Iterable[npt.NDArray[np.float32]]) -> Iterator[Stems]:
         """Turn the network's answers (stems, channels, samples) into blocks of all stems."""
-        flat = (piece.reshape(-1, piece.shape[-1]) for piece in pieces)
+        flat = (
+            piece[..., start : start + PORTION].reshape(-1, min(PORTION, piece.shape[-1] - start))
+            for piece in pieces
+            for start in range(0, piece.shape[-1], PORTION)
+        )
         config = self.model.config
         count = len(config.stems) * self.channels
         for estimates in resample(flat, config.rate, self.rate, count):
@@ -172,7 +177,7 @@ def infer(
     for batch in batched(tiles, computing.batch):
         for _, same in groupby(batch, key=lambda item: item[1].signal.shape):
             owners, group = zip(*same, strict=True)
-            signals = np.stack([tile.signal for tile in group])
+            signals = stack_signals(group)
             outputs = compute(signals, model, computing, group[0].context)
             for owner, tile, output in zip(owners, group, outputs, strict=True):
                 yield owner, tile.keep(output)
@@ -187,12 +192,12 @@ def compute(
     `trim` samples at both ends are context, which the network hears and does not give back.
     """
     pairs = channel_pairs(signals.shape[1], model.config.channels)
-    together = torch.from_numpy(
-        signals[:, _spread(pairs, model.config.channels)]
-    )  # pairs, channels
+    together = torch.from_numpy(_spread(signals, pairs, model.config.channels))
     dtype = fast_dtype(model.device) if computing.precision == "auto" else torch.float32
     with torch.autocast(model.device.type, dtype, enabled=dtype != torch.float32):
-        answer = model.network(_send(together.flatten(0, 1), model.device), trim)  # batch · pairs, …
+        answer = model.network(
+            _send(together.flatten(0, 1), model.device), trim
+        )  # batch · pairs, …
     answer = _fetch(answer.float()).unflatten(0, (len(signals), len(pairs)))
     return _gather(answer.numpy(), pairs)
 
@@ -228,9 +233,16 @@ def channel_pairs(channels: int, at_once: int) -> Sequence[Sequence[int]]:
     return PAIRS.get(channels, alone) if at_once == 2 else alone
 
 
-def _spread(pairs: Sequence[Sequence[int]], at_once: int) -> list[list[int]]:
-    """Index (pairs, at_once) into channels; a channel on its own is heard on both sides."""
-    return [[pair[min(i, len(pair) - 1)] for i in range(at_once)] for pair in pairs]
+def _spread(
+    signals: npt.NDArray[np.float32], pairs: Sequence[Sequence[int]], at_once: int
+) -> npt.NDArray[np.float32]:
+    """Turn (batch, channels, samples) into (batch, pairs, at_once, samples).
+
+    A channel on its own is heard on both sides.
+    """
+    if [*map(list, pairs)] == [[*range(at_once)]]:
+        return signals[:, None]  # no copy: a tile is large
+    return signals[:, [[pair[min(i, len(pair) - 1)] for i in range(at_once)] for pair in pairs]]
 
 
 def _gather(
@@ -241,4 +253,4 @@ def _gather(
     for index, pair in enumerate(pairs):
         part = answer[:, index]  # stems, at_once, samples
         channels.append(part if len(pair) == part.shape[2] else part.mean(axis=2, keepdims=True))
-    return np.concatenate(channels, axis=2)
+    return channels[0] if len(channels) == 1 else np.concatenate(channels, axis=2)

@@ -94,11 +94,20 @@ def _first_tile(held: Block, behind: int, shape: TileShape) -> Tile:
     return Tile(mirror(held[:, :end], shape.context - behind, after), shape.context, kept)
 
 
+def stack_signals(tiles: Sequence[Tile]) -> Block:
+    """Join the signals of tiles of one shape: (batch, channels, samples)."""
+    if len(tiles) == 1:
+        return tiles[0].signal[None]  # no copy: a tile is large
+    return np.stack([tile.signal for tile in tiles])
+
+
 def mirror(signal: Block, before: int, after: int) -> Block:
     """Extend (channels, samples) by its mirror image, as often as it takes.
 
     The first and last samples are not repeated; a single sample has no mirror image but itself.
     """
+    if not before and not after:
+        return signal
     return np.pad(signal, ((0, 0), (before, after)), mode="reflect")
 
 

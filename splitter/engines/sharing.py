@@ -23,7 +23,7 @@ import torch
 
 from splitter.errors import SplitterError
 from splitter.separation import Piece
-from splitter.tiling import Tile
+from splitter.tiling import Tile, stack_signals
 
 Signals = npt.NDArray[np.float32]  # (batch, channels, samples)
 # tiles, and how many samples of context each has at both ends, to (batch, stems, channels, core)
@@ -55,18 +55,27 @@ class SharedNetwork:
         self._lock = Lock()
         self._stopped = False
         self._lanes = len(lanes)
+        self._songs = 0  # under way
         self._idle = deque(lanes)
         self._threads = ThreadPoolExecutor(len(lanes), "splitter-lane")
 
     def run(self, tiles: Iterable[Tile]) -> Iterator[Piece]:
-        """Yield the piece of each tile, in order, and keep all lanes busy as long as there are."""
+        """Yield the piece of each tile, in order, and keep all lanes busy as long as there are.
+
+        All songs together are as many tiles ahead as one song alone: memory does not grow with
+        their number.
+        """
         sent: deque[_Waiting] = deque()
-        for tile in tiles:
-            sent.append(self._send(tile))
-            if len(sent) > max(self._lanes, self.batch):
+        self._count_songs(1)
+        try:
+            for tile in tiles:
+                sent.append(self._send(tile))
+                if len(sent) > -(-max(self._lanes, self.batch) // self._songs):
+                    yield sent.popleft().answer.result()
+            while sent:
                 yield sent.popleft().answer.result()
-        while sent:
-            yield sent.popleft().answer.result()
+        finally:
+            self._count_songs(-1)
 
     def stop(self) -> None:
         """Answer nothing any more: whoever waits, or comes, gets a StoppedError."""
@@ -82,6 +91,10 @@ class SharedNetwork:
     def __exit__(self, *_: object) -> None:
         self.stop()
         self._threads.shutdown()
+
+    def _count_songs(self, more: int) -> None:
+        with self._lock:
+            self._songs += more
 
     def _send(self, tile: Tile) -> _Waiting:
         item = _Waiting(tile)
@@ -100,7 +113,7 @@ class SharedNetwork:
             batch = self._take()
             lane = self._idle.popleft()
         try:
-            signals = np.stack([item.tile.signal for item in batch])
+            signals = stack_signals([item.tile for item in batch])
             outputs = lane(signals, batch[0].tile.context)
         except torch.cuda.OutOfMemoryError as error:
             self._retry(batch, error)

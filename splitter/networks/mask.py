@@ -89,7 +89,7 @@ def _lie(picture: Tensor) -> Tensor:
 def _magnitude(spectrogram: Tensor) -> Tensor:
     """Compute |X|; Tensor.abs takes twice as long."""
     imaginary = spectrogram.imag
-    return spectrogram.real.square().addcmul(imaginary, imaginary).sqrt()
+    return spectrogram.real.square().addcmul_(imaginary, imaginary).sqrt_()
 
 
 class MaskModel(Network):

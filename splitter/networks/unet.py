@@ -7,6 +7,7 @@ each joined by the picture of its own size from the way down (Ronneberger et al.
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from splitter.networks.blocks import Down, Up
@@ -73,9 +74,21 @@ class UNet(nn.Module):
             before = 2 * first
             first, last = spans.pop()
             signal = up(signal)[..., first - before : last - before]
-            signal = torch.cat([signal, skips.pop()[..., first:last].to(signal.dtype)], dim=1)
-        output: Tensor = self.head(signal)
-        return output
+            skip = skips.pop()[..., first:last].to(signal.dtype)
+            if skips:
+                signal = torch.cat([signal, skip], dim=1)
+        return self._look(signal, skip)
+
+    def _look(self, *parts: Tensor) -> Tensor:
+        """Apply the head to the parts of its input: joined, they would be the largest of all."""
+        count = [part.shape[1] for part in parts]
+        weights = self.head.weight.flatten(1).split(count, dim=1)  # outputs, inputs of a part
+        outputs = [
+            F.linear(part.movedim(1, -1), weight)  # bands, frames, outputs
+            for part, weight in zip(parts, weights, strict=True)
+        ]
+        bias = self.head.bias
+        return (sum(outputs[1:], outputs[0]) + bias).movedim(-1, 1)
 
 
 def _span_below(start: int, stop: int, frames: int) -> tuple[int, int]:
