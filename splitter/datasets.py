@@ -28,12 +28,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from splitter.audio import open_song
+from splitter.audio import SUFFIXES, open_song
 from splitter.errors import DataError
 
 Signal = NDArray[np.float32]  # (channels, samples)
 
-SOUND_SUFFIXES = {".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a", ".aif", ".aiff"}
 SPLITS = {"train", "test", "dev", "val", "valid", "validation"}
 DSD100_SPLITS = {"Dev": "train", "Test": "test"}
 MIR1K_TRAIN_SINGERS = {"abjones", "amy"}
@@ -154,7 +153,7 @@ def read_sound(path: Path) -> tuple[Signal, int]:
 
 def find_stem(folder: Path, names: Sequence[str]) -> Path | None:
     """Return the sound file in `folder` that has one of these names, the first name first."""
-    found = {p.stem: p for p in sorted(folder.glob("*")) if p.suffix.lower() in SOUND_SUFFIXES}
+    found = {p.stem: p for p in sorted(folder.glob("*")) if p.suffix.lower() in SUFFIXES}
     return next((found[name] for name in names if name in found), None)
 
 
@@ -327,7 +326,7 @@ def _find_folders(root: Path) -> Iterator[Song]:
 def _folders_of(root: Path, *patterns: str) -> set[Path]:
     """Collect the folders with a sound file that matches: one missing stem hides no song."""
     paths = (path for pattern in patterns for path in root.glob(pattern))
-    return {path.parent for path in paths if path.suffix.lower() in SOUND_SUFFIXES}
+    return {path.parent for path in paths if path.suffix.lower() in SUFFIXES}
 
 
 def _name_song(root: Path, folder: Path, files: StemFiles) -> Song:

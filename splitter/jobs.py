@@ -20,6 +20,7 @@ from fnmatch import fnmatch
 from pathlib import Path, PurePath
 from typing import Any
 
+from splitter.audio import SUFFIXES
 from splitter.errors import DataError
 from splitter.places import is_local
 
@@ -27,12 +28,6 @@ JOURNAL = "splitter.jsonl"
 ENTRIES = ".splitter"  # where the lines of a journal in a store lie, an object a song
 SCHEMA = 1
 HEAD = 64  # bytes that tell a song from a picture
-# a file called so is a song, maybe a broken one, which is an error to report
-SUFFIXES = frozenset(
-    {".aac", ".ac3", ".aif", ".aiff", ".alac", ".amr", ".ape", ".au", ".caf", ".dsf", ".flac"}
-    | {".m4a", ".m4b", ".mka", ".mp2", ".mp3", ".mpc", ".oga", ".ogg", ".opus", ".ra", ".spx"}
-    | {".tta", ".w64", ".wav", ".wma", ".wv"}
-)
 SIGNATURES = (  # at the very start of a file
     b"fLaC", b"OggS", b"ID3", b"caff", b".snd", b"wvpk", b"MAC ", b"MPCK", b"MP+", b"TTA", b"DSD ",
     b"FRM8", b"#!AMR", b"riff.\x91\xcf\x11", b"\x1aE\xdf\xa3", b"0&\xb2u\x8ef\xcf\x11", b"\x0bw",

@@ -75,6 +75,11 @@ def write(path: Path, signal: Block, rate: int = 44100, subtype: str | None = No
     return path
 
 
+def read(path: Path) -> Block:
+    """Read a file as (channels, samples)."""
+    return np.asarray(soundfile.read(path, dtype="float32", always_2d=True)[0].T)
+
+
 def write_small_model(folder: Path, sizes: dict[str, object] = SMALL_SIZES) -> Path:
     """Write a model of a few thousand weights, random, but its deepest level is heard."""
     import torch

@@ -18,24 +18,10 @@ from splitter.audio import Block
 from splitter.zoo import read_tensors, write_tensors
 from tests import sounds
 from tests.commands import Done, call, files_below
+from tests.sounds import read
 
 STEMS = ("vocals", "instrumental")
 LSB = 1 / 32768  # of 16 bits
-
-
-@pytest.fixture
-def separate(small_model_folder: Path, tmp_path: Path) -> Callable[..., Done]:
-    """Run `splitter separate` on songs in tmp_path."""
-
-    def run(*arguments: object, **given: bytes) -> Done:
-        model = ("--model", small_model_folder)
-        return call("separate", *model, *arguments, folder=tmp_path, **given)
-
-    return run
-
-
-def read(path: Path) -> Block:
-    return soundfile.read(path, dtype="float32", always_2d=True)[0].T
 
 
 def check_stems(song: Path, folder: Path | None = None, tolerance: float = LSB) -> list[Block]:

@@ -2,7 +2,7 @@
 
 from splitter.audio.blocks import Block, quantise
 from splitter.audio.checks import check_outputs, estimate_bytes
-from splitter.audio.formats import CLIPS, CONTAINERS, OutputFormat, fit_format, fit_pipe
+from splitter.audio.formats import CLIPS, CONTAINERS, SUFFIXES, OutputFormat, fit_format, fit_pipe
 from splitter.audio.options import RawFormat, Reading, parse_raw
 from splitter.audio.reading import SongReader, open_song
 from splitter.audio.resampling import resample, resample_signal, resampled_length
@@ -13,6 +13,7 @@ from splitter.audio.writing import StemWriter, write_stems
 __all__ = [
     "CLIPS",
     "CONTAINERS",
+    "SUFFIXES",
     "Block",
     "OutputFormat",
     "RawFormat",

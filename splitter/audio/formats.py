@@ -6,6 +6,12 @@ from dataclasses import dataclass, replace
 from splitter.errors import AudioError
 
 CLIPS = ("clamp", "float", "rescale")
+# a file called so is a song, maybe a broken one, which is an error to report
+SUFFIXES = frozenset(
+    {".aac", ".ac3", ".aif", ".aiff", ".alac", ".amr", ".ape", ".au", ".caf", ".dsf", ".flac"}
+    | {".m4a", ".m4b", ".mka", ".mp2", ".mp3", ".mpc", ".oga", ".ogg", ".opus", ".ra", ".spx"}
+    | {".tta", ".w64", ".wav", ".wma", ".wv"}
+)
 
 
 @dataclass(frozen=True)
