@@ -146,6 +146,26 @@ def test_what_fails_in_a_song_does_not_harm_others() -> None:
         run_in_threads(network, [make_tiles(5) for _ in range(3)])
 
 
+def test_songs_share_how_many_tiles_they_are_ahead() -> None:
+    taken = [0] * 4
+
+    def count(song: int) -> Iterator[Tile]:
+        for tile in make_tiles(100):
+            taken[song] += 1
+            yield tile
+
+    with SharedNetwork([double] * 4) as network:
+        songs = [network.run(count(song)) for song in range(4)]
+        for song in songs:
+            next(song)
+        assert taken == [5, 3, 3, 2]  # alone a song is as many ahead as there are lanes
+        for song in songs[1:]:
+            song.close()
+        for _ in range(3):
+            next(songs[0])
+        assert taken[0] == 8
+
+
 def test_who_waits_for_a_stopped_network_is_told() -> None:
     with SharedNetwork([Counting(0.01)]) as network:
         pieces = network.run(iter(make_tiles(1000)))
