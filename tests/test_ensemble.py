@@ -6,6 +6,7 @@ import math
 from dataclasses import replace
 
 import numpy as np
+import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -33,9 +34,9 @@ class Echo(Network):
     def context(self) -> int:
         return 8
 
-    def forward(self, signal: Tensor) -> Tensor:
+    def forward(self, signal: Tensor, trim: int = 0) -> Tensor:
         echo = 0.5 * F.pad(signal, (8, 0))[..., : signal.shape[-1]]
-        return (self.gains * (signal + echo))[:, None]
+        return (self.gains * (signal + echo))[:, None, :, trim : signal.shape[-1] - trim]
 
 
 def build(seed: int, **sizes: object) -> Network:
@@ -109,3 +110,13 @@ def test_tiled_equals_whole_with_networks_of_unlike_grids(small_model: Model) ->
     average = Average([small_model.network, other])
     assert average.grid == math.lcm(8 * 64, 8 * 96)
     check_tiled_equals_whole(replace(small_model, network=average), average.grid)
+
+
+@pytest.mark.parametrize("trim", [1, 64, 1000, 2048])
+def test_averages_may_be_trimmed(small_model: Model, trim: int) -> None:
+    signal = torch.from_numpy(noise(6001))[None]
+    with torch.inference_mode():
+        for network in (Augmented(small_model.network), Average([small_model.network] * 2)):
+            expected = network(signal)[..., trim:-trim]
+            # float32 sums in another order
+            torch.testing.assert_close(network(signal, trim), expected, atol=1e-6, rtol=0)

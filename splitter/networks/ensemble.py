@@ -39,9 +39,9 @@ class Average(Network):
         """Return how many samples to either side an output depends on: the widest of all."""
         return self._context
 
-    def forward(self, signal: Tensor) -> Tensor:
-        """Separate (batch, channels, samples) into (batch, stems, channels, samples)."""
-        return _mean(network(signal) for network in self.networks)
+    def forward(self, signal: Tensor, trim: int = 0) -> Tensor:
+        """Separate (batch, channels, samples) into (batch, stems, channels, samples − 2 · trim)."""
+        return _mean(network(signal, trim) for network in self.networks)
 
 
 class Augmented(Network):
@@ -68,16 +68,16 @@ class Augmented(Network):
         """Return the network's own context: an output lies as far from what it sees as ever."""
         return self.network.context
 
-    def forward(self, signal: Tensor) -> Tensor:
-        """Separate (batch, channels, samples) into (batch, stems, channels, samples)."""
-        return _mean(self._views(signal))
+    def forward(self, signal: Tensor, trim: int = 0) -> Tensor:
+        """Separate (batch, channels, samples) into (batch, stems, channels, samples − 2 · trim)."""
+        return _mean(self._views(signal, trim))
 
-    def _views(self, signal: Tensor) -> Iterator[Tensor]:
+    def _views(self, signal: Tensor, trim: int) -> Iterator[Tensor]:
         for shift in self.shifts:
             moved = F.pad(signal, (shift, 0))
-            yield self.network(moved)[..., shift:]
+            yield self.network(moved, trim)[..., shift:]
             if signal.shape[1] > 1:
-                yield self.network(moved.flip(1))[..., shift:].flip(2)
+                yield self.network(moved.flip(1), trim)[..., shift:].flip(2)
 
 
 def _mean(estimates: Iterator[Tensor]) -> Tensor:

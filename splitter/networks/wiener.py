@@ -57,18 +57,26 @@ class Wiener(Network):
 
         A frame on the way in and out, the frames around it in each iteration, and the network.
         """
-        reach = self.iterations * REACH * self.stft.hop
-        return self.network.context + self.stft.size + reach
+        return self.network.context + self._reach
 
-    def forward(self, signal: Tensor) -> Tensor:
+    @property
+    def _reach(self) -> int:
+        """Return how many samples to either side of its own the filter looks at estimates."""
+        return self.stft.size + self.iterations * REACH * self.stft.hop
+
+    def forward(self, signal: Tensor, trim: int = 0) -> Tensor:
         """Separate (batch, channels, samples), at most 2 channels, into (…, stems, channels, …)."""
-        estimates = self.network(signal).float()
+        hop = self.stft.hop
+        unseen = max(0, trim - self._reach) // hop * hop  # by the filter
+        estimates = self.network(signal, unseen).float()
+        signal = signal[..., unseen : signal.shape[-1] - unseen]
         mixture = self._transform(signal)
         stems = self._transform(estimates)
         portions = zip(mixture.split(PORTION, -1), stems.split(PORTION, -1), strict=True)
         refined = torch.cat([refine(*portion, self.iterations) for portion in portions], dim=-1)
         channels = refined[:, :, : signal.shape[1]]
-        return self.stft.inverse(channels.transpose(-1, -2), signal.shape[-1])
+        kept = slice(trim - unseen, signal.shape[-1] - (trim - unseen))
+        return self.stft.inverse(channels.transpose(-1, -2), signal.shape[-1])[..., kept]
 
     def _transform(self, signal: Tensor) -> Tensor:
         """Transform (…, channels, samples) to (…, 2, frames, bins): one channel is heard twice."""
