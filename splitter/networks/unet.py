@@ -79,16 +79,13 @@ class UNet(nn.Module):
                 signal = torch.cat([signal, skip], dim=1)
         return self._look(signal, skip)
 
-    def _look(self, *parts: Tensor) -> Tensor:
-        """Apply the head to the parts of its input: joined, they would be the largest of all."""
-        count = [part.shape[1] for part in parts]
-        weights = self.head.weight.flatten(1).split(count, dim=1)  # outputs, inputs of a part
-        outputs = [
-            F.linear(part.movedim(1, -1), weight)  # bands, frames, outputs
-            for part, weight in zip(parts, weights, strict=True)
-        ]
-        bias = self.head.bias
-        return (sum(outputs[1:], outputs[0]) + bias).movedim(-1, 1)
+    def _look(self, signal: Tensor, skip: Tensor) -> Tensor:
+        """Apply the head to both parts of its input: joined, they would be the largest of all."""
+        weight = self.head.weight.flatten(1)  # outputs, inputs
+        count = signal.shape[1]
+        output = F.linear(signal.movedim(1, -1), weight[:, :count], self.head.bias)
+        output = output + F.linear(skip.movedim(1, -1), weight[:, count:])
+        return output.movedim(-1, 1)  # bands, frames, outputs → outputs, bands, frames
 
 
 def _span_below(start: int, stop: int, frames: int) -> tuple[int, int]:
