@@ -12,12 +12,12 @@ learning curve; nothing is chosen by it. A run that was stopped goes on when it 
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import soundfile
-import torch
 from tqdm import tqdm
 
 from splitter.catalogue import ModelChoice
@@ -115,7 +115,7 @@ def score(test: Sequence[Song], model: Path, output: Path, jobs: int) -> str:
     grid = judged[0].grid
     assert grid is not None
     systems: list[System] = [*judged, *(BaselineSystem(name, grid) for name in BASELINES)]
-    torch.set_num_threads(1)
+    os.environ["OMP_NUM_THREADS"] = "1"  # PyTorch reads it where a process starts
     bar = tqdm(total=len(songs), desc="score", unit="clip")
     outcomes = []
     for outcome in evaluate(songs, systems, METRICS, Journal(output / "scores.jsonl"), jobs):
