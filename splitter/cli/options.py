@@ -1,0 +1,128 @@
+"""What `splitter separate` was asked for, checked and put into the terms of the layers below."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import BinaryIO
+
+import click
+
+from splitter.audio import CONTAINERS, OutputFormat, Reading, fit_format, fit_pipe, parse_raw
+from splitter.catalogue import ModelChoice
+from splitter.cli.parameters import parse_place
+from splitter.errors import SplitterError
+from splitter.jobs import Journal, open_journal
+from splitter.outputs import Output, check_template
+
+PIPE = "-"
+
+
+@dataclass(frozen=True)
+class Options:
+    """What was asked for on the command line."""
+
+    songs: tuple[Path, ...]
+    recursive: bool
+    include: tuple[str, ...]
+    exclude: tuple[str, ...]
+    files0_from: BinaryIO | None
+    output: str
+    model: str
+    tta: bool
+    wiener: int
+    device: str
+    container: str
+    bits: str | None
+    bitrate: int | None
+    clip: str
+    dither: bool
+    stems: str | None
+    template: str
+    tags: bool
+    existing: str | None  # overwrite or skip; None refuses
+    start: float
+    duration: float | None
+    raw: str | None
+    keep_partial: bool
+    batch_size: int | None
+    precision: str
+    engine: str
+    address: str | None
+    as_json: bool
+    progress: str
+    quiet: bool
+
+    @property
+    def to_pipe(self) -> bool:
+        """Tell whether the stem goes to stdout."""
+        return self.output == PIPE
+
+
+def check_options(options: Options) -> None:
+    """Refuse what contradicts itself."""
+    if not options.songs and not options.files0_from:
+        raise click.UsageError("Missing argument 'SONGS': name files or folders")
+    if options.duration == 0:
+        raise click.UsageError("--duration 0 leaves nothing of a song")
+    if not options.to_pipe:
+        return
+    if options.as_json:
+        raise click.UsageError("--json and -o - would both write to stdout")
+    if len(options.songs) > 1:
+        raise click.UsageError("-o - takes one song, since stdout is one file")
+    if sys.stdout is None or sys.stdout.isatty():
+        raise click.UsageError("-o - writes sound, which no terminal can show; redirect it")
+
+
+def choose_output(options: Options, stems: Sequence[str]) -> Output:
+    """Say what is written where; `stems` are those that the model has."""
+    wanted = tuple(options.stems.split(",")) if options.stems else ()
+    for name in wanted:
+        if name not in stems:
+            raise click.UsageError(f"no stem {name!r}; this model has {', '.join(stems)}")
+    if options.to_pipe and len(wanted or stems) != 1:
+        raise click.UsageError("-o - writes one stem: add --stems vocals, say")
+    bits = int(options.bits) if options.bits else None
+    form = OutputFormat(
+        options.container, bits, options.bitrate, options.clip, dither=int(options.dither)
+    )
+    try:
+        # which bitrates there are depends on the song
+        some = replace(form, bitrate=None) if CONTAINERS[form.container].lossy else form
+        settled = fit_format(some, rate=44100, channels=1, bits=16)
+        if options.to_pipe:
+            fit_pipe(settled)
+        check_template(options.template, len(wanted or stems))
+    except SplitterError as error:
+        raise click.UsageError(str(error)) from error
+    overwrite = options.existing == "overwrite"
+    folder = parse_place(options.output)
+    return Output(folder, wanted, form, options.template, options.tags, overwrite)
+
+
+def choose_reading(options: Options) -> Reading:
+    """Say what of the songs is read, and how."""
+    try:
+        raw = parse_raw(options.raw) if options.raw else None
+    except SplitterError as error:
+        raise click.UsageError(str(error)) from error
+    return Reading(options.start, options.duration, options.keep_partial, raw)
+
+
+def choose_journal(
+    options: Options, output: Output, reading: Reading, model: ModelChoice
+) -> Journal | None:
+    """Open the journal of a run over folders, with all that stems depend on beside the song."""
+    if not options.files0_from and not any(song.is_dir() for song in options.songs):
+        return None
+    settings = {
+        "model": model.hash,
+        "format": asdict(output.format),
+        "tags": output.tags,
+        "reading": asdict(reading),
+        "precision": options.precision,
+    }
+    return open_journal(output.folder, settings)

@@ -1,0 +1,244 @@
+"""All songs of one `splitter separate`: which there are, who separates them, what is said."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import math
+import os
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
+
+import click
+
+from splitter.audio import Reading, SongReader, Tags, open_song
+from splitter.catalogue import ModelChoice
+from splitter.cli.batches import Bars, Batch, run_batch
+from splitter.cli.messages import complain, printable
+from splitter.cli.options import PIPE, Options
+from splitter.cli.progress import choose_watch
+from splitter.cli.records import describe, describe_failure, describe_skipped
+from splitter.errors import AudioError, DataError, SplitterError
+from splitter.jobs import Found, Job, Journal, Search, find_songs, plan_jobs, read_names
+from splitter.outputs import Output, Target, name_stems, needs_tags, plan_stems
+from splitter.places import is_local
+
+if TYPE_CHECKING:
+    from splitter.engines import Outcome
+    from splitter.songs import Separated
+    from splitter.zoo import Model
+
+log = logging.getLogger(__name__)
+
+STDIN = Path("/dev/stdin")  # what stands for it among the songs, on any system
+PIPE_CORE = 1 << 18  # samples: 6 s at 44.1 kHz, so that a pipe's reader need not wait long
+
+
+@dataclass(frozen=True)
+class Run:
+    """All songs of one command."""
+
+    options: Options
+    output: Output
+    reading: Reading
+    model: ModelChoice
+    stems: Sequence[str]
+    journal: Journal | None  # of a run over folders
+
+    def plan(self) -> list[Job]:
+        """Name all stems of all songs, and refuse two songs for one file."""
+        songs = [STDIN if str(song) == PIPE else song for song in self.options.songs]
+        if self.options.to_pipe:
+            return [Job(songs[0], {})]
+        try:
+            jobs = plan_jobs(self._find(songs), self.output.folder, self._name_early)
+        except DataError as error:
+            raise click.UsageError(str(error)) from error
+        kept = {job.song.absolute() for job in jobs}
+        for song in songs:
+            if song.absolute() not in kept and not song.is_dir():
+                raise click.UsageError(f"a stem would replace {song}; choose another folder")
+        return jobs
+
+    def _find(self, songs: Sequence[Path]) -> Iterator[Found]:
+        """Find the songs; what is known to be a stem is none."""
+        skip = self.journal.list_stems() if self.journal else frozenset()
+        below = {self.output.folder.absolute()} - {song.absolute() for song in songs}
+        options = self.options
+        search = Search(options.recursive, options.include, options.exclude, skip | below)
+        yield from find_songs(songs, search)
+        if options.files0_from:
+            yield from read_names(options.files0_from.read())
+
+    def is_batch(self, jobs: Sequence[Job]) -> bool:
+        """Tell whether there is work for an engine: many songs, and no pipe among them."""
+        many = len(jobs) > 1 or self.journal is not None or self.options.engine == "ray"
+        stores = not all(map(is_local, [self.output.folder, *self.options.songs]))
+        return (many or stores) and all(job.song != STDIN for job in jobs)
+
+    def separate_many(self, jobs: Sequence[Job]) -> list[bool]:
+        """Separate what is not done yet; say what failed, and tell which went well."""
+        undone = [job for job in jobs if not self._is_done(job)]
+        if len(undone) < len(jobs):
+            log.info("%d of %d songs are done already", len(jobs) - len(undone), len(jobs))
+        if not undone:
+            return []
+        kind = "none" if self.options.quiet else self.options.progress
+        bars = Bars(undone, kind == "bar" and sys.stderr.isatty())
+        outcomes = run_batch(undone, self._batch(), bars, choose_watch(kind))
+        return [self._report(outcome, bars) for outcome in outcomes]
+
+    def _is_done(self, job: Job) -> bool:
+        if self.options.existing == "overwrite":
+            return False
+        if self.journal and self.journal.has(job):
+            return True
+        if self._may_skip(job):
+            self._print(describe_skipped(str(job.song), job.stems), [])
+            return True
+        return False
+
+    def _batch(self) -> Batch:
+        from splitter.engines.worker import Work
+        from splitter.separation import Computing
+
+        options = self.options
+        # a song that a kill interrupted may have one of its stems already
+        output = replace(self.output, overwrite=self.output.overwrite or self.journal is not None)
+        computing = Computing(batch=options.batch_size or 0, precision=options.precision)
+        work = Work(output, self.reading, computing)
+        devices = options.device.split(",")
+        return Batch(
+            work, self.model.resolve(), devices, options.engine, options.address, self.journal
+        )
+
+    def _report(self, outcome: Outcome, bars: Bars) -> bool:
+        song = str(outcome.job.song)
+        with bars.aside():
+            if outcome.separated is None:
+                complain(outcome.error)
+                self._print(describe_failure(song, str(outcome.error)), [])
+                return False
+            _warn_of_clipping(outcome.separated)
+            stems = outcome.separated.stems.values()
+            self._print(describe(song, outcome.separated), stems)
+            return True
+
+    def _name_early(self, song: Path, folder: Path) -> Mapping[str, Path]:
+        """Name the stems of a song that is not open yet; it is opened only if it must be."""
+        tags = Tags()
+        if needs_tags(self.output.template) and song != STDIN:
+            with suppress(SplitterError), open_song(song, self.reading) as reader:
+                tags = reader.tags  # or else the song's turn will come, and its error
+        return name_stems(
+            song, replace(self.output, folder=folder), self.model.name, self.stems, tags
+        )
+
+    def separate(self, job: Job) -> bool:
+        """Separate one song; say what failed, and tell whether it went well."""
+        song = PIPE if job.song == STDIN else str(job.song)
+        if self._may_skip(job):
+            log.info("%s: its stems are there already, skipped", printable(song))
+            self._print(describe_skipped(song, job.stems), [])
+            return True
+        try:
+            with open_song(
+                _find_stdin() if job.song == STDIN else job.song, self.reading
+            ) as reader:
+                done = self._separate_open(job, reader)
+        except SplitterError as error:
+            complain(error)
+            self._print(describe_failure(song, str(error)), [])
+            return False
+        _warn_of_clipping(done)
+        self._print(describe(song, done), done.stems.values())
+        return True
+
+    def _may_skip(self, job: Job) -> bool:
+        stems = job.stems.values()
+        return self.options.existing == "skip" and all(path.exists() for path in stems)
+
+    def _separate_open(self, job: Job, reader: SongReader) -> Separated:
+        """Check all that can be checked, then load PyTorch and the model, and separate."""
+        plan = plan_stems(reader, self._targets(job, reader), self.output)
+        model = _load_model(self.model, self.options.device)
+        from splitter.engines.lanes import share_processor, shared_network
+        from splitter.separation import Computing
+        from splitter.songs import separate_song
+
+        computing = Computing(batch=self.options.batch_size or 1, precision=self.options.precision)
+        watch = choose_watch("none" if self.options.quiet else self.options.progress)
+        if self.options.to_pipe:  # at once, and not a few tiles later
+            small = replace(computing, core=PIPE_CORE)
+            return separate_song(reader, plan, model, small, watch)
+        with shared_network([model], computing, share_processor()) as shared:
+            return separate_song(reader, plan, model, shared, watch)
+
+    def _targets(self, job: Job, reader: SongReader) -> Mapping[str, Target]:
+        if self.options.to_pipe:
+            return {(self.output.stems or self.stems)[0]: _find_stdout()}
+        if job.song == STDIN:  # only now it can say what it is called
+            return name_stems(job.song, self.output, self.model.name, self.stems, reader.tags)
+        return job.stems
+
+    def _print(self, record: dict[str, Any], paths: Iterable[Path]) -> None:
+        if self.options.as_json:
+            click.echo(json.dumps(record))
+        elif not self.options.to_pipe:
+            for path in paths:
+                click.echo(str(path) if os.name == "nt" else os.fsencode(str(path)))
+
+
+@cache
+def _load_model(choice: ModelChoice, device: str) -> Model:
+    """Load the model when the first song is known to be one."""
+    from splitter.devices import pick_device
+    from splitter.memory import reuse_freed_memory
+    from splitter.zoo import load_model
+
+    reuse_freed_memory()
+    try:
+        return load_model(choice, pick_device(device), folded=True)
+    except SplitterError as error:  # no fault of the song
+        raise click.ClickException(str(error)) from error
+
+
+class _Behind(io.FileIO):
+    """A file that holds something already: an encoder that went back would write over it."""
+
+    def seekable(self) -> bool:
+        return False
+
+
+def _find_stdout() -> BinaryIO:
+    stdout = sys.stdout.buffer
+    if stdout.seekable() and stdout.seek(0, os.SEEK_END):
+        return cast(BinaryIO, _Behind(stdout.fileno(), "wb", closefd=False))
+    return stdout
+
+
+def _find_stdin() -> BinaryIO:
+    if sys.stdin is None:
+        raise AudioError("-: there is no stdin")
+    return sys.stdin.buffer
+
+
+def _warn_of_clipping(done: Separated) -> None:
+    for name, count in done.clipped.items():
+        if count:
+            peak = done.peaks[name]
+            level = f"its peak is {peak:.3f}, {20 * math.log10(peak):+.1f} dB"
+            way_out = "--clip rescale or --clip float keeps them"
+            song = printable(str(done.song))
+            log.warning(
+                "%s: %d samples of %s were cut off (%s); %s", song, count, name, level, way_out
+            )
+    if done.gain != 1:
+        song, quieter = printable(str(done.song)), -20 * math.log10(done.gain)
+        log.warning("%s: its stems were made quieter by %.2f dB to fit", song, quieter)
