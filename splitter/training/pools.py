@@ -21,10 +21,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from splitter.audio import Block, open_song, resample
+from splitter.audio import SUFFIXES, Block, open_song, resample
 from splitter.errors import AudioError, DataError
 
-AUDIO_SUFFIXES = {".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a", ".aif", ".aiff"}
 SILENT_DB = -85.0  # a band so far below the loudest one holds codec noise, no sound
 SPECTRUM_WINDOW = 4096  # samples
 
@@ -80,7 +79,7 @@ def find_sources(data: Path) -> list[Files]:
     """List what `data` holds, in the order of its names."""
     if not data.is_dir():
         raise DataError(f"{data}: no such folder; give one with vocals/ and instrumental/ in it")
-    files = sorted(p for p in data.rglob("*") if p.suffix.lower() in AUDIO_SUFFIXES)
+    files = sorted(p for p in data.rglob("*") if p.suffix.lower() in SUFFIXES)
     by_folder: dict[Path, dict[str, Path]] = {}
     for path in files:
         by_folder.setdefault(path.parent, {})[path.stem] = path
