@@ -44,7 +44,7 @@ class Recipe:
     sizes: Mapping[str, Any] = field(default_factory=dict)  # fields of the architecture's dataclass
     rate: int = 44100  # Hz
     channels: int = 2
-    loss: str = "both"  # one of splitter.training.losses.LOSSES
+    loss: str = "waveform"  # one of splitter.training.losses.LOSSES
     crop: int = 262144  # samples an example
     batch: int = 8
     steps: int = 6000
