@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import csv
 import json
+import multiprocessing
 import os
 import subprocess
 import sys
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -103,6 +105,17 @@ def test_files_are_decoded_once(data: Path, tmp_path: Path) -> None:
     list(load_sources(find_sources(data), tmp_path, 44100))
     assert stamps == {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
     assert first[0].length > 0
+
+
+def _count_sources(data: Path, cache: Path) -> int:
+    return len(list(load_sources(find_sources(data), cache, 44100)))
+
+
+def test_processes_may_fill_one_cache_at_the_same_time(data: Path, tmp_path: Path) -> None:
+    with ProcessPoolExecutor(3, multiprocessing.get_context("spawn")) as processes:
+        counts = [processes.submit(_count_sources, data, tmp_path / "cache") for _ in range(3)]
+        assert {count.result() for count in counts} == {5}
+    assert not list(tmp_path.rglob("*.part"))
 
 
 @pytest.mark.parametrize("bandwidth", [4000, 8000, 16000])

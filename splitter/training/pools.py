@@ -13,9 +13,11 @@ Each file is decoded to the model's rate once, into `cache`, as float16 (its rou
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -143,17 +145,23 @@ def _decode(path: Path, stored: Path, rate: int) -> None:
         blocks = list(resample(song.read_blocks(), song.rate, rate, song.channels))
     if not blocks:
         raise AudioError(f"{path}: holds no sound; remove it from the training data")
-    beside = stored.with_suffix(".part")
-    with beside.open("wb") as file:
-        np.save(file, np.concatenate(blocks, axis=-1)[:2].astype(np.float16))
-    beside.rename(stored)
+    content = BytesIO()
+    np.save(content, np.concatenate(blocks, axis=-1)[:2].astype(np.float16))
+    _put(stored, content.getvalue())
+
+
+def _put(path: Path, content: bytes) -> None:
+    """Write a file, whole or not at all; other processes may do the same at the same time."""
+    beside = path.with_suffix(f".{os.getpid()}.part")
+    beside.write_bytes(content)
+    beside.replace(path)
 
 
 def _bandwidth(stored: Path, samples: npt.NDArray[np.float16], rate: int) -> float:
     """Return `measure_bandwidth`, remembered beside the samples."""
     note = stored.with_suffix(".hz")
     if not note.exists():
-        note.write_text(str(measure_bandwidth(samples, rate)), encoding="utf-8")
+        _put(note, str(measure_bandwidth(samples, rate)).encode())
     return float(note.read_text(encoding="utf-8"))
 
 
