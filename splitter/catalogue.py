@@ -106,6 +106,8 @@ class ModelChoice:
     def parse(cls, text: str, tta: bool = False, wiener: int = 0) -> ModelChoice:
         """Read a name, or several with commas between; a folder may have a comma in its name."""
         names = (text,) if _is_model(Path(text)) else tuple(text.split(","))
+        if not all(names):
+            raise ModelError(f"--model {text!r}: one of its models has no name")
         return cls(names, tta, wiener)
 
     @property

@@ -218,3 +218,9 @@ def test_a_wiener_filter_for_more_than_two_channels_is_refused(folder: Path) -> 
     change_config(folder, channels=3)
     with pytest.raises(ModelError, match="3 channels; --wiener is for 1 or 2"):
         load_model(ModelChoice((str(folder),), wiener=1))
+
+
+@pytest.mark.parametrize("text", ["", "unet,", ",unet", "unet,,unet"])
+def test_a_model_without_a_name_is_refused(text: str) -> None:
+    with pytest.raises(ModelError, match="has no name"):
+        ModelChoice.parse(text)

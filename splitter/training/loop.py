@@ -137,7 +137,10 @@ class Trainer:
             losses.append(self._take_step(batch))
             self.step += 1
             due = self.step % self.recipe.validate_every == 0 or self.step == self.recipe.steps
-            if not self.ranks.first or (not due and self.step % LOG_EVERY):
+            if not due and self.step % LOG_EVERY:
+                continue
+            if not self.ranks.first:  # it alone tells and writes
+                losses.clear()
                 continue
             audio = len(losses) * self.recipe.batch * batch.mixture.shape[-1]
             speed = audio / self.recipe.rate / (time.monotonic() - started)
