@@ -89,9 +89,14 @@ def test_folders_say_what_is_voice_and_what_is_music(pools: Pools) -> None:
     assert [source.name for source in pools.validation] == ["held/b"]
 
 
-def test_a_folder_with_nothing_to_train_on_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="nothing to train on"):
-        sort_pools(load_sources(find_sources(tmp_path), tmp_path / "cache", 44100), ())
+def test_a_folder_with_nothing_to_train_on_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=f"{tmp_path}: nothing to train on"):
+        find_sources(tmp_path)
+
+
+def test_voices_without_music_are_refused(pools: Pools) -> None:
+    with pytest.raises(DataError, match="need aligned pairs, or voices and music"):
+        sort_pools(pools.voices, ())
 
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:

@@ -92,7 +92,10 @@ def find_sources(data: Path) -> list[Files]:
             sources.append(Files(name, stems["vocals"], stems["instrumental"]))
         else:
             sources.extend(_single(data, path) for path in stems.values())
-    return [source for source in sources if source.vocals or source.instrumental]
+    found = [source for source in sources if source.vocals or source.instrumental]
+    if not found:
+        raise DataError(f"{data}: nothing to train on; it has neither vocals nor instrumental")
+    return found
 
 
 def _single(data: Path, path: Path) -> Files:
