@@ -30,9 +30,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from splitter.audio import OutputFormat, open_song, write_stems
 from splitter.devices import fast_dtype, pick_device
 from splitter.engines.lanes import make_lanes, share_processor
+from splitter.engines.sharing import Lane
 from splitter.memory import reuse_freed_memory
 from splitter.separation import Computing
-from splitter.tiling import TileShape
+from splitter.tiling import TileShape, cut
 from splitter.zoo import Model, load_model
 
 RATE = 44100  # Hz
@@ -161,6 +162,26 @@ def measure_network(model: Model, lanes: int) -> Figures:
     }
 
 
+def measure_tiles(model: Model, lanes: int, seconds: float) -> float:
+    """Return what the network takes for the tiles of one song, in seconds of all lanes."""
+    computing = Computing()
+    shape = TileShape.for_network(computing.core, model.network.context, model.network.grid)
+    noise = np.random.default_rng(0).standard_normal((2, int(seconds * RATE)), np.float32)
+    tiles = list(cut([noise], shape))
+    workers = make_lanes([model], computing, lanes)
+
+    def a_song(lane: Lane) -> None:
+        for tile in tiles:
+            lane(tile.signal[None], tile.context)
+
+    def all_lanes() -> None:
+        with ThreadPoolExecutor(len(workers)) as threads:
+            list(threads.map(a_song, workers))
+
+    all_lanes()
+    return best_of(3, all_lanes) / len(workers)
+
+
 def measure_roofline(model: Model, lanes: int, seconds_a_tile: float) -> Figures:
     """Compare the network with what this machine multiplies and moves at most."""
     dtype = fast_dtype(model.device)
@@ -255,13 +276,15 @@ def measure_commands(song: Path, seconds: float, device: str) -> Figures:
 
 
 def measure_folders(
-    folder: Path, counts: list[int], seconds: float, device: str, steps: Figures
+    folder: Path, counts: list[int], seconds: float, device: str, steps: Figures, network: float
 ) -> Figures:
-    """Measure folders of songs of a minute or so, beside what their steps take alone."""
+    """Measure folders of songs of a minute or so, beside what their steps take alone.
+
+    `network` is what the network takes for one of the songs, in seconds.
+    """
     figures: Figures = {}
     cores = os.cpu_count() or 1
     coding = seconds / steps["decode mp3, ×"] + seconds / steps["encode two wav, ×"]
-    network = seconds / steps["network, all lanes, ×"]
     figures["a song's decoding and encoding on all cores, s"] = coding / cores
     figures["a song's network on all lanes, s"] = network
     first = make_song(folder / "first.mp3", seconds)
@@ -303,7 +326,8 @@ def main() -> None:
         figures |= measure_roofline(model, lanes, figures["network, s a tile and lane"])
         figures |= measure_commands(song, given.seconds, given.device)
         counts = [int(count) for count in given.songs.split(",") if count]
-        figures |= measure_folders(folder, counts, given.each, given.device, figures)
+        network = measure_tiles(model, lanes, given.each)
+        figures |= measure_folders(folder, counts, given.each, given.device, figures, network)
     for label, value in figures.items():
         print(
             f"{label:65} {value:>10.4g}" if isinstance(value, float) else f"{label:65} {value:>10}"

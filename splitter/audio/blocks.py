@@ -17,6 +17,11 @@ def full_scale(bits: int) -> int:
     return 1 << (bits - 1)
 
 
+def find_peak(block: Block) -> float:
+    """Return the largest magnitude; no number (NaN) if there is one that is none."""
+    return float(np.maximum(block.max(), -block.min()))
+
+
 def quantise(block: Block, bits: int) -> Block:
     """Round a block to the values that samples of `bits` bits can hold, still as float32.
 
@@ -30,11 +35,12 @@ def quantise(block: Block, bits: int) -> Block:
 
 
 def to_integers(block: Block, bits: int) -> npt.NDArray[np.int32]:
-    """Round to the nearest integer of `bits` bits; what lies beyond full scale is clamped."""
+    """Round to the nearest integer of `bits` ≤ 24 bits; what lies beyond full scale is clamped."""
     scale = full_scale(bits)
-    # float64: scale - 1 has no float32 neighbour of its own at 24 bits and more
-    integers = np.rint(block.astype(np.float64) * scale).clip(-scale, scale - 1)
-    return integers.astype(np.int32)
+    scaled = block * np.float32(scale)  # a power of two: no rounding here
+    np.rint(scaled, out=scaled)
+    np.clip(scaled, -scale, scale - 1, out=scaled)
+    return np.asarray(scaled, np.int32)
 
 
 class Dither:

@@ -96,15 +96,14 @@ class FFmpegEncoder:
 
     def _interleave(self, block: Block) -> Any:
         """Convert to the encoder's numbers, as (1, samples · channels)."""
-        if self._packed == "flt":
-            numbers: Any = block
-        else:
-            numbers = to_integers(block, self._bits)
+        numbers: Any = np.ascontiguousarray(block.T)  # samples, channels
+        if self._packed != "flt":
+            numbers = to_integers(numbers, self._bits)
             if self._packed == "s16":
                 numbers = numbers.astype(np.int16)
             else:
                 numbers = numbers << (32 - self._bits)
-        return np.ascontiguousarray(numbers.T).reshape(1, -1)
+        return numbers.reshape(1, -1)
 
     def close(self) -> None:
         """Write what is left."""

@@ -13,7 +13,7 @@ from typing import BinaryIO, Protocol
 
 import numpy as np
 
-from splitter.audio.blocks import Block, Dither, full_scale
+from splitter.audio.blocks import Block, Dither, find_peak, full_scale
 from splitter.audio.encoders import open_encoder
 from splitter.audio.files import PartFile
 from splitter.audio.formats import OutputFormat, find_container, find_rate
@@ -62,7 +62,7 @@ class DirectEncoder:
     def _encode(self, block: Block) -> None:
         if not block.size:
             return
-        if self._clamps:
+        if self._clamps and find_peak(block) > 1:
             self.clipped += int(np.count_nonzero(np.abs(block) > 1))
             block = np.clip(block, -1, 1)
         self._encoder.write(self._dither.add(block) if self._dither else block)

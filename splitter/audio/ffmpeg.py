@@ -178,7 +178,7 @@ class FFmpegDecoder:
 
     def _pack(self, frame: Any) -> Any:
         """Interleave frames of 8 channels and more: PyAV reads beyond the eighth plane."""
-        if not frame.format.is_planar or len(frame.layout.channels) < 8:
+        if not frame.format.is_planar or frame.layout.nb_channels < 8:
             return frame
         self._packer = self._packer or av.AudioResampler(frame.format.packed.name)
         (packed,) = self._packer.resample(frame)
@@ -255,11 +255,13 @@ def _open_container(source: Source, raw: RawFormat | None) -> Any:
 
 
 def _shape(frame: Any) -> tuple[int, int, str]:
-    return frame.sample_rate, len(frame.layout.channels), frame.format.name
+    return frame.sample_rate, frame.layout.nb_channels, frame.format.name
 
 
 def _to_block(frame: Any) -> Block:
     """Bring any sample format to float32 (channels, samples)."""
+    if frame.format.name == "fltp":  # of most lossy codecs; to_ndarray takes as long as decoding
+        return np.array([np.frombuffer(p, np.float32, frame.samples) for p in frame.planes])
     array = frame.to_ndarray()
     if not frame.format.is_planar:
         array = array.reshape(-1, len(frame.layout.channels)).T  # (1, samples · channels)

@@ -1,5 +1,6 @@
 """Stem files: written beside their target under a hidden name, and renamed when whole."""
 
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -7,9 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
 
-import numpy as np
-
-from splitter.audio.blocks import Block
+from splitter.audio.blocks import Block, find_peak
 from splitter.audio.encoding import DirectEncoder, StemEncoder, WaitingEncoder, must_wait
 from splitter.audio.files import PartFile, report_errors
 from splitter.audio.formats import OutputFormat, fit_format, fit_pipe
@@ -69,9 +68,10 @@ class StemWriter:
         if not block.size:
             return
         self.samples += block.shape[1]
-        self.peak = max(self.peak, float(np.abs(block).max()))
+        peak = find_peak(block)
+        self.peak = max(self.peak, peak)
         with report_errors(self._name):
-            if not np.isfinite(block).all():
+            if not math.isfinite(peak):
                 raise FloatingPointError("there are samples that are no numbers")
             self._encoder.write(block)
             self._flush()
