@@ -7,6 +7,7 @@ import torch
 
 from splitter.networks import ARCHITECTURES, Bands, MaskTfcTdf, MaskUNet
 from splitter.networks.mask import MaskModel
+from splitter.networks.tfctdf import Block
 from splitter.networks.unet import UNet
 from tests.sounds import SMALL_SIZES, noise
 
@@ -27,19 +28,31 @@ def small_tfctdf() -> MaskModel:
     return network
 
 
+def small_with_blocks() -> MaskModel:
+    torch.manual_seed(0)
+    network = MaskUNet(**SMALL_SIZES, blocks=2).build(channels=2, stems=1).eval()
+    assert isinstance(network, MaskModel)
+    for added in network.unet.added:
+        torch.nn.init.normal_(added.gain)  # they begin with nothing
+    return network
+
+
+NETWORKS = [small, small_tfctdf, small_with_blocks]
+
+
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_defaults_cover_44100_hz_in_bands_that_the_levels_divide(name: str) -> None:
     assert ARCHITECTURES[name]().build(channels=2, stems=1).context > 0
 
 
-@pytest.mark.parametrize("make", [small, small_tfctdf])
+@pytest.mark.parametrize("make", NETWORKS)
 @pytest.mark.parametrize("samples", [1, 63, 64, 65, 511, 512, 513])
 def test_a_network_keeps_the_number_of_samples(make: Callable[[], MaskModel], samples: int) -> None:
     signal = torch.from_numpy(noise(samples))[None]
     assert make()(signal).shape == (1, 1, 2, samples)
 
 
-@pytest.mark.parametrize("make", [small, small_tfctdf])
+@pytest.mark.parametrize("make", NETWORKS)
 @pytest.mark.parametrize("trim", [0, 1, 63, 64, 65, 511, 512, 2048, 3000])
 @pytest.mark.parametrize("samples", [6001, 6144])
 def test_what_is_trimmed_changes_nothing_of_the_rest(
@@ -52,7 +65,7 @@ def test_what_is_trimmed_changes_nothing_of_the_rest(
     torch.testing.assert_close(network(signal, trim), expected, atol=1e-7, rtol=0)
 
 
-@pytest.mark.parametrize("make", [small, small_tfctdf])
+@pytest.mark.parametrize("make", NETWORKS)
 def test_an_output_sees_its_context_and_no_further(make: Callable[[], MaskModel]) -> None:
     network = make()
     signal = torch.from_numpy(noise(6 * network.context))[None].requires_grad_()
@@ -63,6 +76,28 @@ def test_an_output_sees_its_context_and_no_further(make: Callable[[], MaskModel]
     assert seen[-1] <= position + network.context
     # and the context is no larger than it must be, give or take one step of the deepest level
     assert seen[-1] - seen[0] > 2 * (network.context - network.grid)
+
+
+def test_blocks_that_were_just_added_change_nothing() -> None:
+    more = MaskUNet(**SMALL_SIZES, blocks=2).build(channels=2, stems=1).eval()
+    fewer = small()
+    more.load_state_dict(fewer.state_dict(), strict=False)
+    signal = torch.from_numpy(noise(6144))[None]
+    torch.testing.assert_close(more(signal), fewer(signal), rtol=0, atol=0)
+
+
+def test_a_dense_layer_is_the_same_whatever_lies_beside_each_other_in_memory() -> None:
+    block = Block(features=4, rows=16).eval()
+    signal = torch.randn(2, 4, 16, 10)
+    expected = block(signal)
+    together = block.convolve(signal) + signal
+    rows = together.transpose(-1, -2)
+    narrow = torch.relu(block.norms[0](block.narrow(rows).transpose(-1, -2)))
+    wide = torch.relu(block.norms[1](block.widen(narrow.transpose(-1, -2)).transpose(-1, -2)))
+    torch.testing.assert_close(expected, together + wide)
+    torch.testing.assert_close(
+        block(signal.contiguous(memory_format=torch.channels_last)), expected
+    )
 
 
 def test_a_dense_layer_lets_every_band_see_every_other() -> None:

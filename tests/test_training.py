@@ -331,6 +331,26 @@ def test_a_resumed_training_ends_where_an_undisturbed_one_does(
     assert all(torch.equal(undisturbed[name], resumed[name]) for name in undisturbed)
 
 
+def test_a_training_starts_from_a_network_that_lacks_blocks(pools: Pools, tmp_path: Path) -> None:
+    first = trainer(tmp_path)
+    more = trainer(tmp_path, replace(RECIPE, sizes={**sounds.SMALL_SIZES, "blocks": 2}))
+    more.start_from(first.network)
+    before = weights(more)
+    for name, tensor in first.network.state_dict().items():
+        assert torch.equal(before[name], tensor), name
+    list(more.train(batches(Mixer(pools, RECIPE), RECIPE, 0, 3), lambda _: (0.0, 0.0)))
+    assert more.network.unet.added[0].gain.abs().max() > 0
+
+
+@pytest.mark.parametrize("sizes", [{"width": 8}, {"levels": 2}, {"blocks": 1}])
+def test_a_start_from_another_network_is_refused_in_one_line(
+    tmp_path: Path, sizes: dict[str, int]
+) -> None:
+    other = trainer(tmp_path, replace(RECIPE, sizes={**sounds.SMALL_SIZES, **sizes}))
+    with pytest.raises(DataError, match="cannot start from"):
+        trainer(tmp_path).start_from(other.network)
+
+
 def test_a_loss_that_is_no_number_changes_nothing(pools: Pools, tmp_path: Path) -> None:
     trained = trainer(tmp_path)
     before = {name: t.clone() for name, t in trained.network.state_dict().items()}

@@ -42,11 +42,21 @@ class MaskUNet(MaskSizes):
     width: int = 16  # features after the first level; each further level doubles them
     levels: int = 6
     dropout: float = 0.1
+    blocks: int = 0  # upper levels that have a TFC-TDF block
 
     def build(self, channels: int, stems: int) -> Network:
         """Make the network with random weights."""
-        unet = UNet(channels, stems * channels, self.width, self.levels, self.dropout)
-        return MaskModel(*self.spectrogram(), unet, channels, stems)
+        stft, bands = self.spectrogram()
+        unet = UNet(
+            channels,
+            stems * channels,
+            self.width,
+            self.levels,
+            self.dropout,
+            self.blocks,
+            bands.bands,
+        )
+        return MaskModel(stft, bands, unet, channels, stems)
 
 
 @dataclass(frozen=True)

@@ -37,10 +37,19 @@ class Block(nn.Module):
     def forward(self, signal: Tensor) -> Tensor:
         """Add to the convolutions' answer what the dense layers make of it."""
         local: Tensor = signal + self.convolve(signal)
-        rows = local.transpose(-1, -2)  # frames, rows
-        narrow = torch.relu(self.norms[0](self.narrow(rows)))
-        wide = torch.relu(self.norms[1](self.widen(narrow)))
-        return local + wide.transpose(-1, -2)
+        narrow = torch.relu(self.norms[0](_across_rows(self.narrow, local)))
+        return local + torch.relu(self.norms[1](_across_rows(self.widen, narrow)))
+
+
+def _across_rows(dense: nn.Linear, signal: Tensor) -> Tensor:
+    """Apply a dense layer to the rows of (batch, features, rows, frames).
+
+    Where features lie beside each other in memory (channels last) it is one product of matrices.
+    """
+    frames_features = signal.permute(0, 2, 3, 1).flatten(2)  # batch, rows, frames · features
+    product: Tensor = torch.matmul(dense.weight, frames_features)
+    batch, features, _, frames = signal.shape
+    return product.view(batch, -1, frames, features).permute(0, 3, 1, 2)
 
 
 class TfcTdf(nn.Module):

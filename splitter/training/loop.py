@@ -240,9 +240,17 @@ class Trainer:
         return True
 
     def start_from(self, network: nn.Module) -> None:
-        """Take over the weights of a trained network of the same shape."""
+        """Take over the weights of a trained network; it may lack blocks that are added to it."""
         for own in (self.network, self.average):
-            own.load_state_dict(network.state_dict())
+            try:
+                missing, unknown = own.load_state_dict(network.state_dict(), strict=False)
+            except RuntimeError as error:
+                raise DataError(f"{self.run}: cannot start from other sizes: {error}") from error
+            missing = [name for name in missing if not name.startswith("unet.added.")]
+            if missing or unknown:
+                raise DataError(
+                    f"{self.run}: cannot start from another network ({[*missing, *unknown][0]})"
+                )
 
     def export(self, folder: Path) -> None:
         """Write the averaged weights as a model folder: the best ones, if the recipe says so."""
