@@ -100,12 +100,12 @@ class UNet(nn.Module):
         for skip in skips[1:]:
             spans.append(_span_below(*spans[-1], skip.shape[-1]))
         first, last = spans.pop()
-        signal = skips.pop()[..., first:last]
+        signal = _only(skips.pop(), first, last)
         for up in self.up:
             before = 2 * first
             first, last = spans.pop()
-            signal = up(signal)[..., first - before : last - before]
-            skip = skips.pop()[..., first:last].to(signal.dtype)
+            signal = _only(up(signal), first - before, last - before)
+            skip = _only(skips.pop(), first, last).to(signal.dtype)
             if skips:
                 signal = torch.cat([signal, skip], dim=1)
         return self._look(signal, skip)
@@ -117,6 +117,15 @@ class UNet(nn.Module):
         output = F.linear(signal.movedim(1, -1), weight[:, :count], self.head.bias)
         output = output + F.linear(skip.movedim(1, -1), weight[:, count:])
         return output.movedim(-1, 1)  # bands, frames, outputs → outputs, bands, frames
+
+
+def _only(signal: Tensor, start: int, stop: int) -> Tensor:
+    """Return the frames `start` to before `stop`.
+
+    If these are all, nothing is done: the gradient of a cut lies in another order in memory, and
+    the convolutions' backward passes would take half as long again.
+    """
+    return signal if stop - start == signal.shape[-1] else signal[..., start:stop]
 
 
 def _span_below(start: int, stop: int, frames: int) -> tuple[int, int]:
