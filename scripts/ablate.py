@@ -57,6 +57,9 @@ def make_rows(base: Recipe) -> dict[str, Row]:
         "baseline": Row(base),
         "baseline, another seed": Row(replace(base, seed=1)),
         "blocks: TFC-TDF": Row(replace(base, network="mask-tfc-tdf", sizes=blocks)),
+        "blocks: TFC-TDF beside convolutions": Row(
+            replace(base, sizes={**base.sizes, "blocks": 5})
+        ),
         "loss: complex": Row(replace(base, loss="complex")),
         "loss: waveform": Row(replace(base, loss="waveform")),
         "loss: magnitude": Row(replace(base, loss="magnitude")),
