@@ -10,7 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from splitter.zoo import load_model, save_model
 from tests import sounds
 from tests.commands import ENVIRONMENT, ROOT
 
@@ -61,6 +63,25 @@ def test_mir1k_is_trained_in_two_parts_and_scored(tmp_path: Path) -> None:
     # what was trained on are the two singers of the training set
     trained = {path.parent.name for path in (tmp_path / "run/data/train").rglob("vocals.wav")}
     assert trained == {"abjones_1_01", "amy_1_01"}
+
+
+def test_weights_are_averaged(tmp_path: Path) -> None:
+    for seed, name in enumerate(("first", "second")):
+        model = load_model(str(sounds.write_small_model(tmp_path / name)))
+        torch.manual_seed(seed)
+        for weight in model.network.parameters():
+            torch.nn.init.normal_(weight)
+        save_model(tmp_path / name, model.config, model.network)
+    run_script(
+        "average_weights.py", tmp_path / "first", tmp_path / "second", "-o", tmp_path / "mean"
+    )
+    first, second, mean = (
+        load_model(str(tmp_path / name)).network.state_dict()
+        for name in ("first", "second", "mean")
+    )
+    for name, value in mean.items():
+        expected = (first[name].float() + second[name].float()) / 2
+        torch.testing.assert_close(value.float(), expected, rtol=1e-3, atol=1e-4)
 
 
 def test_ablation_rows_are_kept_and_compared(tmp_path: Path) -> None:

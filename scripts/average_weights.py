@@ -1,0 +1,38 @@
+"""Average the weights of models of one architecture, which came from one training (model soups).
+
+    python scripts/average_weights.py FIRST SECOND -o OUTPUT
+
+What a network has learned at different ends of one training lies close together, and the mean of
+the weights often keeps what either does better (Wortsman et al. 2022). It costs nothing to run.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import torch
+
+from splitter.zoo import load_model, save_model
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("models", nargs="+")
+    parser.add_argument("-o", "--output", type=Path, required=True)
+    arguments = parser.parse_args()
+    models = [load_model(model) for model in arguments.models]
+    states = [model.network.state_dict() for model in models]
+    shapes = [{name: value.shape for name, value in state.items()} for state in states]
+    if any(other != shapes[0] for other in shapes):
+        raise SystemExit("average_weights.py: these models are not of one architecture")
+    mean = {
+        name: torch.stack([state[name] for state in states]).float().mean(0).to(value.dtype)
+        for name, value in states[0].items()
+    }
+    models[-1].network.load_state_dict(mean)
+    save_model(arguments.output, models[-1].config, models[-1].network)
+
+
+if __name__ == "__main__":
+    main()
