@@ -72,13 +72,9 @@ def test_weights_are_averaged(tmp_path: Path) -> None:
         for weight in model.network.parameters():
             torch.nn.init.normal_(weight)
         save_model(tmp_path / name, model.config, model.network)
-    run_script(
-        "average_weights.py", tmp_path / "first", tmp_path / "second", "-o", tmp_path / "mean"
-    )
-    first, second, mean = (
-        load_model(str(tmp_path / name)).network.state_dict()
-        for name in ("first", "second", "mean")
-    )
+    models = [tmp_path / name for name in ("first", "second", "mean")]
+    run_script("average_weights.py", *models[:2], "-o", models[2])
+    first, second, mean = (load_model(str(model)).network.state_dict() for model in models)
     for name, value in mean.items():
         expected = (first[name].float() + second[name].float()) / 2
         torch.testing.assert_close(value.float(), expected, rtol=1e-3, atol=1e-4)
