@@ -4,7 +4,7 @@ A sample of 16 or 24 bits, read as float32, is `integer / 2**(bits - 1)`, and fl
 exactly. `to_integers` is the way back, so what is read is written again bit for bit.
 """
 
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -34,13 +34,15 @@ def quantise(block: Block, bits: int) -> Block:
     return np.asarray(to_integers(block, bits) / full_scale(bits), np.float32)
 
 
-def to_integers(block: Block, bits: int) -> npt.NDArray[np.int32]:
+def to_integers(
+    block: Block, bits: int, kind: type[np.signedinteger[Any]] = np.int32
+) -> npt.NDArray[np.signedinteger[Any]]:
     """Round to the nearest integer of `bits` ≤ 24 bits; what lies beyond full scale is clamped."""
     scale = full_scale(bits)
     scaled = block * np.float32(scale)  # a power of two: no rounding here
     np.rint(scaled, out=scaled)
     np.clip(scaled, -scale, scale - 1, out=scaled)
-    return np.asarray(scaled, np.int32)
+    return np.asarray(scaled, kind)
 
 
 class Dither:

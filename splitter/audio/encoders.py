@@ -98,11 +98,10 @@ class FFmpegEncoder:
         """Convert to the encoder's numbers, as (1, samples · channels)."""
         numbers: Any = np.ascontiguousarray(block.T)  # samples, channels
         if self._packed != "flt":
-            numbers = to_integers(numbers, self._bits)
-            if self._packed == "s16":
-                numbers = numbers.astype(np.int16)
-            else:
-                numbers = numbers << (32 - self._bits)
+            integers = np.int16 if self._packed == "s16" else np.int32
+            numbers = to_integers(numbers, self._bits, integers)
+            if self._packed == "s32":
+                numbers <<= 32 - self._bits
         return numbers.reshape(1, -1)
 
     def close(self) -> None:

@@ -33,6 +33,7 @@ _DURATION_IS_EXACT = {
     "ape": 0.0,
     _MOV: 0.002,  # an edit list may count in milliseconds
 }
+_TOGETHER = 4096  # samples at least that are passed on: each array costs Python time of its own
 _ITUNES_GAPLESS = re.compile(r"(?:\s*[0-9A-F]{8}){3}\s+([0-9A-F]{16})")  # …, samples
 _DEPTHS = {"u8": 16, "s16": 16, "s32": 24, "s64": 32, "flt": 32, "dbl": 32}
 
@@ -126,17 +127,24 @@ class FFmpegDecoder:
         return max(round(duration * self.rate / 1_000_000) - skipped, 0)
 
     def read_arrays(self, patient: bool) -> Iterator[Block]:
-        """Yield every frame as (channels, samples)."""
+        """Yield what is decoded as (channels, samples), some frames at a time."""
         frame, decoded = self._first, 0
+        waiting: list[Block] = []
+        passed = 0
         while frame is not None:
             if self._failed:
                 self._damage = self._damage or f"damaged near {decoded / self.rate:.2f} s"
                 if not patient:
+                    yield from waiting
                     raise DamagedError(self._damage)
             self._failed = False
             decoded += frame.samples
-            yield _to_block(self._pack(frame))
+            waiting.append(_to_block(self._pack(frame)))
+            if decoded - passed >= _TOGETHER:
+                yield np.concatenate(waiting, axis=1)
+                waiting, passed = [], decoded
             frame = next(self._frames, None)
+        yield from waiting
 
     def _decode(self) -> Iterator[Any]:
         """Yield frames of one shape; what cannot be decoded only leaves its mark."""
