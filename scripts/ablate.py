@@ -143,7 +143,7 @@ def run(
     device = torch.device("cpu")
     trainer = Trainer(recipe, folder, device, torch.float32)
     if start is not None:
-        trainer.start_from(start.average)
+        trainer.start_from(start.average, start.run)
     scores = (float("nan"), float("nan"))
     examples = batches(mixer, recipe, 0, steps)
     for progress in trainer.train(examples, Validation(pools, recipe, device)):

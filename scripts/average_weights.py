@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from splitter.zoo import load_model, save_model
+from splitter.zoo import ModelChoice, load_model, save_model
 
 
 def main() -> None:
@@ -21,8 +21,9 @@ def main() -> None:
     parser.add_argument("models", nargs="+")
     parser.add_argument("-o", "--output", type=Path, required=True)
     arguments = parser.parse_args()
-    models = [load_model(model) for model in arguments.models]
-    states = [model.network.state_dict() for model in models]
+    last = load_model(arguments.models[-1])
+    config = ModelChoice(tuple(arguments.models)).config  # refuses other rates or stems
+    states = [load_model(model).network.state_dict() for model in arguments.models]
     shapes = [{name: value.shape for name, value in state.items()} for state in states]
     if any(other != shapes[0] for other in shapes):
         raise SystemExit("average_weights.py: these models are not of one architecture")
@@ -30,8 +31,8 @@ def main() -> None:
         name: torch.stack([state[name] for state in states]).float().mean(0).to(value.dtype)
         for name, value in states[0].items()
     }
-    models[-1].network.load_state_dict(mean)
-    save_model(arguments.output, models[-1].config, models[-1].network)
+    last.network.load_state_dict(mean)
+    save_model(arguments.output, config, last.network)
 
 
 if __name__ == "__main__":

@@ -32,6 +32,7 @@ __all__ = [
     "Model",
     "ModelChoice",
     "build_network",
+    "fill_network",
     "find_model",
     "hash_model",
     "list_models",
@@ -81,7 +82,7 @@ def load_model(
 
 def _load_network(folder: Path) -> Network:
     network = build_network(read_config(folder / CONFIG), folder / CONFIG)
-    _fill(network, read_tensors(folder / WEIGHTS), folder / WEIGHTS)
+    fill_network(network, read_tensors(folder / WEIGHTS), folder / WEIGHTS)
     return network
 
 
@@ -138,8 +139,11 @@ def _replace(path: Path, content: bytes) -> None:
     beside.replace(path)
 
 
-def _fill(network: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
-    """Load tensors into the network; name the first that is missing, unknown or misshapen."""
+def fill_network(network: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Load tensors into the network.
+
+    Raises ModelError that names `path` and the first tensor that is missing, unknown or misshapen.
+    """
     wanted = network.state_dict()
     for name in sorted(wanted.keys() - tensors.keys()):
         raise ModelError(f"{path}: tensor {name!r} is missing")

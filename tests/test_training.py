@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from splitter.errors import DataError
+from splitter.errors import DataError, ModelError
 from splitter.reporting import draw_curves
 from splitter.spectral import Stft
 from splitter.training.loop import Trainer, Validation, batches, learning_rate
@@ -334,7 +334,7 @@ def test_a_resumed_training_ends_where_an_undisturbed_one_does(
 def test_a_training_starts_from_a_network_that_lacks_blocks(pools: Pools, tmp_path: Path) -> None:
     first = trainer(tmp_path)
     more = trainer(tmp_path, replace(RECIPE, sizes={**sounds.SMALL_SIZES, "blocks": 2}))
-    more.start_from(first.network)
+    more.start_from(first.network, tmp_path)
     before = weights(more)
     for name, tensor in first.network.state_dict().items():
         assert torch.equal(before[name], tensor), name
@@ -347,8 +347,8 @@ def test_a_start_from_another_network_is_refused_in_one_line(
     tmp_path: Path, sizes: dict[str, int]
 ) -> None:
     other = trainer(tmp_path, replace(RECIPE, sizes={**sounds.SMALL_SIZES, **sizes}))
-    with pytest.raises(DataError, match="cannot start from"):
-        trainer(tmp_path).start_from(other.network)
+    with pytest.raises(ModelError, match=r"other: tensor '\S+' (is|has) [^\n]+$"):
+        trainer(tmp_path).start_from(other.network, Path("other"))
 
 
 def test_a_loss_that_is_no_number_changes_nothing(pools: Pools, tmp_path: Path) -> None:

@@ -92,7 +92,7 @@ def train(
     if trainer.load():
         log.info("going on from step %d", trainer.step)
     elif init:
-        trainer.start_from(load_model(init).network)
+        trainer.start_from(load_model(init).network, Path(init))
     until = min(stop_at or plan.steps, plan.steps)
     examples = batches(Mixer(pools, plan), plan, trainer.step, until, workers, ranks)
     with tqdm(total=plan.steps, initial=trainer.step, desc="train", unit="step") as bar:

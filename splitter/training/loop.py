@@ -32,11 +32,19 @@ from splitter.training.mixing import Example, Mixer, fit_channels
 from splitter.training.pools import Pools
 from splitter.training.ranks import Ranks
 from splitter.training.recipe import Recipe
-from splitter.zoo import Config, build_network, read_tensors, save_model, write_tensors
+from splitter.zoo import (
+    Config,
+    build_network,
+    fill_network,
+    read_tensors,
+    save_model,
+    write_tensors,
+)
 
 CHECKPOINT_SECONDS = 120.0
 BATCHES_AHEAD = 4
 LOG_EVERY = 20  # steps
+ADDED = "unet.added."  # weights of blocks that begin with nothing
 CHECKPOINT, BEST = "checkpoint.safetensors", "best.safetensors"
 
 
@@ -239,18 +247,11 @@ class Trainer:
         self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": state})
         return True
 
-    def start_from(self, network: nn.Module) -> None:
+    def start_from(self, network: nn.Module, name: Path) -> None:
         """Take over the weights of a trained network; it may lack blocks that are added to it."""
         for own in (self.network, self.average):
-            try:
-                missing, unknown = own.load_state_dict(network.state_dict(), strict=False)
-            except RuntimeError as error:
-                raise DataError(f"{self.run}: cannot start from other sizes: {error}") from error
-            missing = [name for name in missing if not name.startswith("unet.added.")]
-            if missing or unknown:
-                raise DataError(
-                    f"{self.run}: cannot start from another network ({[*missing, *unknown][0]})"
-                )
+            added = {key: t for key, t in own.state_dict().items() if key.startswith(ADDED)}
+            fill_network(own, {**added, **network.state_dict()}, name)
 
     def export(self, folder: Path) -> None:
         """Write the averaged weights as a model folder: the best ones, if the recipe says so."""
