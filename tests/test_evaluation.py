@@ -25,7 +25,7 @@ from splitter.evaluation.scoring import (
     score_song,
     to_json,
 )
-from splitter.evaluation.summary import Results, format_song, make_table, summarise, write_scores
+from splitter.evaluation.summary import Results, write_scores
 from splitter.evaluation.systems import BaselineSystem, EstimatesSystem, Separate
 
 RATE = 8000  # Hz
@@ -395,85 +395,3 @@ def test_estimates_that_are_missing_or_do_not_fit_are_said(tmp_path: Path) -> No
     soundfile.write(tmp_path / "song" / "vocals.wav", noise(2 * RATE - 1).T, RATE)
     with pytest.raises(DataError, match=r"vocals\.wav: has 15999 samples, the song has 16000"):
         separate(song, song.load())
-
-
-# Summary
-
-
-def make_scores(song: str, value: float, seconds: float = 60.0) -> SongScores:
-    part = StemScores({"SDR": value, "NSDR": value}, {"SDR": [value]})
-    return SongScores(song, seconds, (), {"x": {"vocals": part, "instrumental": part}}, {"x": 3.0})
-
-
-def make_results(*scores: SongScores, failures: Sequence[Failure] = ()) -> Results:
-    return Results({"data set": "d"}, {"x": "a model"}, frozenset("x"), METRICS, scores, failures)
-
-
-def test_a_summary_is_median_mean_and_mean_by_length() -> None:
-    scores = [make_scores("a", 1, 10), make_scores("b", 2, 10), make_scores("c", 9, 20)]
-    summary = summarise(scores, "x", "vocals", "SDR")
-    assert (summary.median, summary.mean, summary.weighted) == (2, 4, 5.25)
-    assert (summary.songs, summary.left_out) == (3, ())
-
-
-def test_a_song_without_a_score_is_in_no_mean_and_is_named() -> None:
-    scores = [make_scores("a", 1), make_scores("b", math.nan), make_scores("c", 3)]
-    summary = summarise(scores, "x", "vocals", "SDR")
-    assert (summary.mean, summary.songs, summary.left_out) == (2, 2, ("b",))
-    table = make_table(make_results(*scores))
-    assert "vocals, SDR, NSDR of all: without 1 song" in table
-    assert "silent: b." in table
-    assert "nan" not in table
-
-
-def test_without_any_score_the_table_says_nothing_as_a_dash() -> None:
-    table = make_table(make_results(make_scores("a", math.nan)))
-    assert "| x | – / – | – | 3.00 |" in table
-
-
-def test_the_table_has_median_mean_global_mean_and_speed() -> None:
-    table = make_table(make_results(make_scores("a", 1, 30), make_scores("b", 4, 90)))
-    assert "| vocals | SDR | GNSDR | s/min |" in table
-    assert "| x | 2.50 / 2.50 | 3.25 | 3.00 |" in table  # 6 s for 2 min
-    assert "Scored: 2 songs, 2.0 min; data set d." in table
-
-
-def test_a_ratio_of_rounding_is_printed_as_infinite() -> None:
-    table = make_table(make_results(make_scores("a", 140.0)))
-    assert "| x | ∞ / ∞ | ∞ |" in table
-
-
-def test_the_table_counts_what_failed() -> None:
-    failures = [Failure(f"s{n}", "broken") for n in range(7)]
-    table = make_table(make_results(make_scores("a", 1), failures=failures))
-    assert "7 songs could not be scored: s0, s1, s2, s3, s4 and 2 more." in table
-
-
-def test_a_song_is_one_line() -> None:
-    line = format_song(make_scores("test/a", 1.234), "x")
-    assert line == "test/a  x  vocals SDR 1.23 NSDR 1.23  instrumental SDR 1.23 NSDR 1.23"
-
-
-def test_scores_are_json_that_says_what_it_is(tmp_path: Path) -> None:
-    scores = [make_scores("a", math.nan), make_scores("b", math.inf)]
-    write_scores(tmp_path / "s.json", make_results(*scores, failures=[Failure("c", "broken")]))
-    text = (tmp_path / "s.json").read_text(encoding="utf-8")
-    content = json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
-    assert (content["format"], content["schema"]) == ("splitter scores", 1)
-    assert content["failed"] == {"c": "broken"}
-    assert [song["song"] for song in content["songs"]] == ["a", "b"]
-    assert content["songs"][0]["systems"]["x"]["vocals"]["windows"]["SDR"] == [None]
-    summary = content["summary"]["x"]["vocals"]["SDR"]
-    assert summary == {
-        "median": "inf",
-        "mean": "inf",
-        "weighted": "inf",
-        "songs": 1,
-        "left_out": 1,
-    }
-    assert not list(tmp_path.glob(".*"))
-
-
-def test_scores_that_cannot_be_written_are_one_clear_error(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"s\.json: cannot be written"):
-        write_scores(tmp_path / "missing" / "s.json", make_results(make_scores("a", 1)))
