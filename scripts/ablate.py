@@ -21,7 +21,7 @@ from typing import Any
 import torch
 
 from splitter.memory import reuse_freed_memory
-from splitter.training.loop import Trainer, Validation, batches
+from splitter.training.loop import Trainer, batches, train_on
 from splitter.training.mixing import Mixer
 from splitter.training.pools import Pools, find_sources, load_sources, sort_pools
 from splitter.training.recipe import Mixing, Recipe, read_recipe
@@ -143,10 +143,9 @@ def run(
     device = torch.device("cpu")
     trainer = Trainer(recipe, folder, device, torch.float32)
     if start is not None:
-        trainer.start_from(start.average, start.run)
+        trainer.start_from(start.average, start.config, start.run)
     scores = (float("nan"), float("nan"))
-    examples = batches(mixer, recipe, 0, steps)
-    for progress in trainer.train(examples, Validation(pools, recipe, device)):
+    for progress in train_on(pools, trainer):
         if progress.sdr is not None and progress.improvement is not None:
             scores = (progress.sdr, progress.improvement)
     return trainer, scores

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import torch
 
-from splitter.errors import SplitterError
+from splitter.errors import DeviceError
 
 
 def pick_device(name: str = "auto") -> torch.device:
     """Return the device called `name`; "auto" takes CUDA, then Apple's GPU, then the CPU.
 
-    Raises SplitterError when the device that was asked for is not there: never a silent fallback.
+    Raises DeviceError when the device that was asked for is not there: never a silent fallback.
     """
     there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": _has_mps()}
     if name == "auto":
@@ -20,11 +20,11 @@ def pick_device(name: str = "auto") -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise SplitterError(f"no device is called {name!r}; use auto, cpu, cuda or mps") from error
+        raise DeviceError(f"no device is called {name!r}; use auto, cpu, cuda or mps") from error
     if not there.get(device.type, False):
-        raise SplitterError(f"PyTorch sees no {device.type} device here; use --device cpu")
+        raise DeviceError(f"PyTorch sees no {device.type} device here; use --device cpu")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise SplitterError(f"{name}: there are only {torch.cuda.device_count()} CUDA devices")
+        raise DeviceError(f"{name}: there are only {torch.cuda.device_count()} CUDA devices")
     return device
 
 

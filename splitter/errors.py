@@ -13,8 +13,16 @@ class AudioError(SplitterError):
     """A sound file cannot be read or written."""
 
 
-class ModelError(SplitterError):
+class CommandError(SplitterError):
+    """What a command names is not there or does not fit: no fault of any song."""
+
+
+class ModelError(CommandError):
     """A model folder is missing, incomplete or does not fit its network."""
+
+
+class DeviceError(CommandError):
+    """PyTorch cannot compute where it was told to."""
 
 
 class DataError(SplitterError):

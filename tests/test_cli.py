@@ -89,8 +89,16 @@ def test_a_wrong_command_is_told_so_with_status_2(
 def test_a_device_that_is_not_there_is_said_so(tmp_path: Path) -> None:
     sounds.write(tmp_path / "song.wav", sounds.song(1))
     done = run("separate", "song.wav", "--device", "cuda:99", folder=tmp_path)
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert done.stderr.count("\n") == 1
+
+
+def test_a_model_that_is_not_there_is_said_so(tmp_path: Path) -> None:
+    sounds.write(tmp_path / "song.wav", sounds.song(1))
+    done = run("separate", "song.wav", "--model", "nosuch", folder=tmp_path)
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("splitter: no model called 'nosuch'; there are: ")
 
 
 def test_train_makes_a_model_that_separates(tmp_path: Path) -> None:

@@ -82,7 +82,7 @@ def test_models_that_are_not_alike_are_one_line(models: str, tmp_path: Path) -> 
     sounds.write(tmp_path / "song.wav", sounds.song(0.5))
     done = call("separate", "song.wav", "-m", models, folder=tmp_path)
     (line,) = done.complaints
-    assert done.status == 1 and "other: cannot be averaged with" in line and "8000" in line
+    assert done.status == 2 and "other: cannot be averaged with" in line and "8000" in line
     assert not (tmp_path / "song").exists()
 
 

@@ -94,7 +94,7 @@ def test_a_resumed_training_ends_where_an_undisturbed_one_does(
 def test_a_training_starts_from_a_network_that_lacks_blocks(pools: Pools, tmp_path: Path) -> None:
     first = trainer(tmp_path)
     more = trainer(tmp_path, replace(RECIPE, sizes={**sounds.SMALL_SIZES, "blocks": 2}))
-    more.start_from(first.network, tmp_path)
+    more.start_from(first.network, first.config, tmp_path)
     before = weights(more)
     for name, tensor in first.network.state_dict().items():
         assert torch.equal(before[name], tensor), name
@@ -102,13 +102,23 @@ def test_a_training_starts_from_a_network_that_lacks_blocks(pools: Pools, tmp_pa
     assert more.network.unet.added[0].gain.abs().max() > 0
 
 
-@pytest.mark.parametrize("sizes", [{"width": 8}, {"levels": 2}, {"blocks": 1}])
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"width": 8}, "its width is 8, not 4"),
+        ({"hop": 128}, "its hop is 128, not 64"),
+        ({"blocks": 1}, r"tensor 'unet.added.0.block.convolve.0.weight' is unknown to [^\n]+"),
+        ({"rate": 8000}, "its rate is 8000, not 44100"),
+    ],
+)
 def test_a_start_from_another_network_is_refused_in_one_line(
-    tmp_path: Path, sizes: dict[str, int]
+    tmp_path: Path, changes: dict[str, int], complaint: str
 ) -> None:
-    other = trainer(tmp_path, replace(RECIPE, sizes={**sounds.SMALL_SIZES, **sizes}))
-    with pytest.raises(ModelError, match=r"other: tensor '\S+' (is|has) [^\n]+$"):
-        trainer(tmp_path).start_from(other.network, Path("other"))
+    sizes = {k: v for k, v in changes.items() if k != "rate"}
+    rate = changes.get("rate", RECIPE.rate)
+    other = trainer(tmp_path, replace(RECIPE, rate=rate, sizes={**sounds.SMALL_SIZES, **sizes}))
+    with pytest.raises(ModelError, match=f"^other: {complaint}$"):
+        trainer(tmp_path).start_from(other.network, other.config, Path("other"))
 
 
 def test_a_loss_that_is_no_number_changes_nothing(pools: Pools, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ import click
 
 from splitter import __version__
 from splitter.cli.messages import complain
-from splitter.errors import SplitterError
+from splitter.errors import CommandError, SplitterError
 
 # name of the command → what `splitter --help` says of it; the module has the same name
 COMMANDS = {
@@ -29,6 +29,7 @@ COMMANDS = {
 }
 
 EXIT_FAILED = 1
+EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
 
 
@@ -92,7 +93,7 @@ def main() -> None:
         status = error.exit_code
     except SplitterError as error:
         complain(error)
-        status = EXIT_FAILED
+        status = EXIT_USAGE if isinstance(error, CommandError) else EXIT_FAILED
     except (KeyboardInterrupt, click.Abort):
         click.echo("splitter: interrupted", err=True)
         status = EXIT_INTERRUPTED

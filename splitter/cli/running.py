@@ -24,7 +24,7 @@ from splitter.cli.messages import complain, printable
 from splitter.cli.options import PIPE, Options
 from splitter.cli.progress import choose_watch
 from splitter.cli.records import describe, describe_failure, describe_skipped
-from splitter.errors import AudioError, DataError, SplitterError
+from splitter.errors import AudioError, CommandError, DataError, SplitterError
 from splitter.jobs import Found, Job, Journal, Search, find_songs, plan_jobs, read_names
 from splitter.outputs import Output, Target, name_stems, needs_tags, plan_stems
 from splitter.places import is_local
@@ -152,6 +152,8 @@ class Run:
                 _find_stdin() if job.song == STDIN else job.song, self.reading
             ) as reader:
                 done = self._separate_open(job, reader)
+        except CommandError:
+            raise
         except SplitterError as error:
             complain(error)
             self._print(describe_failure(song, str(error)), [])
@@ -203,10 +205,7 @@ def _load_model(choice: ModelChoice, device: str) -> Model:
     from splitter.zoo import load_model
 
     reuse_freed_memory()
-    try:
-        return load_model(choice, pick_device(device), folded=True)
-    except SplitterError as error:  # no fault of the song
-        raise click.ClickException(str(error)) from error
+    return load_model(choice, pick_device(device), folded=True)
 
 
 class _Behind(io.FileIO):

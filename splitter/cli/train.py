@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,7 +14,7 @@ import click
 from tqdm import tqdm
 
 if TYPE_CHECKING:
-    from splitter.training.loop import Trainer
+    from splitter.training.loop import Progress, Trainer
 
 log = logging.getLogger(__name__)
 
@@ -64,8 +65,7 @@ def train(
 
     from splitter.devices import fast_dtype, pick_device
     from splitter.memory import reuse_freed_memory
-    from splitter.training.loop import Trainer, Validation, batches
-    from splitter.training.mixing import Mixer
+    from splitter.training.loop import Trainer, train_on
     from splitter.training.pools import find_sources, load_sources, sort_pools
     from splitter.training.ranks import join_ranks, leave_ranks
     from splitter.training.recipe import Recipe, read_recipe, write_recipe
@@ -92,11 +92,20 @@ def train(
     if trainer.load():
         log.info("going on from step %d", trainer.step)
     elif init:
-        trainer.start_from(load_model(init).network, Path(init))
-    until = min(stop_at or plan.steps, plan.steps)
-    examples = batches(Mixer(pools, plan), plan, trainer.step, until, workers, ranks)
-    with tqdm(total=plan.steps, initial=trainer.step, desc="train", unit="step") as bar:
-        for progress in trainer.train(examples, Validation(pools, plan, target)):
+        start = load_model(init)
+        trainer.start_from(start.network, start.config, Path(init))
+    show_progress(train_on(pools, trainer, stop_at, workers), trainer)
+    if ranks.first:
+        finish(trainer, output)
+        click.echo(output)
+    leave_ranks(ranks)
+
+
+def show_progress(training: Iterator[Progress], trainer: Trainer) -> None:
+    """Train to the end, with a bar."""
+    start, steps, name = trainer.step, trainer.recipe.steps, trainer.run.name
+    with tqdm(total=steps, initial=start, desc=name, unit="step") as bar:
+        for progress in training:
             bar.update(progress.step - bar.n)
             bar.set_postfix_str(f"loss {progress.loss:.4f}, {progress.speed:.0f} × real time")
             if progress.sdr is not None:
@@ -105,17 +114,12 @@ def train(
                     f"{progress.improvement:.2f} dB over the mixture",
                     file=sys.stderr,
                 )
-    if ranks.first:
-        finish(trainer, run, output)
-    leave_ranks(ranks)
 
 
-def finish(trainer: Trainer, run: Path, output: Path) -> None:
-    """Write checkpoint, model and, where there is matplotlib, the curves."""
-    trainer.save()
+def finish(trainer: Trainer, output: Path) -> None:
+    """Write the model and, where there is matplotlib, the curves."""
     trainer.export(output)
     if find_spec("matplotlib"):  # an extra
         from splitter.reporting import draw_curves
 
-        draw_curves(run)
-    click.echo(output)
+        draw_curves(trainer.run)

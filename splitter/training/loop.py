@@ -12,6 +12,7 @@ A run lives in one folder:
 from __future__ import annotations
 
 import csv
+import json
 import math
 import time
 from collections import deque
@@ -25,7 +26,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from splitter.errors import DataError
+from splitter.errors import DataError, ModelError
 from splitter.networks import ARCHITECTURES, MaskModel
 from splitter.training.losses import LOSSES, Estimate, heard_bins
 from splitter.training.mixing import Example, Mixer, fit_channels
@@ -45,6 +46,7 @@ CHECKPOINT_SECONDS = 120.0
 BATCHES_AHEAD = 4
 LOG_EVERY = 20  # steps
 ADDED = "unet.added."  # weights of blocks that begin with nothing
+FREE_SIZES = {"blocks", "dropout"}  # in which a network may differ from the one it starts from
 CHECKPOINT, BEST = "checkpoint.safetensors", "best.safetensors"
 
 
@@ -247,8 +249,15 @@ class Trainer:
         self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": state})
         return True
 
-    def start_from(self, network: nn.Module, name: Path) -> None:
-        """Take over the weights of a trained network; it may lack blocks that are added to it."""
+    def start_from(self, network: nn.Module, config: Config, name: Path) -> None:
+        """Take over the weights of a trained network; it may lack blocks that are added to it.
+
+        Raises ModelError for one that hears or sees something else, or has other tensors.
+        """
+        mine, other = _describe(self.config), _describe(config)
+        for key in mine:
+            if mine[key] != other.get(key):
+                raise ModelError(f"{name}: its {key} is {other.get(key)}, not {mine[key]}")
         for own in (self.network, self.average):
             added = {key: t for key, t in own.state_dict().items() if key.startswith(ADDED)}
             fill_network(own, {**added, **network.state_dict()}, name)
@@ -264,11 +273,34 @@ class Trainer:
         save_model(folder, self.config, chosen)
 
 
+def train_on(
+    pools: Pools, trainer: Trainer, stop_at: int | None = None, workers: int = 1
+) -> Iterator[Progress]:
+    """Train from where `trainer` is to the step `stop_at`, or to its recipe's last; checkpoint."""
+    recipe = trainer.recipe
+    until = min(stop_at or recipe.steps, recipe.steps)
+    mixer = Mixer(pools, recipe)
+    examples = batches(mixer, recipe, trainer.step, until, workers, trainer.ranks)
+    yield from trainer.train(examples, Validation(pools, recipe, trainer.device))
+    if trainer.ranks.first:
+        trainer.save()
+
+
 def learning_rate(step: int, recipe: Recipe) -> float:
     """Return the rate of a step: a linear warm-up, then a cosine to zero."""
     warm = min(1.0, (step + 1) / recipe.warmup)
     done = min(1.0, step / recipe.steps)
     return recipe.learning_rate * warm * 0.5 * (1 + math.cos(math.pi * done))
+
+
+def _describe(config: Config) -> dict[str, str]:
+    """Say what two networks must have in common if one is to begin with the other's weights."""
+    sizes = asdict(ARCHITECTURES[config.network](**config.sizes))
+    shared = {key: value for key, value in sizes.items() if key not in FREE_SIZES}
+    return {
+        key: json.dumps(value)
+        for key, value in {"network": config.network, "rate": config.rate, **shared}.items()
+    }
 
 
 def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
