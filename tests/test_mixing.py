@@ -7,19 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from splitter.errors import DataError
-from splitter.training.mixing import (
-    Mixer,
-    Pool,
-    code,
-    compress,
-    drive,
-    equalize,
-    pan,
-    reverberate,
-    widen,
-)
+from splitter.training.mixing import Mixer, Pool
 from splitter.training.pools import (
     Pools,
     find_sources,
@@ -122,63 +113,19 @@ def test_weights_decide_how_often_a_source_is_drawn(pools: Pools) -> None:
     assert {pool.draw(random).name for _ in range(50)} == {"vocals/singer/one"}
 
 
-@pytest.mark.parametrize("samples", [1000, 16384])
-def test_changes_keep_the_shape_and_change_the_sound(samples: int) -> None:
-    signal = sounds.noise(samples)
-    random = np.random.default_rng(0)
-    for changed in (
-        equalize(signal, 44100, 9.0, random),
-        reverberate(signal, 44100, random),
-        pan(signal, random),
-        widen(signal, random),
-        compress(signal, 44100, random),
-        drive(signal, random),
-        code(signal, 44100, random),
-    ):
-        assert changed.shape == signal.shape
-        assert changed.dtype == np.float32
-        assert not np.allclose(changed, signal)
-
-
-def test_compression_brings_loud_and_quiet_together() -> None:
-    signal = sounds.noise(44100)
-    signal[:, 22050:] *= 0.1
-    squeezed = compress(signal, 44100, np.random.default_rng(0))
-    halves = [np.sqrt(np.mean(np.square(part))) for part in np.split(squeezed, 2, axis=1)]
-    assert 1.5 < halves[0] / halves[1] < 5  # was 10
-    assert np.mean(np.square(squeezed)) == pytest.approx(np.mean(np.square(signal)), rel=1e-3)
-
-
-def test_soft_clipping_lowers_peaks_only() -> None:
-    signal = sounds.noise(44100)
-    signal[:, 1000] = 2.0
-    clipped = drive(signal, np.random.default_rng(0))
-    assert clipped.max() < 1.0
-    assert np.corrcoef(clipped[0, 2000:], signal[0, 2000:])[0, 1] > 0.98
-
-
-def test_width_changes_the_sides_and_keeps_the_middle() -> None:
-    signal = sounds.noise(1000)
-    wide = widen(signal, np.random.default_rng(0))
-    np.testing.assert_allclose(wide.mean(0), signal.mean(0), atol=1e-6)
-    sides = (wide[0] - wide[1]) / (signal[0] - signal[1])
-    np.testing.assert_allclose(sides, sides[0], rtol=1e-2)
-
-
-@pytest.mark.parametrize("rate", [16000, 44100, 96000])
-def test_a_codec_loses_little_of_a_song(rate: int) -> None:
-    signal = sounds.music(1, rate)
-    coded = code(signal, rate, np.random.default_rng(0))
-    assert 0.9 < np.corrcoef(coded[0], signal[0])[0, 1] < 1
-
-
-def test_an_equalizer_stays_within_its_range() -> None:
-    signal = sounds.noise(2**16)
-    changed = equalize(signal, 44100, 6.0, np.random.default_rng(0))
-    gain = 20 * np.log10(np.abs(np.fft.rfft(changed)) / np.abs(np.fft.rfft(signal)))
-    assert np.abs(gain).max() < 6.01
-
-
 def test_stereo_is_mixed_down_for_a_mono_network(pools: Pools) -> None:
     example = Mixer(pools, replace(RECIPE, channels=1)).example(3)
     assert example.mixture.shape == (1, RECIPE.crop)
+
+
+def test_examples_are_the_same_where_a_tensor_lies(pools: Pools) -> None:
+    # without MP3: its encoder's decisions turn rounding into noise
+    everything = Mixing(width=1.0, compress=1.0, drive=1.0, reverb_voice=1.0)
+    recipe = replace(RECIPE, mixing=everything)
+    mixers = Mixer(pools, recipe), Mixer(pools, recipe, torch.from_numpy)
+    for index in range(12):
+        array, tensor = (mixer.example(index) for mixer in mixers)
+        assert isinstance(array.mixture, np.ndarray) and isinstance(tensor.mixture, torch.Tensor)
+        assert tensor.mixture.dtype == torch.float32 and tensor.bandwidth == array.bandwidth
+        for mine, other in ((array.mixture, tensor.mixture), (array.vocals, tensor.vocals)):
+            np.testing.assert_allclose(other.numpy(), mine, atol=1e-4 * np.abs(mine).max())

@@ -26,10 +26,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from splitter.audio import Block
 from splitter.errors import DataError, ModelError
 from splitter.networks import ARCHITECTURES, MaskModel
+from splitter.training.changes import Array
 from splitter.training.losses import LOSSES, Estimate, heard_bins
-from splitter.training.mixing import Example, Mixer, fit_channels
+from splitter.training.mixing import Example, Mixer, fit_channels, stay
 from splitter.training.pools import Pools
 from splitter.training.ranks import Ranks
 from splitter.training.recipe import Recipe
@@ -91,8 +93,8 @@ def batches(
 def _stack(examples: list[Future[Example]]) -> Batch:
     done = [example.result() for example in examples]
     return Batch(
-        torch.from_numpy(np.stack([example.mixture for example in done])),
-        torch.from_numpy(np.stack([example.vocals for example in done])),
+        torch.stack([torch.as_tensor(example.mixture) for example in done]),
+        torch.stack([torch.as_tensor(example.vocals) for example in done]),
         torch.tensor([example.bandwidth for example in done]),
     )
 
@@ -279,11 +281,18 @@ def train_on(
     """Train from where `trainer` is to the step `stop_at`, or to its recipe's last; checkpoint."""
     recipe = trainer.recipe
     until = min(stop_at or recipe.steps, recipe.steps)
-    mixer = Mixer(pools, recipe)
+    mixer = Mixer(pools, recipe, _mover(trainer.device))
     examples = batches(mixer, recipe, trainer.step, until, workers, trainer.ranks)
     yield from trainer.train(examples, Validation(pools, recipe, trainer.device))
     if trainer.ranks.first:
         trainer.save()
+
+
+def _mover(device: torch.device) -> Callable[[Block], Array]:
+    """Say how sound gets to where it is changed: to the GPU that trains, if it is CUDA's."""
+    if device.type != "cuda":
+        return stay
+    return lambda block: torch.from_numpy(block).pin_memory().to(device, non_blocking=True)
 
 
 def learning_rate(step: int, recipe: Recipe) -> float:

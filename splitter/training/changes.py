@@ -1,0 +1,141 @@
+"""Ways to change a sound without changing what in it is voice.
+
+They are written in the array API, so sound is changed where it lies: NumPy's arrays by the
+processor, PyTorch's tensors by the GPU that trains on them. Random numbers always come from NumPy:
+the same numbers make the same changes in both places.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import scipy.fft
+from array_api_compat import array_namespace, device, is_numpy_array, to_device
+
+from splitter.audio import through_mp3
+
+Array: TypeAlias = Any  # NumPy's or PyTorch's, of float32; sound is (channels, samples)
+
+SILENCE = 1e-5  # RMS; quieter crops have no level to set
+OCTAVES = 6  # points of the random equalizer
+
+
+def equalize(signal: Array, rate: int, depth: float, random: np.random.Generator) -> Array:
+    """Filter by a smooth random curve of ± `depth` dB over log frequency."""
+    fft = _find_fft(signal)
+    spectrum = fft.rfft(signal)
+    points = 80.0 * 2.0 ** (np.arange(OCTAVES) * 1.4)  # Hz: 80 … 10,240
+    gains = random.uniform(-depth, depth, OCTAVES)
+    coarse = np.linspace(0, rate / 2, 4096)
+    curve = np.interp(np.log(coarse + 20), np.log(points), gains)
+    fine = np.interp(np.arange(spectrum.shape[-1]), np.linspace(0, spectrum.shape[-1], 4096), curve)
+    return fft.irfft(spectrum * _beside(signal, decibels(fine)), n=signal.shape[-1])
+
+
+def reverberate(signal: Array, rate: int, random: np.random.Generator) -> Array:
+    """Put a sound into a room: noise that decays by 60 dB in 0.2 to 2 s."""
+    room = _beside(signal, _make_room(signal.shape[0], rate, random))
+    fft = _find_fft(signal)
+    samples = signal.shape[-1]
+    size = scipy.fft.next_fast_len(samples + room.shape[-1], real=True)
+    wet = fft.irfft(fft.rfft(signal, n=size) * fft.rfft(room, n=size), n=size)
+    return signal + set_level(wet[:, :samples], signal, random.uniform(-24, -6))
+
+
+def _make_room(channels: int, rate: int, random: np.random.Generator) -> npt.NDArray[np.float32]:
+    """Draw the impulse response of a room, (channels, samples)."""
+    decay = random.uniform(0.2, 2.0)  # seconds
+    length = int(decay * rate)
+    time = np.arange(length, dtype=np.float32) / length
+    room = random.standard_normal((channels, length), np.float32) * np.exp(-6.9 * time)
+    room[:, : int(random.uniform(0, 0.03) * rate)] = 0  # the first reflection comes later
+    # a room damps treble: average neighbours
+    sums = np.cumsum(room, axis=-1, dtype=np.float32)
+    smooth = int(random.integers(2, 8))
+    return sums[:, smooth:] - sums[:, :-smooth]
+
+
+def pan(signal: Array, random: np.random.Generator) -> Array:
+    """Move a sound between its channels by up to ± 6 dB."""
+    gains = decibels(random.uniform(-6, 6) * np.linspace(-0.5, 0.5, signal.shape[0]))
+    return signal * _beside(signal, gains[:, None])
+
+
+def widen(signal: Array, random: np.random.Generator) -> Array:
+    """Scale what the two channels do not share, to between nothing and 1.6 times."""
+    middle = array_namespace(signal).mean(signal, axis=0, keepdims=True)
+    return middle + (signal - middle) * random.uniform(0, 1.6)
+
+
+def compress(signal: Array, rate: int, random: np.random.Generator) -> Array:
+    """Divide the changes of loudness in dB by 1.5 to 4; loudness is RMS over 5 to 50 ms."""
+    xp = array_namespace(signal)
+    window = int(random.uniform(0.005, 0.05) * rate)
+    power = average_around(xp.mean(xp.square(signal), axis=0), window)
+    level = xp.sqrt(xp.maximum(power, (SILENCE + 0.03 * _rms(signal)) ** 2))
+    return set_level(signal * level ** (1 / random.uniform(1.5, 4) - 1), signal, 0.0)
+
+
+def average_around(values: Array, window: int) -> Array:
+    """Average the `window` neighbours of each of (samples,); its ends go on as they are."""
+    xp = array_namespace(values)
+    before = xp.broadcast_to(values[:1], (window // 2,))
+    after = xp.broadcast_to(values[-1:], (window - 1 - window // 2,))
+    padded = xp.astype(xp.concat([before, values, after]), xp.float64)
+    sums = xp.cumulative_sum(padded, include_initial=True)
+    return xp.astype((sums[window:] - sums[:-window]) / window, values.dtype)
+
+
+def drive(signal: Array, random: np.random.Generator) -> Array:
+    """Clip peaks softly, by tanh, from 2 to 8 times the RMS."""
+    xp = array_namespace(signal)
+    limit = xp.clip(_rms(signal), SILENCE) * random.uniform(2, 8)
+    return limit * xp.tanh(signal / limit)
+
+
+def code(signal: Array, rate: int, random: np.random.Generator) -> Array:
+    """Send a sound through MP3 at its lowest to its middle quality, and back; no GPU does that."""
+    sound = np.asarray(to_device(signal, "cpu"))
+    peak = np.float32(max(np.abs(sound).max(), 1.0))
+    decoded = through_mp3(sound / peak, rate, random.uniform(0.5, 1.0)) * peak
+    decoded = decoded[:, : sound.shape[-1]]
+    missing = sound.shape[-1] - decoded.shape[-1]
+    return _beside(signal, np.pad(decoded, ((0, 0), (0, missing))))
+
+
+def set_level(signal: Array, other: Array, level: float) -> Array:
+    """Scale `signal` to `level` dB relative to `other`; silence stays silence."""
+    xp = array_namespace(signal)
+    mine, theirs = _rms(signal), _rms(other)
+    gain = float(decibels(level)) * theirs / xp.clip(mine, SILENCE)
+    heard = xp.minimum(mine, theirs) >= SILENCE
+    return signal * xp.where(heard, gain, xp.ones_like(gain))
+
+
+def set_loudness(signal: Array, other: Array, loudness: float) -> tuple[Array, Array]:
+    """Scale two sounds by one gain, so that the first has an RMS of `loudness` dB."""
+    gain = float(decibels(loudness)) / array_namespace(signal).clip(_rms(signal), SILENCE)
+    return signal * gain, other * gain
+
+
+def decibels(level: float | npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
+    """Return the factor of a level in dB, in the precision of sound."""
+    return np.asarray(10.0 ** (np.asarray(level) / 20), np.float32)
+
+
+def _find_fft(signal: Array) -> Any:
+    """Return SciPy's module for NumPy's arrays (twice as fast as NumPy's own), or PyTorch's."""
+    return scipy.fft if is_numpy_array(signal) else array_namespace(signal).fft
+
+
+def _rms(signal: Array) -> Array:
+    """Return the root of the mean square as an array without axes: a GPU need not wait for it."""
+    xp = array_namespace(signal)
+    return xp.asarray(xp.sqrt(xp.mean(xp.square(signal))))
+
+
+def _beside(signal: Array, values: npt.NDArray[np.float32]) -> Array:
+    """Put `values` where `signal` lies."""
+    return array_namespace(signal).asarray(values, device=device(signal))

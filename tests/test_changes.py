@@ -1,0 +1,110 @@
+"""What changes a sound does to it, by the processor and by PyTorch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from scipy.ndimage import uniform_filter1d
+
+from splitter.training.changes import (
+    Array,
+    average_around,
+    code,
+    compress,
+    drive,
+    equalize,
+    pan,
+    reverberate,
+    set_level,
+    widen,
+)
+from tests import sounds
+
+RATE = 44100  # Hz
+CHANGES: dict[str, Callable[[Array, np.random.Generator], Array]] = {
+    "equalize": lambda signal, random: equalize(signal, RATE, 9.0, random),
+    "reverberate": lambda signal, random: reverberate(signal, RATE, random),
+    "pan": pan,
+    "widen": widen,
+    "compress": lambda signal, random: compress(signal, RATE, random),
+    "drive": drive,
+    "code": lambda signal, random: code(signal, RATE, random),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+@pytest.mark.parametrize("samples", [1000, 16384])
+def test_a_change_keeps_the_shape_and_is_the_same_for_arrays_and_tensors(
+    change: Callable[[Array, np.random.Generator], Array], samples: int
+) -> None:
+    signal = sounds.noise(samples)
+    changed = change(signal, np.random.default_rng(0))
+    assert isinstance(changed, np.ndarray)
+    assert changed.shape == signal.shape
+    assert changed.dtype == np.float32
+    assert not np.allclose(changed, signal)
+    tensor = change(torch.from_numpy(signal), np.random.default_rng(0))
+    assert tensor.dtype == torch.float32
+    np.testing.assert_allclose(tensor.numpy(), changed, atol=1e-5)  # float32, of noise around 0.1
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_silence_stays_silence(change: Callable[[Array, np.random.Generator], Array]) -> None:
+    silence = np.zeros((2, 4096), np.float32)
+    assert np.abs(change(silence, np.random.default_rng(0))).max() <= 1e-6
+
+
+@pytest.mark.parametrize("window", [1, 2, 5, 100])
+def test_neighbours_are_averaged_as_scipy_does(window: int) -> None:
+    values = np.random.default_rng(0).random(1000, np.float32)
+    expected = uniform_filter1d(values.astype(np.float64), window, mode="nearest")
+    np.testing.assert_allclose(average_around(values, window), expected, atol=1e-6)
+
+
+def test_a_level_is_set_against_another_sound() -> None:
+    first, second = sounds.noise(1000), 0.1 * sounds.noise(1000)
+    ratio = np.std(set_level(first, second, 6.0)) / np.std(second)
+    assert 20 * np.log10(ratio) == pytest.approx(6.0, abs=0.1)
+    assert np.array_equal(set_level(first, 0 * second, 6.0), first)
+
+
+def test_compression_brings_loud_and_quiet_together() -> None:
+    signal = sounds.noise(44100)
+    signal[:, 22050:] *= 0.1
+    squeezed = compress(signal, 44100, np.random.default_rng(0))
+    halves = [np.sqrt(np.mean(np.square(part))) for part in np.split(squeezed, 2, axis=1)]
+    assert 1.5 < halves[0] / halves[1] < 5  # was 10
+    assert np.mean(np.square(squeezed)) == pytest.approx(np.mean(np.square(signal)), rel=1e-3)
+
+
+def test_soft_clipping_lowers_peaks_only() -> None:
+    signal = sounds.noise(44100)
+    signal[:, 1000] = 2.0
+    clipped = drive(signal, np.random.default_rng(0))
+    assert clipped.max() < 1.0
+    assert np.corrcoef(clipped[0, 2000:], signal[0, 2000:])[0, 1] > 0.98
+
+
+def test_width_changes_the_sides_and_keeps_the_middle() -> None:
+    signal = sounds.noise(1000)
+    wide = widen(signal, np.random.default_rng(0))
+    np.testing.assert_allclose(wide.mean(0), signal.mean(0), atol=1e-6)
+    sides = (wide[0] - wide[1]) / (signal[0] - signal[1])
+    np.testing.assert_allclose(sides, sides[0], rtol=1e-2)
+
+
+@pytest.mark.parametrize("rate", [16000, 44100, 96000])
+def test_a_codec_loses_little_of_a_song(rate: int) -> None:
+    signal = sounds.music(1, rate)
+    coded = code(signal, rate, np.random.default_rng(0))
+    assert 0.9 < np.corrcoef(coded[0], signal[0])[0, 1] < 1
+
+
+def test_an_equalizer_stays_within_its_range() -> None:
+    signal = sounds.noise(2**16)
+    changed = equalize(signal, 44100, 6.0, np.random.default_rng(0))
+    gain = 20 * np.log10(np.abs(np.fft.rfft(changed)) / np.abs(np.fft.rfft(signal)))
+    assert np.abs(gain).max() < 6.01
