@@ -157,7 +157,10 @@ def hash_model(folder: Path) -> str:
     """Return 16 hex digits of the SHA-256 of config and weights."""
     digest = hashlib.sha256()
     for name in (CONFIG, WEIGHTS):
-        digest.update((folder / name).read_bytes())
+        try:
+            digest.update((folder / name).read_bytes())
+        except OSError as error:
+            raise ModelError(f"{folder / name}: cannot be read ({error.strerror})") from error
     return digest.hexdigest()[:16]
 
 

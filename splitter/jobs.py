@@ -4,8 +4,9 @@
                                                                      ▲                     │
                                                      splitter.jsonl ─┴──── Journal.add ◀───┘
 
-The journal lies in the output folder, a line a song, and only ever grows. A run that was killed
-goes on where it stopped; a song that changed, or failed, is done again.
+The journal lies in the output folder, and only ever grows: a line when a song is begun, and one
+when it is done. A run that was killed goes on where it stopped; a song that changed, or failed, is
+done again. What was there before, under a name that the journal does not know, is not replaced.
 """
 
 from __future__ import annotations
@@ -15,18 +16,19 @@ import json
 import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
 from pathlib import Path, PurePath
 from typing import Any
 
 from splitter.audio import SUFFIXES
 from splitter.errors import DataError
-from splitter.places import is_local
+from splitter.places import is_folder, is_local, is_there, locate, locate_folder
 
 JOURNAL = "splitter.jsonl"
 ENTRIES = ".splitter"  # where the lines of a journal in a store lie, an object a song
 SCHEMA = 1
+UNFINISHED = "not finished"  # the error of a song that is under way, or was when the run ended
 HEAD = 64  # bytes that tell a song from a picture
 SIGNATURES = (  # at the very start of a file
     b"fLaC", b"OggS", b"ID3", b"caff", b".snd", b"wvpk", b"MAC ", b"MPCK", b"MP+", b"TTA", b"DSD ",
@@ -45,11 +47,15 @@ class Search:
     recursive: bool = False
     include: Sequence[str] = ()  # globs of a name, or, with a slash, of a path below the folder
     exclude: Sequence[str] = ()
-    skip: frozenset[Path] = frozenset()  # absolute: files that are no songs, folders to stay out of
+    skip: frozenset[Path] = frozenset()  # located: files that are no songs, folders to stay out of
 
     def wants(self, relative: PurePath) -> bool:
         """Tell whether the globs let a file in."""
-        return _matches(relative, self.include or ("*",)) and not _matches(relative, self.exclude)
+        return _matches(relative, self.include or ("*",)) and self.enters(relative)
+
+    def enters(self, relative: PurePath) -> bool:
+        """Tell whether the globs let a folder in."""
+        return not _matches(relative, self.exclude)
 
 
 @dataclass(frozen=True)
@@ -68,6 +74,7 @@ class Job:
     stems: Mapping[str, Path]  # name → file
     size: int = 0  # bytes
     mtime: float = 0.0  # seconds since 1970
+    claimed: frozenset[Path] = frozenset()  # stems that were free, or are the journal's own
 
 
 def find_songs(places: Iterable[Path], search: Search = Search()) -> Iterator[Found]:
@@ -77,10 +84,10 @@ def find_songs(places: Iterable[Path], search: Search = Search()) -> Iterator[Fo
     Raises DataError for a folder that cannot be read.
     """
     for place in places:
-        if not place.is_dir():
+        if not is_folder(place):
             yield Found(place)
             continue
-        for path in _walk(place, search):
+        for path in _walk(place, place, search):
             relative = path.relative_to(place)
             if not search.wants(relative):
                 log.debug("%s: left out by a glob", path)
@@ -133,17 +140,17 @@ def plan_jobs(
     owners: dict[Path, Job] = {}
     for job in jobs:
         for path in job.stems.values():
-            other = owners.setdefault(path.absolute(), job)
-            if other is not job and other.song.absolute() != job.song.absolute():
+            other = owners.setdefault(locate(path), job)
+            if other is not job and locate(other.song) != locate(job.song):
                 raise DataError(
                     f"{other.song} and {job.song} would both become {path}; rename one of them"
                 )
-    unique = {job.song.absolute(): job for job in reversed(jobs)}  # named twice, done once
+    unique = {locate(job.song): job for job in reversed(jobs)}  # named twice, done once
     return [job for path, job in reversed(unique.items()) if path not in owners]
 
 
 class Journal:
-    """What became of each song, in a file that only grows.
+    """What became of each song, and which files were made of it, in a file that only grows.
 
     `settings` is all that the stems depend on beside the song, as JSON: the model's hash, options.
     """
@@ -152,6 +159,13 @@ class Journal:
         self.path = folder / JOURNAL
         self.settings = json.loads(json.dumps(settings))
         self.entries = {entry["song"]: entry for entry in self._read()}
+        self.made = {
+            self._folder / path for entry in self.entries.values() for path in entry["made"]
+        }
+
+    @property
+    def _folder(self) -> Path:
+        return locate_folder(self.path.parent)
 
     def select_undone(self, jobs: Iterable[Job]) -> Iterator[Job]:
         """Yield the jobs that are new, changed, failed, or whose stems are gone."""
@@ -159,20 +173,32 @@ class Journal:
 
     def has(self, job: Job) -> bool:
         """Tell whether these stems of this song, as it is now, are there."""
-        entry = self.entries.get(str(job.song.absolute()))
+        entry = self.entries.get(str(locate(job.song)), {})
         wanted = self._describe(job, None)
-        return entry == wanted and all(path.exists() for path in job.stems.values())
+        same = all(key in entry and entry[key] == value for key, value in wanted.items())
+        return same and all(map(is_there, job.stems.values()))
 
-    def list_stems(self) -> frozenset[Path]:
-        """List all stems ever made here: they are no songs."""
-        folder = self.path.parent.absolute()
-        return frozenset(
-            folder / path for entry in self.entries.values() for path in entry["stems"].values()
+    def begin(self, job: Job, overwrite: bool = False) -> Job:
+        """Write down that a job is under way; return it with the stems that it may write.
+
+        These are files that are not there yet, and those that were made here; or, by `overwrite`,
+        all of them.
+        """
+        claimed = frozenset(
+            path
+            for path in job.stems.values()
+            if overwrite or locate(path) in self.made or not is_there(path)
         )
+        self.made |= set(map(locate, claimed))
+        job = replace(job, claimed=claimed)
+        self.add(job, UNFINISHED)
+        return job
 
     def add(self, job: Job, error: str | None = None) -> None:
         """Write down that a job is done, or what was wrong."""
         entry = self._describe(job, error)
+        before = self.entries.get(entry["song"], {}).get("made", ())
+        entry["made"] = sorted({*before, *(_relate(path, self._folder) for path in job.claimed)})
         self.entries[entry["song"]] = entry
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -181,14 +207,13 @@ class Journal:
             raise DataError(f"{self.path}: cannot be written ({failure.strerror})") from failure
 
     def _describe(self, job: Job, error: str | None) -> dict[str, Any]:
-        folder = self.path.parent.absolute()
         return {
             "schema": SCHEMA,
-            "song": str(job.song.absolute()),
+            "song": str(locate(job.song)),
             "size": job.size,
             "mtime": job.mtime,
             "settings": self.settings,
-            "stems": {name: _relate(path, folder) for name, path in job.stems.items()},
+            "stems": {name: _relate(path, self._folder) for name, path in job.stems.items()},
             "error": error,
         }
 
@@ -199,7 +224,7 @@ class Journal:
             file.write(f"\n{line}".encode("utf-8", "surrogateescape"))
 
     def _read(self) -> Iterator[dict[str, Any]]:
-        if not self.path.exists():
+        if not is_there(self.path):
             return
         try:
             content = self.path.read_bytes()
@@ -238,7 +263,7 @@ def _parse(line: bytes) -> dict[str, Any] | None:
     except ValueError:
         return None
     known = isinstance(entry, dict) and entry.get("schema") == SCHEMA
-    return entry if known and {"song", "stems"} <= entry.keys() else None
+    return entry if known and {"song", "stems", "made"} <= entry.keys() else None
 
 
 def _plan(
@@ -252,7 +277,7 @@ def _plan(
     return Job(found.path, stems, facts.st_size, facts.st_mtime)
 
 
-def _walk(folder: Path, search: Search) -> Iterator[Path]:
+def _walk(folder: Path, top: Path, search: Search) -> Iterator[Path]:
     """Yield the files of a folder, each folder's own before those below; hidden ones are not ours.
 
     A link to a folder is not followed: it may lead in a circle.
@@ -260,14 +285,16 @@ def _walk(folder: Path, search: Search) -> Iterator[Path]:
     try:
         children = sorted(folder.iterdir(), key=lambda path: path.name)
     except OSError as error:
-        raise DataError(f"{folder}: cannot be read ({error.strerror})") from error
+        way_out = "" if folder == top else f"; --exclude '{folder.name}' leaves it out"
+        raise DataError(f"{folder}: cannot be read ({error.strerror}){way_out}") from error
+    here = locate_folder(folder)
     shown = [path for path in children if not path.name.startswith(".")]
-    shown = [path for path in shown if path.absolute() not in search.skip]
+    shown = [path for path in shown if here / path.name not in search.skip]
     yield from (path for path in shown if path.is_file())
     if search.recursive:
         for path in shown:
-            if path.is_dir() and not path.is_symlink():
-                yield from _walk(path, search)
+            if path.is_dir() and not path.is_symlink() and search.enters(path.relative_to(top)):
+                yield from _walk(path, top, search)
 
 
 def _matches(relative: PurePath, globs: Sequence[str]) -> bool:
@@ -288,5 +315,5 @@ def _is_mpeg_frame(head: bytes) -> bool:
 
 def _relate(path: Path, folder: Path) -> str:
     """Write a path as seen from the output folder, so that the folder may move."""
-    whole = path.absolute()
+    whole = locate(path)
     return whole.relative_to(folder).as_posix() if whole.is_relative_to(folder) else str(whole)

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import os
 import string
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, TypeAlias
 
 from splitter.audio import OutputFormat, SongReader, Tags, check_outputs, fit_format, fit_pipe
 from splitter.errors import AudioError, SplitterError
+from splitter.places import is_there
 
 Target: TypeAlias = Path | BinaryIO  # where a stem goes: a file, or a pipe
 
@@ -104,23 +105,32 @@ def fit_name(text: str, windows: bool = os.name == "nt") -> str:
     return fitted if fitted.strip(".") else fitted.replace(".", "_") or "_"
 
 
-def plan_stems(song: SongReader, targets: Mapping[str, Target], output: Output) -> Plan:
-    """Settle the format for a song; raise AudioError if its stems cannot be written like this."""
+def plan_stems(
+    song: SongReader,
+    targets: Mapping[str, Target],
+    output: Output,
+    claimed: Collection[Path] = (),
+) -> Plan:
+    """Settle the format for a song; raise AudioError if its stems cannot be written like this.
+
+    Files that are `claimed` may be replaced, whatever `output` says of others.
+    """
     settled = fit_format(output.format, song.rate, song.channels, song.bits)
     files = [target for target in targets.values() if isinstance(target, Path)]
     if len(files) < len(targets):
         settled = fit_pipe(settled)
-    _check_existing(Path(song.source), files, output.overwrite)
     check_outputs(files, settled, song.rate, song.channels, song.samples)
+    ours = files if output.overwrite else claimed
+    for path in files:
+        _check_existing(Path(song.source), path, path in ours)
     return Plan(targets, settled, song.tags if output.tags else Tags())
 
 
-def _check_existing(song: Path, files: Iterable[Path], overwrite: bool) -> None:
-    for path in files:
-        if not path.exists():
-            continue
-        if song.exists() and path.samefile(song):
-            raise AudioError(f"{song}: a stem would replace the song itself; choose another name")
-        if not overwrite:
-            way_out = "--overwrite replaces it, --skip-existing leaves it"
-            raise AudioError(f"{path}: is there already; {way_out}")
+def _check_existing(song: Path, path: Path, ours: bool) -> None:
+    if not is_there(path):
+        return
+    if is_there(song) and path.samefile(song):
+        raise AudioError(f"{song}: a stem would replace the song itself; choose another name")
+    if not ours:
+        way_out = "--overwrite replaces it, --skip-existing leaves it"
+        raise AudioError(f"{path}: is there already; {way_out}")

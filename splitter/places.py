@@ -6,6 +6,7 @@ What a URL becomes has what is used of a path here: joining, opening, listing. I
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -37,3 +38,28 @@ def open_place(place: str) -> Path:
 def is_local(place: Path) -> bool:
     """Tell a path from what a URL became."""
     return isinstance(place, Path)
+
+
+def is_folder(place: Path) -> bool:
+    """Tell whether there is a folder; where nobody may look, there is none."""
+    return os.path.isdir(place) if is_local(place) else place.is_dir()  # noqa: PTH112 - raises
+
+
+def is_there(place: Path) -> bool:
+    """Tell whether there is a file or folder; where nobody may look, there is none."""
+    return os.path.exists(place) if is_local(place) else place.exists()  # noqa: PTH110 - raises
+
+
+def locate(place: Path) -> Path:
+    """Return the one path of a file, however its folder was spelled or reached.
+
+    A link to a file keeps its own name: it may be another song's, with stems of its own.
+    """
+    if not is_local(place):
+        return place.absolute()
+    return Path(os.path.realpath(place.parent)) / place.name
+
+
+def locate_folder(place: Path) -> Path:
+    """Return the one path of a folder."""
+    return Path(os.path.realpath(place)) if is_local(place) else place.absolute()

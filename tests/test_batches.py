@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from splitter.jobs import JOURNAL
+from splitter.jobs import JOURNAL, UNFINISHED
 from tests import sounds
 from tests.commands import Done, call, start
 
@@ -52,7 +52,10 @@ def read_tree(folder: Path) -> dict[str, bytes]:
 
 
 def read_journal(folder: Path) -> list[str]:
-    return [line for line in (folder / JOURNAL).read_text().split("\n") if line]
+    """Name the songs in the order in which they ended."""
+    lines = (folder / JOURNAL).read_text().split("\n")
+    entries = [json.loads(line) for line in lines if line]
+    return [entry["song"] for entry in entries if entry["error"] != UNFINISHED]
 
 
 def test_a_folder_is_separated_and_its_tree_mirrored(separate: Separate, tmp_path: Path) -> None:
@@ -103,6 +106,75 @@ def test_stems_beside_their_songs_are_not_songs(separate: Separate, tmp_path: Pa
     assert len(read_tree(tmp_path)) == len(before) + 6
 
 
+def test_stems_of_earlier_options_are_not_songs_either(separate: Separate, tmp_path: Path) -> None:
+    make_library(tmp_path, 1)
+    for more in ((), ("--format", "flac"), ("--format", "flac"), ()):
+        done = separate("-r", ".", *more)
+        assert done.status == 0, done.stderr
+    # the journal keeps the last options only, so the last run is done anew; nothing else is
+    assert len(read_journal(tmp_path)) == 3
+    assert len(read_tree(tmp_path)) == 1 + 2 + 2
+
+
+@pytest.mark.parametrize("other", ["../songs", "link"])
+def test_a_folder_is_the_same_however_it_is_spelled(
+    separate: Separate, tmp_path: Path, other: str
+) -> None:
+    make_library(tmp_path / "songs", 2)
+    (tmp_path / "songs" / "link").symlink_to(tmp_path / "songs")
+    inside = tmp_path / "songs"
+    assert separate("-r", inside, "-o", inside / "out").status == 0
+    done = separate("-r", inside / other, "-o", inside / "out")
+    assert done.status == 0 and "2 of 2 songs are done already" in done.stderr
+    assert len(read_journal(inside / "out")) == 2
+
+
+def test_what_was_there_before_is_not_replaced(separate: Separate, tmp_path: Path) -> None:
+    make_library(tmp_path, 2)  # A/song 0.wav, B/song 1.wav
+    precious = sounds.write(tmp_path / "A" / "song 0" / "vocals.wav", sounds.noise(500))
+    before = precious.read_bytes()
+    for _ in range(2):  # nor by a later run, which knows the name from a failure
+        done = separate("-r", ".")
+        assert done.status == 1 and "vocals.wav: is there already; --overwrite" in done.stderr
+        assert precious.read_bytes() == before
+    assert (tmp_path / "B" / "song 1" / "vocals.wav").exists()
+    assert separate("-r", ".", "--overwrite").status == 0
+    assert precious.read_bytes() != before
+
+
+def test_a_stem_that_a_killed_run_left_is_replaced(separate: Separate, tmp_path: Path) -> None:
+    make_library(tmp_path / "songs", 1)
+    assert separate("-r", "songs", "-o", "out").status == 0
+    expected = read_tree(tmp_path / "out")
+    journal = tmp_path / "out" / JOURNAL
+    journal.write_bytes(journal.read_bytes().rpartition(b"\n")[0])  # the song's end is not told
+    (tmp_path / "out" / "A" / "song 0" / "vocals.wav").write_bytes(b"of another time")
+    done = separate("-r", "songs", "-o", "out")
+    assert done.status == 0, done.stderr
+    assert read_tree(tmp_path / "out") == expected
+
+
+def test_a_folder_without_songs_is_told(separate: Separate, tmp_path: Path) -> None:
+    make_library(tmp_path / "songs", 1)
+    assert "-r looks in folders of folders" in separate("songs", "-o", "out").stderr
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there is no nohup")
+def test_a_run_outlives_its_terminal_under_nohup(tmp_path: Path, small_model_folder: Path) -> None:
+    make_library(tmp_path / "songs", 20, seconds=4)
+    run = start(
+        *("separate", "-r", "songs", "-o", "out", "--model", small_model_folder),
+        folder=tmp_path,
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN),
+    )
+    while run.poll() is None and not list((tmp_path / "out").rglob("vocals.wav")):
+        time.sleep(0.02)
+    run.send_signal(signal.SIGHUP)
+    run.communicate(timeout=120)
+    assert run.returncode == 0
+    assert len(read_tree(tmp_path / "out")) == 40
+
+
 def test_names_come_from_a_file_too(separate: Separate, tmp_path: Path) -> None:
     make_library(tmp_path)
     (tmp_path / "names").write_bytes(b"./A/song 0.wav\0B/song 1.wav\0")
@@ -147,9 +219,9 @@ def test_fifty_kills_change_nothing(tmp_path: Path, small_model_folder: Path) ->
             kills += 1
         if run.wait() == 0:
             assert read_tree(tmp_path / "out") == expected
-            lines = read_journal(tmp_path / "out")
+            songs = read_journal(tmp_path / "out")
             # no song that had been written down was done again
-            assert len({json.loads(line)["song"] for line in lines}) == len(lines) == 30
+            assert len(set(songs)) == len(songs) == 30
             shutil.rmtree(tmp_path / "out")
             finished += 1
     print(f"{kills} kills, {finished} runs that came to their end, each in {whole:.1f} s alone")

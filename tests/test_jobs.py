@@ -176,12 +176,44 @@ def is_done(job: Job, settings: Mapping[str, object] = SETTINGS) -> bool:
 def test_a_song_that_is_done_is_not_done_again(tmp_path: Path) -> None:
     job = make_job(tmp_path)
     assert not is_done(job)
-    write_stems(job)
     journal = Journal(tmp_path / "out", SETTINGS)
+    job = journal.begin(job)
+    assert job.claimed == set(job.stems.values())
+    write_stems(job)
+    assert not journal.has(job) and not is_done(job)
     journal.add(job)
     assert journal.has(job) and is_done(job)
     assert list(journal.select_undone([job])) == []
-    assert journal.list_stems() == frozenset(job.stems.values())
+    assert journal.made == Journal(tmp_path / "out", SETTINGS).made == set(job.stems.values())
+
+
+def test_only_names_that_are_free_or_known_are_claimed(tmp_path: Path) -> None:
+    job = make_job(tmp_path)
+    make_file(job.stems["vocals"])
+    for _ in range(2):
+        journal = Journal(tmp_path / "out", SETTINGS)
+        job = journal.begin(job)
+        assert job.claimed == {job.stems["instrumental"]}
+        make_file(job.stems["instrumental"])
+        journal.add(job, "vocals.wav: is there already")
+    assert journal.begin(job, overwrite=True).claimed == set(job.stems.values())
+    assert Journal(tmp_path / "out", SETTINGS).begin(job).claimed == set(job.stems.values())
+
+
+def test_a_folder_may_be_left_out(tmp_path: Path) -> None:
+    for name in ("a/x.flac", "a/live/y.flac", "b/live/z.flac"):
+        make_file(tmp_path / name)
+    assert find_names(tmp_path, Search(True, exclude=["live"])) == ["a/x.flac"]
+    assert find_names(tmp_path, Search(True, exclude=["a/live"])) == ["a/x.flac", "b/live/z.flac"]
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root may look everywhere")
+def test_a_folder_that_nobody_may_look_into_is_told_with_a_way_out(tmp_path: Path) -> None:
+    make_file(tmp_path / "x.flac")
+    (tmp_path / "secret").mkdir(mode=0)
+    with pytest.raises(DataError, match=r"secret: cannot be read .*; --exclude 'secret' leaves"):
+        find_names(tmp_path, Search(True))
+    assert find_names(tmp_path, Search(True, exclude=["secret"])) == ["x.flac"]
 
 
 def test_another_model_or_option_means_another_run(tmp_path: Path) -> None:

@@ -84,8 +84,9 @@ def _terminate(number: int, _: FrameType | None) -> None:
 def main() -> None:
     """Run the command line and exit with a status that tells the truth."""
     for name in ("SIGTERM", "SIGHUP"):
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), _terminate)
+        number = getattr(signal, name, None)
+        if number and signal.getsignal(number) is not signal.SIG_IGN:  # as nohup leaves it
+            signal.signal(number, _terminate)
     try:
         status = splitter.main(standalone_mode=False) or 0  # what click.exceptions.Exit said
     except click.ClickException as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from threading import Lock
@@ -49,7 +49,7 @@ def run_batch(jobs: Sequence[Job], batch: Batch, bars: Bars, watch: Watch) -> It
     `watch` shows the progress of songs where no bar does. A run over folders ends with a summary.
     """
     with bars:
-        for outcome in _start(jobs, batch, bars.watch if bars.shown else watch):
+        for outcome in _start(_begin(jobs, batch), batch, bars.watch if bars.shown else watch):
             if batch.journal:
                 batch.journal.add(outcome.job, outcome.error)
             bars.count(outcome)
@@ -58,7 +58,13 @@ def run_batch(jobs: Sequence[Job], batch: Batch, bars: Bars, watch: Watch) -> It
         log.info("%s", bars.summary)
 
 
-def _start(jobs: Sequence[Job], batch: Batch, watch: Watch) -> Iterator[Outcome]:
+def _begin(jobs: Iterable[Job], batch: Batch) -> Iterator[Job]:
+    """Tell the journal of each job as it is handed out."""
+    for job in jobs:
+        yield batch.journal.begin(job, batch.work.output.overwrite) if batch.journal else job
+
+
+def _start(jobs: Iterable[Job], batch: Batch, watch: Watch) -> Iterator[Outcome]:
     from splitter.devices import pick_device
 
     if batch.engine == "ray":

@@ -16,6 +16,7 @@ from splitter.cli.parameters import parse_place
 from splitter.errors import SplitterError
 from splitter.jobs import Journal, open_journal
 from splitter.outputs import Output, check_template
+from splitter.places import is_folder, is_local
 
 PIPE = "-"
 
@@ -67,12 +68,30 @@ def check_options(options: Options) -> None:
         raise click.UsageError("Missing argument 'SONGS': name files or folders")
     if options.duration == 0:
         raise click.UsageError("--duration 0 leaves nothing of a song")
-    if not options.to_pipe:
-        return
+    if Path(PIPE) in options.songs:
+        _check_stdin(options)
+    if options.to_pipe:
+        _check_stdout(options)
+
+
+def _check_stdin(options: Options) -> None:
+    """Refuse what would need to read stdin twice, or elsewhere."""
+    if len(options.songs) > 1 or options.files0_from:
+        raise click.UsageError("- (stdin) stands alone; give other songs a command of their own")
+    if options.engine != "local" or not is_local(parse_place(options.output)):
+        raise click.UsageError("- (stdin) is separated here, into files of this machine")
+
+
+def _check_stdout(options: Options) -> None:
+    """Refuse what does not end in one stream of sound."""
     if options.as_json:
         raise click.UsageError("--json and -o - would both write to stdout")
-    if len(options.songs) > 1:
+    if len(options.songs) != 1 or options.files0_from or is_folder(options.songs[0]):
         raise click.UsageError("-o - takes one song, since stdout is one file")
+    if options.engine != "local" or not is_local(options.songs[0]):
+        raise click.UsageError("-o - takes a song of this machine")
+    if options.existing == "skip":
+        raise click.UsageError("--skip-existing is for files; -o - writes none")
     if sys.stdout is None or sys.stdout.isatty():
         raise click.UsageError("-o - writes sound, which no terminal can show; redirect it")
 
@@ -116,7 +135,7 @@ def choose_journal(
     options: Options, output: Output, reading: Reading, model: ModelChoice
 ) -> Journal | None:
     """Open the journal of a run over folders, with all that stems depend on beside the song."""
-    if not options.files0_from and not any(song.is_dir() for song in options.songs):
+    if not options.files0_from and not any(map(is_folder, options.songs)):
         return None
     settings = {
         "model": model.hash,

@@ -27,7 +27,7 @@ from splitter.cli.records import describe, describe_failure, describe_skipped
 from splitter.errors import AudioError, CommandError, DataError, SplitterError
 from splitter.jobs import Found, Job, Journal, Search, find_songs, plan_jobs, read_names
 from splitter.outputs import Output, Target, name_stems, needs_tags, plan_stems
-from splitter.places import is_local
+from splitter.places import is_folder, is_local, is_there, locate, locate_folder
 
 if TYPE_CHECKING:
     from splitter.engines import Outcome
@@ -60,18 +60,23 @@ class Run:
             jobs = plan_jobs(self._find(songs), self.output.folder, self._name_early)
         except DataError as error:
             raise click.UsageError(str(error)) from error
-        kept = {job.song.absolute() for job in jobs}
+        if not jobs:
+            deeper = "" if self.options.recursive else "; -r looks in folders of folders, too"
+            log.warning("no songs here%s", deeper)
+        kept = {locate(job.song) for job in jobs}
         for song in songs:
-            if song.absolute() not in kept and not song.is_dir():
+            if locate(song) not in kept and not is_folder(song):
                 raise click.UsageError(f"a stem would replace {song}; choose another folder")
         return jobs
 
     def _find(self, songs: Sequence[Path]) -> Iterator[Found]:
         """Find the songs; what is known to be a stem is none."""
-        skip = self.journal.list_stems() if self.journal else frozenset()
-        below = {self.output.folder.absolute()} - {song.absolute() for song in songs}
+        skip = self.journal.made if self.journal else set()
+        below = {locate_folder(self.output.folder)} - {locate_folder(song) for song in songs}
         options = self.options
-        search = Search(options.recursive, options.include, options.exclude, skip | below)
+        search = Search(
+            options.recursive, options.include, options.exclude, frozenset(skip | below)
+        )
         yield from find_songs(songs, search)
         if options.files0_from:
             yield from read_names(options.files0_from.read())
@@ -109,10 +114,8 @@ class Run:
         from splitter.separation import Computing
 
         options = self.options
-        # a song that a kill interrupted may have one of its stems already
-        output = replace(self.output, overwrite=self.output.overwrite or self.journal is not None)
         computing = Computing(batch=options.batch_size or 0, precision=options.precision)
-        work = Work(output, self.reading, computing)
+        work = Work(self.output, self.reading, computing)
         devices = options.device.split(",")
         return Batch(
             work, self.model.resolve(), devices, options.engine, options.address, self.journal
@@ -164,7 +167,7 @@ class Run:
 
     def _may_skip(self, job: Job) -> bool:
         stems = job.stems.values()
-        return self.options.existing == "skip" and all(path.exists() for path in stems)
+        return self.options.existing == "skip" and all(map(is_there, stems))
 
     def _separate_open(self, job: Job, reader: SongReader) -> Separated:
         """Check all that can be checked, then load PyTorch and the model, and separate."""

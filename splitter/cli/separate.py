@@ -26,7 +26,7 @@ from splitter.outputs import TEMPLATE
 @click.argument("songs", nargs=-1, type=parse_place)
 @click.option("-r", "--recursive", is_flag=True, help="Look for songs in folders of folders, too.")
 @click.option("--include", multiple=True, metavar="GLOB", help="Of folders, only these songs.")
-@click.option("--exclude", multiple=True, metavar="GLOB", help="Of folders, none of these songs.")
+@click.option("--exclude", multiple=True, metavar="GLOB", help="None of these songs and folders.")
 @click.option(
     "--files0-from",
     type=click.File("rb"),

@@ -61,12 +61,14 @@ class Worker:
         """Separate one song; what is wrong with it becomes an outcome, too."""
         try:
             with open_song(job.song, self.work.reading) as song:
-                plan = plan_stems(song, job.stems, self.work.output)
+                plan = plan_stems(song, job.stems, self.work.output, job.claimed)
                 done = separate_song(song, plan, self.model, self.computing, self.watch)
         except StoppedError:
             raise
         except SplitterError as error:
             return Outcome(job, error=str(error))
+        except OSError as error:  # a disk that goes away, say: no fault of the other songs
+            return Outcome(job, error=f"{job.song}: {error.strerror or error}")
         return Outcome(job, done)
 
     def stop(self) -> None:
