@@ -13,7 +13,8 @@ from pathlib import Path
 
 import torch
 
-from splitter.zoo import ModelChoice, load_model, save_model
+from splitter.catalogue import CONFIG
+from splitter.zoo import ModelChoice, find_model, load_model, read_config, save_model
 
 
 def main() -> None:
@@ -23,10 +24,10 @@ def main() -> None:
     arguments = parser.parse_args()
     last = load_model(arguments.models[-1])
     config = ModelChoice(tuple(arguments.models)).config  # refuses other rates or stems
-    states = [load_model(model).network.state_dict() for model in arguments.models]
-    shapes = [{name: value.shape for name, value in state.items()} for state in states]
-    if any(other != shapes[0] for other in shapes):
+    configs = [read_config(find_model(model) / CONFIG) for model in arguments.models]
+    if any((other.network, other.sizes) != (config.network, config.sizes) for other in configs):
         raise SystemExit("average_weights.py: these models are not of one architecture")
+    states = [load_model(model).network.state_dict() for model in arguments.models]
     mean = {
         name: torch.stack([state[name] for state in states]).float().mean(0).to(value.dtype)
         for name, value in states[0].items()

@@ -1,7 +1,7 @@
 """Send hours of sound through `splitter separate - -o -` and watch its memory.
 
-    python scripts/endure.py --hours 10 --small
-    python scripts/endure.py --hours 1
+    python -m scripts.endure --hours 10 --small
+    python -m scripts.endure --hours 1
 
 The sound is a minute of song and a minute of noise in turns, as a wav that streams. Linux only.
 """

@@ -1,6 +1,6 @@
 """Read thousands of damaged songs: none may crash splitter, hold it up, or pass for a whole one.
 
-    python scripts/fuzz.py --cases 20000 --whole 300 --keep /tmp/found
+    python -m scripts.fuzz --cases 20000 --whole 300 --keep /tmp/found
 
 Songs of every kind are made, damaged by a seeded mutator of bytes, and read in a process of their
 own, which is watched: it has two seconds for each. Some go through the whole separation; a stem may

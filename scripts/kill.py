@@ -1,6 +1,6 @@
 """Kill `splitter separate` at random moments: nothing broken may have a stem's name.
 
-    python scripts/kill.py --times 200
+    python -m scripts.kill --times 200
 
 Half of the runs are killed (SIGKILL), half interrupted (SIGINT), at moments spread over the time
 that an undisturbed run takes. After each, a stem that has its name must be whole, an interrupted

@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import soundfile
 import torch
 from tqdm import tqdm
@@ -34,7 +35,7 @@ from splitter.evaluation.systems import BaselineSystem, System, describe_model
 from splitter.memory import reuse_freed_memory
 from splitter.training.loop import Trainer, train_on
 from splitter.training.pools import find_sources, load_sources, sort_pools
-from splitter.training.recipe import Recipe, read_recipe, write_recipe
+from splitter.training.recipe import RECIPE, Recipe, read_recipe, write_recipe
 
 RECIPES = [Path(__file__).with_name(name) for name in ("mir1k.json", "mir1k-2.json")]
 FOLLOWED = 12  # every so many test clips are in the learning curve
@@ -64,12 +65,15 @@ def main() -> None:
     device, trained = pick_device(arguments.device), None
     for number, path in enumerate(arguments.recipe or RECIPES, 1):
         recipe = read_recipe(path)
-        recipe = replace(recipe, steps=arguments.steps or recipe.steps)
+        # whatever a recipe says, test clips are neither trained on nor chosen by
+        honest = {"validation": ("test/*",), "keep_best": False}
+        recipe = replace(recipe, steps=arguments.steps or recipe.steps, **honest)
         trained = train(output / f"stage-{number}", recipe, device, arguments.stop_at, trained)
         if trained.step < recipe.steps:
             break
     else:
-        scored = test[:: max(1, len(test) // arguments.clips)] if arguments.clips else test
+        count = min(arguments.clips or len(test), len(test))
+        scored = [test[i] for i in np.linspace(0, len(test) - 1, count).astype(int)]
         print(score(scored, output, arguments.jobs))
 
 
@@ -78,12 +82,12 @@ def train(
 ) -> Trainer:
     """Train a stage on what was unpacked, from the averaged weights of the stage `before`."""
     run.mkdir(exist_ok=True)
-    write_recipe(recipe, run / "recipe.json")
     sources = load_sources(find_sources(run.parent / DATA), run.parent / CACHE, recipe.rate)
     pools = sort_pools(sources, recipe.validation)
     trainer = Trainer(recipe, run, device, fast_dtype(device))
     if not trainer.load() and before is not None:
         trainer.start_from(before.average, before.config, before.run)
+    write_recipe(recipe, run / RECIPE)
     show_progress(train_on(pools, trainer, stop_at), trainer)
     finish(trainer, run.parent / MODEL)
     return trainer
@@ -98,7 +102,9 @@ def unpack(songs: Sequence[Song], folder: Path) -> None:
         (folder / song.label).mkdir(parents=True, exist_ok=True)
         for name, signal in (("vocals", tracks.vocals), ("instrumental", tracks.instrumental)):
             path = folder / song.label / f"{name}.wav"
-            soundfile.write(path, signal.T, tracks.rate, "FLOAT")
+            beside = path.with_suffix(".part")
+            soundfile.write(beside, signal.T, tracks.rate, "FLOAT", format="WAV")
+            beside.replace(path)
 
 
 def score(test: Sequence[Song], output: Path, jobs: int) -> str:

@@ -64,7 +64,7 @@ def bss_eval_images(references: Signal, estimates: Signal, window: int) -> dict[
 
     Where a whole reference or estimate is silent museval gives up; here all windows are NaN then.
     """
-    museval = _import_museval()
+    museval = import_museval()
     names = ("SDR", "ISR", "SIR", "SAR")
     if _any_silent(references) or _any_silent(estimates):
         nothing = np.full(
@@ -212,8 +212,11 @@ def _factor(blocks: Scores, order: list[int]) -> Scores:
     return factor
 
 
-def _import_museval() -> ModuleType:
-    """Import `museval.metrics` alone: the package insists on ffmpeg, which scoring needs not."""
+def import_museval() -> ModuleType:
+    """Import `museval.metrics` alone: the package insists on ffmpeg, which scoring needs not.
+
+    Raises MissingExtra where museval is not installed.
+    """
     package = importlib.util.find_spec("museval")
     if package is None or package.origin is None:
         raise MissingExtra("pip install 'splitter[evaluate]'")

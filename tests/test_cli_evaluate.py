@@ -114,6 +114,14 @@ def test_clips_of_mir_1k_get_the_metrics_of_its_papers(
     assert "| vocals | SDR | uSDR | SI-SDR | GNSDR | GSIR | GSAR | s/min |" in result.stdout
 
 
+@pytest.mark.parametrize("name", ["scores.md", "scores.jsonl", "scores"])
+def test_scores_do_not_write_over_their_own_table(
+    data: Path, estimates: Path, tmp_path: Path, name: str
+) -> None:
+    result = run(data, "-e", estimates, *FAST, "-o", tmp_path / name)
+    assert result.exit_code == 2 and "written as .json" in result.stderr
+
+
 def test_what_cannot_be_scored_is_a_line_each_and_the_rest_is_scored(
     data: Path, estimates: Path, tmp_path: Path
 ) -> None:

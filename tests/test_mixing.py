@@ -35,6 +35,13 @@ def test_a_folder_with_nothing_to_train_on_is_named(tmp_path: Path) -> None:
         find_sources(tmp_path)
 
 
+def test_a_voice_alone_can_be_held_out(data: Path, tmp_path: Path) -> None:
+    sources = list(load_sources(find_sources(data), tmp_path, 44100))
+    pools = sort_pools(sources, ["held/*", "vocals/singer/low"])
+    assert [source.name for source in pools.voices] == ["vocals/singer/one"]
+    assert [source.name for source in pools.validation] == ["held/b"]
+
+
 def test_voices_without_music_are_refused(pools: Pools) -> None:
     with pytest.raises(DataError, match="need aligned pairs, or voices and music"):
         sort_pools(pools.voices, ())

@@ -13,13 +13,9 @@ import torch
 
 from splitter.errors import DataError, ModelError
 from splitter.reporting import draw_curves
-from splitter.training.loop import Trainer, Validation, batches, learning_rate
-from splitter.training.mixing import (
-    Mixer,
-)
-from splitter.training.pools import (
-    Pools,
-)
+from splitter.training.loop import Trainer, Validation, batches, learning_rate, train_on
+from splitter.training.mixing import Mixer
+from splitter.training.pools import Pools
 from splitter.training.ranks import Ranks
 from splitter.training.recipe import Recipe, read_recipe, write_recipe
 from splitter.zoo import load_model
@@ -119,6 +115,52 @@ def test_a_start_from_another_network_is_refused_in_one_line(
     other = trainer(tmp_path, replace(RECIPE, rate=rate, sizes={**sounds.SMALL_SIZES, **sizes}))
     with pytest.raises(ModelError, match=f"^other: {complaint}$"):
         trainer(tmp_path).start_from(other.network, other.config, Path("other"))
+
+
+def test_a_run_of_another_recipe_is_not_gone_on_with(tmp_path: Path) -> None:
+    first = trainer(tmp_path)
+    first.save()
+    write_recipe(RECIPE, tmp_path / "recipe.json")
+    assert trainer(tmp_path, replace(RECIPE, steps=80)).load()
+    other = replace(RECIPE, mixing=replace(RECIPE.mixing, pan=0.1))
+    with pytest.raises(DataError, match=r"was begun with another 'mixing'; give .* --run"):
+        trainer(tmp_path, other).load()
+
+
+@pytest.mark.parametrize(
+    ("raw", "complaint"),
+    [
+        ([], "a recipe is a JSON object"),
+        ({"mixing": None}, "a recipe is a JSON object"),
+        ({"warmup": 0}, "warmup is 0"),
+        ({"validate_every": 0.5}, "validate_every is 0.5"),
+        ({"stepps": 1}, "unknown key 'stepps'"),
+    ],
+)
+def test_a_recipe_that_cannot_be_is_one_line(raw: object, complaint: str, tmp_path: Path) -> None:
+    path = tmp_path / "recipe.json"
+    path.write_text(json.dumps(raw))
+    with pytest.raises(DataError, match=f"^{path}: {complaint}[^\n]*$"):
+        read_recipe(path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [({"network": "unet"}, "unknown network 'unet'"), ({"sizes": {"hight": 1}}, "key 'hight'")],
+)
+def test_a_network_that_is_not_known_is_one_line(
+    changes: dict[str, object], complaint: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ModelError, match=complaint):
+        trainer(tmp_path, replace(RECIPE, **changes))
+
+
+def test_without_held_out_songs_nothing_is_scored(pools: Pools, tmp_path: Path) -> None:
+    assert Validation(replace(pools, validation=[]), RECIPE, torch.device("cpu"))(None) is None
+    trained = trainer(tmp_path, replace(RECIPE, steps=2))
+    none = replace(pools, validation=[])
+    (progress,) = train_on(none, trained)
+    assert progress.sdr is None and not (tmp_path / "validation.csv").exists()
 
 
 def test_a_loss_that_is_no_number_changes_nothing(pools: Pools, tmp_path: Path) -> None:

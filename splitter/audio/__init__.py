@@ -1,6 +1,6 @@
 """Sound in and out: song files as blocks, stems as files, and the sample rates between them."""
 
-from splitter.audio.blocks import Block, quantise
+from splitter.audio.blocks import Block
 from splitter.audio.checks import check_outputs, estimate_bytes
 from splitter.audio.formats import CLIPS, CONTAINERS, SUFFIXES, OutputFormat, fit_format, fit_pipe
 from splitter.audio.options import RawFormat, Reading, parse_raw
@@ -27,7 +27,6 @@ __all__ = [
     "fit_pipe",
     "open_song",
     "parse_raw",
-    "quantise",
     "resample",
     "resample_signal",
     "resampled_length",

@@ -22,18 +22,6 @@ def find_peak(block: Block) -> float:
     return float(np.maximum(block.max(), -block.min()))
 
 
-def quantise(block: Block, bits: int) -> Block:
-    """Round a block to the values that samples of `bits` bits can hold, still as float32.
-
-    The result is what an integer file of that depth gives back. `song - quantise(vocals, bits)` is
-    therefore the instrumental that sums with the written vocals to the song; where the song has
-    the same depth, exactly. 32 bits are float and pass through.
-    """
-    if bits == 32:
-        return block
-    return np.asarray(to_integers(block, bits) / full_scale(bits), np.float32)
-
-
 def to_integers(
     block: Block, bits: int, kind: type[np.signedinteger[Any]] = np.int32
 ) -> npt.NDArray[np.signedinteger[Any]]:

@@ -102,7 +102,12 @@ def evaluate(
     from splitter.evaluation.journal import Journal
     from splitter.evaluation.running import evaluate as run
     from splitter.evaluation.summary import make_table, write_scores, write_table
+    from splitter.metrics import import_museval
 
+    if output.suffix != ".json":
+        raise click.UsageError(f"-o {output}: scores are written as .json, the table beside it")
+    if "images" in metrics:
+        import_museval()  # or else it is said now that it is not there
     dataset = dataset or recognise(data)
     songs = find_songs(data, dataset)
     split = _pick_split(songs, split)

@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
     "-o", "--output", type=click.Path(path_type=Path), required=True, help="The model's folder."
 )
 @click.option("--recipe", type=click.Path(path_type=Path, exists=True), help="A recipe.json.")
-@click.option("--run", type=click.Path(path_type=Path), help="Checkpoint and logs.  [runs/OUTPUT]")
+@click.option("--run", type=click.Path(path_type=Path), help="Checkpoint and logs.  [OUTPUT.run]")
 @click.option("--cache", type=click.Path(path_type=Path), help="Decoded sound.  [RUN/cache]")
 @click.option("--steps", type=click.IntRange(1), help="Overrides the recipe.")
 @click.option(
@@ -68,19 +68,25 @@ def train(
     from splitter.training.loop import Trainer, train_on
     from splitter.training.pools import find_sources, load_sources, sort_pools
     from splitter.training.ranks import join_ranks, leave_ranks
-    from splitter.training.recipe import Recipe, read_recipe, write_recipe
+    from splitter.training.recipe import RECIPE, Recipe, read_recipe, write_recipe
     from splitter.zoo import load_model
 
     reuse_freed_memory()
     plan = read_recipe(recipe) if recipe else Recipe()
     plan = replace(plan, steps=steps or plan.steps)
-    run = run or Path("runs") / output.name
-    run.mkdir(parents=True, exist_ok=True)
+    run = run or output.with_name(f"{output.name}.run")
     target = pick_device(device)
     ranks, target = join_ranks(target)
-    if ranks.first:
-        write_recipe(plan, run / "recipe.json")
     dtype = torch.float32 if precision == "float32" else fast_dtype(target)
+    trainer = Trainer(plan, run, target, dtype, ranks)
+    if trainer.load():
+        log.info("going on from step %d", trainer.step)
+    elif init:
+        start = load_model(init)
+        trainer.start_from(start.network, start.config, Path(init))
+    if ranks.first:
+        run.mkdir(parents=True, exist_ok=True)
+        write_recipe(plan, run / RECIPE)
 
     files = tqdm(find_sources(data), desc="decode", unit="file")
     pools = sort_pools(load_sources(files, cache or run / "cache", plan.rate), plan.validation)
@@ -88,12 +94,8 @@ def train(
         "%d aligned pairs, %d voices, %d pieces of music; %d songs held out",
         *map(len, (pools.pairs, pools.voices, pools.music, pools.validation)),
     )
-    trainer = Trainer(plan, run, target, dtype, ranks)
-    if trainer.load():
-        log.info("going on from step %d", trainer.step)
-    elif init:
-        start = load_model(init)
-        trainer.start_from(start.network, start.config, Path(init))
+    if not pools.validation:
+        log.warning("no song is held out, so nothing will be scored: see `validation` in a recipe")
     show_progress(train_on(pools, trainer, stop_at, workers), trainer)
     if ranks.first:
         finish(trainer, output)

@@ -12,7 +12,8 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 import scipy.fft
-from array_api_compat import array_namespace, device, is_numpy_array, to_device
+import torch
+from array_api_compat import array_namespace, is_numpy_array, to_device
 
 from splitter.audio import through_mp3
 
@@ -136,6 +137,13 @@ def _rms(signal: Array) -> Array:
     return xp.asarray(xp.sqrt(xp.mean(xp.square(signal))))
 
 
+def place(values: npt.NDArray[np.float32], device: torch.device) -> Array:
+    """Copy to a device; to a GPU from pinned memory, without a wait for what it does already."""
+    tensor = torch.from_numpy(values)
+    pinned = tensor.pin_memory() if device.type == "cuda" else tensor
+    return pinned.to(device, non_blocking=True)
+
+
 def _beside(signal: Array, values: npt.NDArray[np.float32]) -> Array:
     """Put `values` where `signal` lies."""
-    return array_namespace(signal).asarray(values, device=device(signal))
+    return values if is_numpy_array(signal) else place(values, signal.device)

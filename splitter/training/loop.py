@@ -18,7 +18,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +28,14 @@ from torch import Tensor, nn
 
 from splitter.audio import Block
 from splitter.errors import DataError, ModelError
+from splitter.metrics import usdr
 from splitter.networks import ARCHITECTURES, MaskModel
-from splitter.training.changes import Array
+from splitter.training.changes import Array, place
 from splitter.training.losses import LOSSES, Estimate, heard_bins
 from splitter.training.mixing import Example, Mixer, fit_channels, stay
 from splitter.training.pools import Pools
 from splitter.training.ranks import Ranks
-from splitter.training.recipe import Recipe
+from splitter.training.recipe import RECIPE, Recipe, check_begun
 from splitter.zoo import (
     Config,
     build_network,
@@ -117,13 +118,14 @@ class Trainer:
         self.run = run
         self.device = device
         self.dtype = dtype
-        sizes = asdict(ARCHITECTURES[recipe.network](**recipe.sizes))  # also those by default
-        self.config = Config(recipe.network, sizes, recipe.rate, recipe.channels)
+        self.config = Config(recipe.network, recipe.sizes, recipe.rate, recipe.channels)
         if recipe.loss not in LOSSES:
             known = ", ".join(LOSSES)
             raise DataError(f"{run}: unknown loss {recipe.loss!r}; known are: {known}")
         torch.manual_seed(recipe.seed)
         self.network = self._build()
+        sizes = asdict(ARCHITECTURES[recipe.network](**recipe.sizes))  # also those by default
+        self.config = replace(self.config, sizes=sizes)
         self.average = self._build()
         self.average.load_state_dict(self.network.state_dict())
         self.optimizer = torch.optim.AdamW(
@@ -133,14 +135,14 @@ class Trainer:
         self.best = -math.inf
 
     def _build(self) -> MaskModel:
-        network = build_network(self.config, self.run / "recipe.json")
+        network = build_network(self.config, self.run / RECIPE)
         if not isinstance(network, MaskModel):
             raise DataError(f"{self.recipe.network}: training knows mask networks only")
         network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         return network
 
     def train(
-        self, batches: Iterator[Batch], validate: Callable[[nn.Module], tuple[float, float]]
+        self, batches: Iterator[Batch], validate: Callable[[nn.Module], tuple[float, float] | None]
     ) -> Iterator[Progress]:
         """Take a step a batch; checkpoint as it goes; yield progress every few steps."""
         losses: list[float] = []
@@ -156,7 +158,7 @@ class Trainer:
                 continue
             audio = len(losses) * self.recipe.batch * batch.mixture.shape[-1]
             speed = audio / self.recipe.rate / (time.monotonic() - started)
-            sdr, improvement = validate(self.average.eval()) if due else (None, None)
+            sdr, improvement = (due and validate(self.average.eval())) or (None, None)
             if improvement is not None and improvement > self.best:
                 self._keep(improvement)
             progress = Progress(self.step, float(np.mean(losses)), speed, sdr, improvement)
@@ -172,7 +174,8 @@ class Trainer:
         # the norms' statistics would never recover from what is no number
         if not self.ranks.agree(torch.isfinite(batch.mixture).all().to(self.device)):
             return math.nan
-        torch.manual_seed(self.recipe.seed + self.step)  # dropout, the same after a resume
+        # dropout: the same after a resume, another one on each rank
+        torch.manual_seed(self.recipe.seed + self.step + self.recipe.steps * self.ranks.number)
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.step, self.recipe)
         loss = self._loss(batch)
@@ -234,10 +237,15 @@ class Trainer:
         write_tensors(self.run / CHECKPOINT, tensors)
 
     def load(self) -> bool:
-        """Go on from the run's checkpoint; tell whether there was one."""
+        """Go on from the run's checkpoint; tell whether there was one.
+
+        Raises DataError for a checkpoint of another recipe.
+        """
         path = self.run / CHECKPOINT
         if not path.exists():
             return False
+        if (self.run / RECIPE).exists():
+            check_begun(self.recipe, self.run / RECIPE)
         if (self.run / BEST).exists():
             self.best = float(read_tensors(self.run / BEST)["improvement"])
         tensors = read_tensors(path)
@@ -292,7 +300,7 @@ def _mover(device: torch.device) -> Callable[[Block], Array]:
     """Say how sound gets to where it is changed: to the GPU that trains, if it is CUDA's."""
     if device.type != "cuda":
         return stay
-    return lambda block: torch.from_numpy(block).pin_memory().to(device, non_blocking=True)
+    return lambda block: place(block, device)
 
 
 def learning_rate(step: int, recipe: Recipe) -> float:
@@ -332,11 +340,14 @@ class Validation:
         self.channels = recipe.channels
         self.device = device
 
-    def __call__(self, network: nn.Module) -> tuple[float, float]:
-        """Return the median SDR in dB, and the median improvement over the mixture."""
+    def __call__(self, network: nn.Module) -> tuple[float, float] | None:
+        """Return the median SDR in dB, and the median improvement over the mixture.
+
+        The ratio is one for the whole song (`metrics.usdr`). None if no song is held out.
+        """
         scores = np.array([self._score(network, index) for index in range(len(self.songs))])
         if not len(scores):
-            return math.nan, math.nan
+            return None
         return float(np.median(scores[:, 0])), float(np.median(scores[:, 0] - scores[:, 1]))
 
     @torch.inference_mode()
@@ -347,9 +358,4 @@ class Validation:
         vocals = fit_channels(song.vocals.samples[:, :length], self.channels)
         mixture = vocals + fit_channels(song.instrumental.samples[:, :length], self.channels)
         estimate = network(torch.from_numpy(mixture)[None].to(self.device))[0, 0].cpu().numpy()
-        return _sdr(vocals, estimate), _sdr(vocals, mixture)
-
-
-def _sdr(reference: Any, estimate: Any) -> float:
-    error = np.sum((estimate - reference) ** 2) / estimate.shape[0]
-    return float(10 * np.log10(np.sum(reference**2) / reference.shape[0] / error))
+        return usdr(vocals, estimate), usdr(vocals, mixture)

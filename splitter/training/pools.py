@@ -117,20 +117,20 @@ def load_sources(found: Iterable[Files], cache: Path, rate: int) -> Iterator[Sou
 
 
 def sort_pools(sources: Iterable[Source], validation: Sequence[str]) -> Pools:
-    """Put each source into its pool; names that match a `validation` pattern are held out."""
+    """Put each source into its pool; names that match a `validation` pattern are held out.
+
+    Of these, aligned pairs are what is validated on; voices or music alone are left out.
+    """
     pools = Pools([], [], [], [])
     for source in sources:
-        _pool_of(source, pools, validation).append(source)
+        held_out = any(fnmatch(source.name, pattern) for pattern in validation)
+        if source.vocals and source.instrumental:
+            (pools.validation if held_out else pools.pairs).append(source)
+        elif not held_out:
+            (pools.voices if source.vocals else pools.music).append(source)
     if not (pools.pairs or (pools.voices and pools.music)):
         raise DataError("nothing to train on: need aligned pairs, or voices and music")
     return pools
-
-
-def _pool_of(source: Source, pools: Pools, validation: Sequence[str]) -> list[Source]:
-    held_out = any(fnmatch(source.name, pattern) for pattern in validation)
-    if source.vocals and source.instrumental:
-        return pools.validation if held_out else pools.pairs
-    return pools.voices if source.vocals else pools.music
 
 
 def _load(path: Path, cache: Path, rate: int) -> Recording:

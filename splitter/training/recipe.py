@@ -10,6 +10,9 @@ from typing import Any
 
 from splitter.errors import DataError
 
+RECIPE = "recipe.json"  # in the folder of a run
+COUNTS = ("rate", "channels", "crop", "batch", "steps", "warmup", "validate_every")
+
 
 @dataclass(frozen=True)
 class Mixing:
@@ -74,10 +77,29 @@ def read_recipe(path: Path) -> Recipe:
 
 def recipe_from(raw: Mapping[str, Any], path: Path) -> Recipe:
     """Make a recipe from parsed JSON; `path` is named in errors."""
-    mixing = raw.get("mixing", {})
+    mixing = raw.get("mixing", {}) if isinstance(raw, dict) else None
+    if not isinstance(mixing, dict):
+        raise DataError(f"{path}: a recipe is a JSON object, and so is its mixing")
     _refuse_unknown(raw, Recipe, path)
     _refuse_unknown(mixing, Mixing, path)
-    return Recipe(**{**raw, "mixing": Mixing(**mixing)})
+    recipe = Recipe(**{**raw, "mixing": Mixing(**mixing)})
+    for name in COUNTS:
+        value = getattr(recipe, name)
+        if not isinstance(value, int) or value < 1:
+            raise DataError(f"{path}: {name} is {value!r}; it must be a whole number from 1 on")
+    return recipe
+
+
+def check_begun(recipe: Recipe, path: Path) -> None:
+    """Raise DataError where a run was begun by another recipe than this one.
+
+    Only the number of steps may change: a run can be drawn out.
+    """
+    ours, begun = (json.loads(json.dumps(asdict(one))) for one in (recipe, read_recipe(path)))
+    for name in ours:
+        if name != "steps" and ours[name] != begun[name]:
+            way_out = "give this training a --run of its own"
+            raise DataError(f"{path.parent}: was begun with another {name!r}; {way_out}")
 
 
 def write_recipe(recipe: Recipe, path: Path) -> None:
