@@ -194,7 +194,11 @@ def compute(
     pairs = channel_pairs(signals.shape[1], model.config.channels)
     together = torch.from_numpy(_spread(signals, pairs, model.config.channels))
     dtype = fast_dtype(model.device) if computing.precision == "auto" else torch.float32
-    with torch.autocast(model.device.type, dtype, enabled=dtype != torch.float32):
+    # without the cache of weights: all threads of a process share it, and one lane's stream would
+    # read what another's has not written yet
+    with torch.autocast(
+        model.device.type, dtype, enabled=dtype != torch.float32, cache_enabled=False
+    ):
         answer = model.network(
             _send(together.flatten(0, 1), model.device), trim
         )  # batch · pairs, …

@@ -3,6 +3,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -183,6 +184,36 @@ def test_a_lane_computes_what_the_plain_way_computes(small_model: Model) -> None
     expected = compute(signals, small_model, COMPUTING, 256)
     np.testing.assert_array_equal(lane(signals, 256), expected)
     assert len(make_lanes([small_model, small_model], COMPUTING, 3)) == 6
+
+
+def test_lanes_share_no_cache_of_weights(small_model: Model) -> None:
+    """Autocast's cache is the process's: a lane would read what another's stream yet writes."""
+    cached: list[bool] = []
+    hook = small_model.network.register_forward_hook(
+        lambda *_: cached.append(torch.is_autocast_cache_enabled())
+    )
+    compute(sounds.noise(1536)[None], small_model, Computing(core=1024), 256)
+    hook.remove()
+    assert cached == [False]
+
+
+def test_a_stream_waits_for_the_weights(
+    small_model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[tuple[str, str]] = []
+
+    class Stream:
+        def __init__(self, device: torch.device) -> None:
+            self.device = device
+
+        def wait_stream(self, other: str) -> None:
+            waits.append((str(self.device), other))
+
+    monkeypatch.setattr(torch.cuda, "Stream", Stream)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: f"current of {device}")
+    on_gpu = replace(small_model, device=torch.device("cuda:1"))
+    make_lanes([on_gpu], COMPUTING, 1)
+    assert waits == [("cuda:1", "current of cuda:1")] * 2
 
 
 def test_on_a_processor_a_batch_is_one_tile(small_model: Model) -> None:

@@ -43,6 +43,8 @@ class StreamLane(ProcessorLane):
     def __init__(self, model: Model, computing: Computing) -> None:
         super().__init__(model, computing)
         self.stream = torch.cuda.Stream(model.device)
+        # the weights may still be on their way there
+        self.stream.wait_stream(torch.cuda.current_stream(model.device))
 
     def __call__(self, signals: Signals, context: int) -> Signals:
         """Separate (batch, channels, samples) into (batch, stems, channels, samples of core)."""
