@@ -189,21 +189,21 @@ def compute(
 ) -> npt.NDArray[np.float32]:
     """Run the network on (batch, channels, samples): (batch, stems, channels, samples − 2 · trim).
 
-    `trim` samples at both ends are context, which the network hears and does not give back.
+    `trim` samples at both ends are context, which the network hears and does not give back. It gets
+    one pair of channels at a time: what it needs of memory does not grow with their number.
     """
-    pairs = channel_pairs(signals.shape[1], model.config.channels)
-    together = torch.from_numpy(_spread(signals, pairs, model.config.channels))
     dtype = fast_dtype(model.device) if computing.precision == "auto" else torch.float32
-    # without the cache of weights: all threads of a process share it, and one lane's stream would
-    # read what another's has not written yet
-    with torch.autocast(
-        model.device.type, dtype, enabled=dtype != torch.float32, cache_enabled=False
-    ):
-        answer = model.network(
-            _send(together.flatten(0, 1), model.device), trim
-        )  # batch · pairs, …
-    answer = _fetch(answer.float()).unflatten(0, (len(signals), len(pairs)))
-    return _gather(answer.numpy(), pairs)
+    answers = []
+    for pair in channel_pairs(signals.shape[1], model.config.channels):
+        heard = torch.from_numpy(_take_pair(signals, pair, model.config.channels))
+        # without the cache of weights: all threads of a process share it, and one lane's stream
+        # would read what another's has not written yet
+        with torch.autocast(
+            model.device.type, dtype, enabled=dtype != torch.float32, cache_enabled=False
+        ):
+            answer = model.network(_send(heard, model.device), trim)
+        answers.append(_give_pair(_fetch(answer.float()).numpy(), pair))
+    return answers[0] if len(answers) == 1 else np.concatenate(answers, axis=2)
 
 
 def _send(signals: torch.Tensor, device: torch.device) -> torch.Tensor:
@@ -237,24 +237,18 @@ def channel_pairs(channels: int, at_once: int) -> Sequence[Sequence[int]]:
     return PAIRS.get(channels, alone) if at_once == 2 else alone
 
 
-def _spread(
-    signals: npt.NDArray[np.float32], pairs: Sequence[Sequence[int]], at_once: int
+def _take_pair(
+    signals: npt.NDArray[np.float32], pair: Sequence[int], at_once: int
 ) -> npt.NDArray[np.float32]:
-    """Turn (batch, channels, samples) into (batch, pairs, at_once, samples).
+    """Take a pair's (batch, at_once, samples) of (batch, channels, samples).
 
     A channel on its own is heard on both sides.
     """
-    if [*map(list, pairs)] == [[*range(at_once)]]:
-        return signals[:, None]  # no copy: a tile is large
-    return signals[:, [[pair[min(i, len(pair) - 1)] for i in range(at_once)] for pair in pairs]]
+    if [*pair] == [*range(at_once)] == [*range(signals.shape[1])]:
+        return signals  # no copy: a tile is large
+    return signals[:, [pair[min(i, len(pair) - 1)] for i in range(at_once)]]
 
 
-def _gather(
-    answer: npt.NDArray[np.float32], pairs: Sequence[Sequence[int]]
-) -> npt.NDArray[np.float32]:
-    """Turn (batch, pairs, stems, at_once, samples) into (batch, stems, channels, samples)."""
-    channels = []
-    for index, pair in enumerate(pairs):
-        part = answer[:, index]  # stems, at_once, samples
-        channels.append(part if len(pair) == part.shape[2] else part.mean(axis=2, keepdims=True))
-    return channels[0] if len(channels) == 1 else np.concatenate(channels, axis=2)
+def _give_pair(answer: npt.NDArray[np.float32], pair: Sequence[int]) -> npt.NDArray[np.float32]:
+    """Keep of (batch, stems, at_once, samples) as many channels as the pair has."""
+    return answer if len(pair) == answer.shape[2] else answer.mean(axis=2, keepdims=True)

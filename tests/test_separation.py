@@ -12,6 +12,7 @@ from splitter.separation import (
     Computing,
     Song,
     channel_pairs,
+    compute,
     infer,
     round_to,
     separate,
@@ -135,6 +136,16 @@ def test_channels_of_a_surround_song_are_heard_in_their_pairs(small_model: Model
         np.testing.assert_allclose(together[pair], alone, atol=1e-6)
     centre = separate(signal[[2, 2]], 44100, small_model, EXACT)["vocals"].mean(0)
     np.testing.assert_allclose(together[2], centre, atol=1e-6)
+
+
+def test_the_network_gets_no_more_at_once_for_more_channels(small_model: Model) -> None:
+    heard: list[tuple[int, ...]] = []
+    network = small_model.network
+    handle = network.register_forward_hook(lambda _m, inputs, _o: heard.append(inputs[0].shape))
+    answer = compute(np.stack([noise(1536, 16)] * 3), small_model, EXACT, 256)
+    handle.remove()
+    assert heard == [(3, 2, 1536)] * 16
+    assert answer.shape == (3, 1, 16, 1024)
 
 
 @pytest.mark.parametrize("channels", range(1, 13))
