@@ -26,7 +26,7 @@ from tqdm import tqdm
 from splitter.catalogue import ModelChoice
 from splitter.cli.train import finish, show_progress
 from splitter.datasets import Song, at_level, find_songs, select_songs
-from splitter.devices import fast_dtype, pick_device
+from splitter.devices import pick_device, training_dtype
 from splitter.evaluation.journal import Journal
 from splitter.evaluation.running import evaluate
 from splitter.evaluation.scoring import Failure, SongScores
@@ -84,7 +84,7 @@ def train(
     run.mkdir(exist_ok=True)
     sources = load_sources(find_sources(run.parent / DATA), run.parent / CACHE, recipe.rate)
     pools = sort_pools(sources, recipe.validation)
-    trainer = Trainer(recipe, run, device, fast_dtype(device))
+    trainer = Trainer(recipe, run, device, training_dtype(device))
     if not trainer.load() and before is not None:
         trainer.start_from(before.average, before.config, before.run)
     write_recipe(recipe, run / RECIPE)

@@ -31,10 +31,18 @@ def pick_device(name: str = "auto") -> torch.device:
 def fast_dtype(device: torch.device) -> torch.dtype:
     """Return the precision in which `device` multiplies fastest: bfloat16, float16 or float32."""
     if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+        # older ones emulate bfloat16, which is_bf16_supported() counts as support
+        multiplies_bfloat16 = torch.cuda.get_device_capability(device) >= (8, 0)
+        return torch.bfloat16 if multiplies_bfloat16 else torch.float16
     if device.type == "cpu" and _cpu_multiplies_bfloat16():
         return torch.bfloat16
     return torch.float32
+
+
+def training_dtype(device: torch.device) -> torch.dtype:
+    """Return the fastest precision to train in: not float16, where small gradients become zero."""
+    fastest = fast_dtype(device)
+    return torch.float32 if fastest == torch.float16 else fastest
 
 
 def _has_mps() -> bool:

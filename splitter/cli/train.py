@@ -63,7 +63,7 @@ def train(
     """
     import torch
 
-    from splitter.devices import fast_dtype, pick_device
+    from splitter.devices import pick_device, training_dtype
     from splitter.memory import reuse_freed_memory
     from splitter.training.loop import Trainer, train_on
     from splitter.training.pools import find_sources, load_sources, sort_pools
@@ -77,7 +77,7 @@ def train(
     run = run or output.with_name(f"{output.name}.run")
     target = pick_device(device)
     ranks, target = join_ranks(target)
-    dtype = torch.float32 if precision == "float32" else fast_dtype(target)
+    dtype = torch.float32 if precision == "float32" else training_dtype(target)
     trainer = Trainer(plan, run, target, dtype, ranks)
     if trainer.load():
         log.info("going on from step %d", trainer.step)
