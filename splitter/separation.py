@@ -6,7 +6,7 @@
 Everything is pulled: whoever asks for stems makes a piece wanted, which makes a tile wanted, which
 makes blocks read. The residual stem is what is left of the song at its own sample rate, so the
 stems sum to the song, also above the model's bandwidth. What waits in memory is what the network
-has not answered yet: a few tiles. Tiles of many songs can share the network: see `infer`.
+has not answered yet: a few tiles. Many songs can share the network: see `Computing`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -30,7 +29,6 @@ from splitter.zoo import Model, ModelChoice, load_model
 Stems = dict[str, Block]  # name → (channels, samples)
 Piece = npt.NDArray[np.float32]  # (stems, channels, samples): what a network makes of a tile
 Runner = Callable[[Iterable[Tile]], Iterator[Piece]]
-Owner = TypeVar("Owner")
 PORTION = 1 << 16  # samples of stems at a time: they, and what becomes of them, fit into a cache
 
 # Which channels a listener hears as one pair, by number of channels, in the order of WAV files
@@ -135,11 +133,8 @@ def separate_blocks(
     """
     song = Song(blocks, rate, channels, model, bits)
     tiles = song.tiles(computing.core)
-    if computing.runner is not None:
-        return song.stems(computing.runner(tiles))
-    return song.stems(
-        piece for _, piece in infer(((song, tile) for tile in tiles), model, computing)
-    )
+    run = computing.runner
+    return song.stems(run(tiles) if run else infer(tiles, model, computing))
 
 
 def separate(
@@ -166,21 +161,17 @@ def separate(
     }
 
 
-def infer(
-    tiles: Iterable[tuple[Owner, Tile]], model: Model, computing: Computing
-) -> Iterator[tuple[Owner, npt.NDArray[np.float32]]]:
-    """Run the network on tiles, whoever owns them; yield pieces (stems, channels, samples).
+def infer(tiles: Iterable[Tile], model: Model, computing: Computing) -> Iterator[Piece]:
+    """Run the network on tiles; yield the piece of each, in their order.
 
-    Pieces come in the order of their tiles, one for each. Tiles of one batch that differ in shape
-    are computed one shape after the other.
+    Tiles of one batch that differ in shape are computed one shape after the other.
     """
     for batch in batched(tiles, computing.batch):
-        for _, same in groupby(batch, key=lambda item: item[1].signal.shape):
-            owners, group = zip(*same, strict=True)
-            signals = stack_signals(group)
-            outputs = compute(signals, model, computing, group[0].context)
-            for owner, tile, output in zip(owners, group, outputs, strict=True):
-                yield owner, tile.keep(output)
+        for _, same in groupby(batch, key=lambda tile: tile.signal.shape):
+            group = list(same)
+            outputs = compute(stack_signals(group), model, computing, group[0].context)
+            for tile, output in zip(group, outputs, strict=True):
+                yield tile.keep(output)
 
 
 @torch.inference_mode()
