@@ -50,7 +50,7 @@ class Computing:
     """How, and by whom, a network is run; none of it changes what is computed, rounding apart."""
 
     core: int = 12 << 16  # samples of a tile that are kept: 18 s at 44.1 kHz
-    batch: int = 1  # tiles at a time
+    batch: int = 1  # tiles at a time; for lanes 0 is what memory holds
     precision: str = "auto"  # "auto": the fastest that the device has; or "float32"
     runner: Runner | None = None  # who runs it, for many songs say; None: whoever asks for stems
 

@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import threading
 import time
+import weakref
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -12,11 +14,16 @@ import soundfile
 import torch
 
 from splitter.audio import SongReader
-from splitter.engines.lanes import ProcessorLane, fit_batch, make_lanes, share_processor
+from splitter.engines.lanes import (
+    ProcessorLane,
+    fit_batch,
+    make_lanes,
+    share_processor,
+)
 from splitter.engines.local import separate_songs
 from splitter.engines.sharing import SharedNetwork, Signals, StoppedError
 from splitter.engines.worker import Outcome, Work, Worker
-from splitter.errors import SplitterError
+from splitter.errors import DeviceError, SplitterError
 from splitter.jobs import Job
 from splitter.outputs import Output, name_stems
 from splitter.separation import Computing, Stems, compute, infer
@@ -28,9 +35,14 @@ from tests import sounds
 COMPUTING = Computing(core=1024, precision="float32")
 
 
-def double(signals: Signals, context: int) -> Signals:
+@dataclass(eq=False)
+class Double:
     """A lane that anyone can check: one stem, twice the core."""
-    return 2 * signals[:, None, :, context:-context]
+
+    batch: int = 1
+
+    def __call__(self, signals: Signals, context: int) -> Signals:
+        return 2 * signals[:, None, :, context:-context]
 
 
 def make_tiles(count: int, samples: int = 8, start: float = 0.0) -> list[Tile]:
@@ -43,36 +55,61 @@ def check_pieces(tiles: Iterable[Tile], pieces: Iterable[np.ndarray]) -> None:
         np.testing.assert_array_equal(piece, 2 * tile.keep(tile.signal[:, tile.context :])[None])
 
 
-class Counting:
+class Counting(Double):
     """A lane that remembers the shapes it was given."""
 
-    def __init__(self, seconds: float = 0.0) -> None:
+    def __init__(self, seconds: float = 0.0, batch: int = 1) -> None:
+        super().__init__(batch)
         self.shapes: list[tuple[int, ...]] = []
         self.seconds = seconds
 
     def __call__(self, signals: Signals, context: int) -> Signals:
         self.shapes.append(signals.shape)
         time.sleep(self.seconds)
-        return double(signals, context)
+        return super().__call__(signals, context)
 
 
-class Small:
-    """A lane whose memory holds only so many tiles."""
+class Memory:
+    """What the lanes of a device have room for together."""
 
     def __init__(self, tiles: int) -> None:
-        self.tiles = tiles
+        self.free = tiles
+        self.lock = threading.Lock()
+
+    def take(self, tiles: int) -> None:
+        with self.lock:
+            if tiles > self.free:
+                raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+            self.free -= tiles
+
+    def give(self, tiles: int) -> None:
+        with self.lock:
+            self.free += tiles
+
+
+class Small(Double):
+    """A lane that needs memory, a tile at a time, as a network does a layer at a time."""
+
+    def __init__(self, memory: Memory, batch: int = 1) -> None:
+        super().__init__(batch)
+        self.memory = memory
 
     def __call__(self, signals: Signals, context: int) -> Signals:
-        time.sleep(0.01)
-        if len(signals) > self.tiles:
-            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
-        return double(signals, context)
+        taken = 0
+        try:
+            for _ in signals:
+                self.memory.take(1)
+                taken += 1
+                time.sleep(0.002)
+            return super().__call__(signals, context)
+        finally:
+            self.memory.give(taken)
 
 
 @pytest.mark.parametrize("lanes", [1, 3])
 @pytest.mark.parametrize("count", [0, 1, 2, 9])
 def test_pieces_come_in_the_order_of_their_tiles(lanes: int, count: int) -> None:
-    with SharedNetwork([double] * lanes) as network:
+    with SharedNetwork([Double() for _ in range(lanes)]) as network:
         tiles = make_tiles(count)
         check_pieces(tiles, network.run(tiles))
 
@@ -97,39 +134,83 @@ def run_in_threads(network: SharedNetwork, songs: list[list[Tile]]) -> None:
 
 
 def test_tiles_of_several_songs_share_a_batch() -> None:
-    lane = Counting(0.05)
-    with SharedNetwork([lane], batch=4) as network:
+    lane = Counting(0.05, batch=4)
+    with SharedNetwork([lane]) as network:
         run_in_threads(network, [make_tiles(3, start=10.0 * song) for song in range(6)])
     assert sum(shape[0] for shape in lane.shapes) == 18
     assert max(shape[0] for shape in lane.shapes) == 4
 
 
 def test_tiles_of_unlike_shapes_do_not_share_a_batch_but_all_are_answered() -> None:
-    lane = Counting(0.02)
-    with SharedNetwork([lane], batch=8) as network:
+    lane = Counting(0.02, batch=8)
+    with SharedNetwork([lane]) as network:
         run_in_threads(network, [make_tiles(5, 8 + song % 2) for song in range(4)])
     assert {shape[1:] for shape in lane.shapes} == {(1, 8), (1, 9)}
 
 
+def test_each_lane_takes_as_many_tiles_as_it_has_room_for() -> None:
+    wide, narrow = Counting(0.02, batch=4), Counting(0.02)
+    with SharedNetwork([wide, narrow]) as network:
+        run_in_threads(network, [make_tiles(12, start=100.0 * song) for song in range(3)])
+    assert max(shape[0] for shape in wide.shapes) == 4
+    assert {shape[0] for shape in narrow.shapes} == {1}
+
+
 @pytest.mark.parametrize("tiles", [1, 2, 3])
 def test_a_batch_too_large_for_memory_is_halved_and_nothing_is_lost(tiles: int) -> None:
-    with SharedNetwork([Small(tiles)] * 2, batch=8) as network:
+    lanes = [Small(Memory(tiles), batch=8) for _ in range(2)]
+    with SharedNetwork(lanes) as network:
         run_in_threads(network, [make_tiles(20, start=100.0 * song) for song in range(3)])
-        assert 1 <= network.batch <= tiles
+    assert all(1 <= lane.batch <= tiles for lane in lanes)
 
 
-def test_a_tile_too_large_for_memory_is_an_error_with_a_way_out() -> None:
-    with SharedNetwork([Small(0)]) as network, pytest.raises(SplitterError, match="--device cpu"):
-        list(network.run(make_tiles(2)))
+@pytest.mark.parametrize("batch", [1, 4])
+@pytest.mark.parametrize("lanes", [2, 3])
+def test_a_tile_that_fits_only_alone_is_separated_alone(lanes: int, batch: int) -> None:
+    memory = Memory(1)
+    with SharedNetwork([Small(memory, batch) for _ in range(lanes)]) as network:
+        run_in_threads(network, [make_tiles(10, start=100.0 * song) for song in range(3)])
+    assert memory.free == 1
+
+
+@pytest.mark.parametrize("lanes", [1, 2])
+@pytest.mark.parametrize("batch", [1, 4])
+def test_a_tile_too_large_for_memory_is_an_error_with_a_way_out(lanes: int, batch: int) -> None:
+    with (
+        SharedNetwork([Small(Memory(0), batch) for _ in range(lanes)]) as network,
+        pytest.raises(SplitterError, match="--device cpu"),
+    ):
+        list(network.run(make_tiles(9)))
+
+
+def test_memory_is_emptied_when_nothing_holds_what_a_lane_had(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    held: list[weakref.ref[np.ndarray]] = []
+    alive: list[bool] = []
+
+    class Large(Double):
+        def __call__(self, signals: Signals, context: int) -> Signals:
+            layer = np.zeros(8)
+            held.append(weakref.ref(layer))
+            if len(signals) > 1:
+                raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+            return super().__call__(signals, context)
+
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: alive.append(held[-1]() is not None))
+    with SharedNetwork([Large(4)]) as network:
+        run_in_threads(network, [make_tiles(9)])
+    assert alive and not any(alive)
 
 
 def test_what_fails_in_a_lane_is_raised_where_the_piece_is_wanted() -> None:
-    def fail(signals: Signals, context: int) -> Signals:
-        if signals[0, 0, 0] == 3:
-            raise ValueError("no threes")
-        return double(signals, context)
+    class Failing(Double):
+        def __call__(self, signals: Signals, context: int) -> Signals:
+            if signals[0, 0, 0] == 3:
+                raise ValueError("no threes")
+            return super().__call__(signals, context)
 
-    with SharedNetwork([fail]) as network:
+    with SharedNetwork([Failing()]) as network:
         with pytest.raises(ValueError, match="no threes"):
             list(network.run(make_tiles(5)))
         tiles = make_tiles(2)
@@ -141,7 +222,7 @@ def test_what_fails_in_a_song_does_not_harm_others() -> None:
         yield from make_tiles(2)
         raise ValueError("broken song")
 
-    with SharedNetwork([double], batch=4) as network:
+    with SharedNetwork([Double(4)]) as network:
         with pytest.raises(ValueError, match="broken song"):
             list(network.run(broken()))
         run_in_threads(network, [make_tiles(5) for _ in range(3)])
@@ -155,7 +236,7 @@ def test_songs_share_how_many_tiles_they_are_ahead() -> None:
             taken[song] += 1
             yield tile
 
-    with SharedNetwork([double] * 4) as network:
+    with SharedNetwork([Double() for _ in range(4)]) as network:
         songs = [network.run(count(song)) for song in range(4)]
         for song in songs:
             next(song)
@@ -218,6 +299,38 @@ def test_a_stream_waits_for_the_weights(
 
 def test_on_a_processor_a_batch_is_one_tile(small_model: Model) -> None:
     assert fit_batch(small_model, COMPUTING) == 1
+
+
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> torch.device:
+    """A GPU of 10 GB of which 4 are free, as far as questions about its memory go."""
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda device: None)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 1_000_000_000)
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: 1_400_000_000)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (4_000_000_000, 10_000_000_000))
+    monkeypatch.setattr(torch.cuda, "Stream", Mock())
+    monkeypatch.setattr(torch.cuda, "current_stream", Mock())
+    return torch.device("cuda:1")
+
+
+def test_each_lane_gets_the_batch_that_its_own_device_holds(
+    small_model: Model, gpu: torch.device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("splitter.engines.lanes.compute", Mock())
+    models = [replace(small_model, device=gpu), small_model]
+    ready = make_lanes(models, replace(COMPUTING, batch=0), 2)
+    # 80 % of 4 GB, for two lanes, tiles of 0.4 GB
+    assert [lane.batch for lane in ready] == [4, 4, 1, 1]
+    assert [lane.batch for lane in make_lanes(models, replace(COMPUTING, batch=3), 1)] == [3] * 3
+
+
+def test_a_gpu_that_holds_no_tile_is_an_error_with_a_way_out(
+    small_model: Model, gpu: torch.device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shortage = torch.cuda.OutOfMemoryError("CUDA out of memory")
+    monkeypatch.setattr("splitter.engines.lanes.compute", Mock(side_effect=shortage))
+    with pytest.raises(DeviceError, match=r"cuda:1: .* use --device cpu"):
+        fit_batch(replace(small_model, device=gpu), COMPUTING)
 
 
 def test_the_threads_of_a_processor_are_split_over_lanes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -340,7 +453,7 @@ def test_progress_of_each_song_can_be_watched(tmp_path: Path, small_model: Model
 def test_batches_change_nothing_but_rounding(tmp_path: Path, small_model: Model) -> None:
     tiles = [Tile(sounds.noise(1536, seed=seed), 256, 1024) for seed in range(7)]
     plain = list(infer(tiles, small_model, COMPUTING))
-    with SharedNetwork([ProcessorLane(small_model, COMPUTING)], batch=4) as network:
+    with SharedNetwork([ProcessorLane(small_model, COMPUTING, batch=4)]) as network:
         for expected, piece in zip(plain, network.run(tiles), strict=True):
             # float32 sums in another order
             np.testing.assert_allclose(piece, expected, atol=1e-6)

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from splitter.engines.sharing import Lane, SharedNetwork, Signals
+from splitter.errors import DeviceError
 from splitter.separation import Computing, compute
 from splitter.tiling import TileShape
 from splitter.zoo import Model
@@ -28,9 +29,10 @@ MEMORY_SHARE = 0.8  # of a GPU's free memory that batches may fill
 class ProcessorLane:
     """Runs a network in the thread that calls."""
 
-    def __init__(self, model: Model, computing: Computing) -> None:
+    def __init__(self, model: Model, computing: Computing, batch: int) -> None:
         self.model = model
         self.computing = computing
+        self.batch = batch
 
     def __call__(self, signals: Signals, context: int) -> Signals:
         """Separate (batch, channels, samples) into (batch, stems, channels, samples of core)."""
@@ -40,8 +42,8 @@ class ProcessorLane:
 class StreamLane(ProcessorLane):
     """Runs a network on a stream of its own of a GPU."""
 
-    def __init__(self, model: Model, computing: Computing) -> None:
-        super().__init__(model, computing)
+    def __init__(self, model: Model, computing: Computing, batch: int) -> None:
+        super().__init__(model, computing, batch)
         self.stream = torch.cuda.Stream(model.device)
         # the weights may still be on their way there
         self.stream.wait_stream(torch.cuda.current_stream(model.device))
@@ -65,14 +67,18 @@ def share_processor() -> int:
 
 
 def make_lanes(models: Sequence[Model], computing: Computing, processor_lanes: int) -> list[Lane]:
-    """Make the lanes for a model that was loaded onto each of some devices."""
+    """Make the lanes for a model that was loaded onto each of some devices.
+
+    A batch of 0 becomes what each device's memory holds.
+    """
     lanes: list[Lane] = []
     for model in models:
+        batch = computing.batch or fit_batch(model, computing)
         if model.device.type == "cuda":
-            lanes += [StreamLane(model, computing) for _ in range(GPU_LANES)]
+            lanes += [StreamLane(model, computing, batch) for _ in range(GPU_LANES)]
         else:
             count = processor_lanes if model.device.type == "cpu" else 1
-            lanes += [ProcessorLane(model, computing)] * count
+            lanes += [ProcessorLane(model, computing, batch) for _ in range(count)]
     return lanes
 
 
@@ -81,9 +87,7 @@ def shared_network(
     models: Sequence[Model], computing: Computing, processor_lanes: int
 ) -> Iterator[Computing]:
     """Lend a way of computing in which all songs share the lanes of a model."""
-    batch = computing.batch or fit_batch(models[0], computing)
-    lanes = make_lanes(models, computing, processor_lanes)
-    with SharedNetwork(lanes, batch) as network:
+    with SharedNetwork(make_lanes(models, computing, processor_lanes)) as network:
         yield replace(computing, runner=network.run)
 
 
@@ -100,7 +104,21 @@ def fit_batch(model: Model, computing: Computing) -> int:
     torch.cuda.reset_peak_memory_stats(model.device)
     before = torch.cuda.memory_allocated(model.device)
     silence = np.zeros((1, model.config.channels, samples), np.float32)
-    compute(silence, model, computing, shape.context)
+    with _memory_wanted(model.device):
+        compute(silence, model, computing, shape.context)
     tile = torch.cuda.max_memory_allocated(model.device) - before  # bytes
+    torch.cuda.empty_cache()  # what is kept for this stream is of no use to those of lanes
     free, _ = torch.cuda.mem_get_info(model.device)
     return max(1, min(MOST_TILES, int(free * MEMORY_SHARE / GPU_LANES / max(tile, 1))))
+
+
+@contextmanager
+def _memory_wanted(device: torch.device) -> Iterator[None]:
+    """Make of an error about memory one that says what can be done."""
+    try:
+        yield
+    except torch.cuda.OutOfMemoryError as error:
+        raise DeviceError(
+            f"{device}: its free memory does not hold the model and one tile; "
+            "end what else uses it, or use --device cpu"
+        ) from error

@@ -11,11 +11,13 @@ network and encoding overlap, and what fails in one song is raised in that song'
 
 from __future__ import annotations
 
+import logging
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from threading import Lock
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -25,9 +27,18 @@ from splitter.errors import SplitterError
 from splitter.separation import Piece
 from splitter.tiling import Tile, stack_signals
 
+log = logging.getLogger(__name__)
+
 Signals = npt.NDArray[np.float32]  # (batch, channels, samples)
-# tiles, and how many samples of context each has at both ends, to (batch, stems, channels, core)
-Lane = Callable[[Signals, int], Signals]
+
+
+class Lane(Protocol):
+    """A way through the network, for one batch at a time."""
+
+    batch: int  # most tiles at once; halved, for good, when so many do not fit into memory
+
+    def __call__(self, signals: Signals, context: int) -> Signals:
+        """Separate (batch, channels, samples) into (batch, stems, channels, samples of core)."""
 
 
 class StoppedError(SplitterError):
@@ -45,18 +56,17 @@ class _Waiting:
 class SharedNetwork:
     """Lanes that answer tiles from any thread; use it in a with-block.
 
-    `batch` is the most tiles that go through a lane at once. It is halved, for good, when that does
-    not fit into memory, and the tiles are tried again.
+    A batch that does not fit into memory is tried again as two. A lane that has no room for one
+    tile beside the other lanes leaves the work to them; the last one has all the memory.
     """
 
-    def __init__(self, lanes: Sequence[Lane], batch: int = 1) -> None:
-        self.batch = batch
+    def __init__(self, lanes: Sequence[Lane]) -> None:
         self._waiting: deque[_Waiting] = deque()
         self._lock = Lock()
         self._stopped = False
-        self._lanes = len(lanes)
-        self._songs = 0  # under way
+        self._lanes = list(lanes)  # those that have not left
         self._idle = deque(lanes)
+        self._songs = 0  # under way
         self._threads = ThreadPoolExecutor(len(lanes), "splitter-lane")
 
     def run(self, tiles: Iterable[Tile]) -> Iterator[Piece]:
@@ -70,7 +80,7 @@ class SharedNetwork:
         try:
             for tile in tiles:
                 sent.append(self._send(tile))
-                if len(sent) > -(-max(self._lanes, self.batch) // self._songs):
+                if len(sent) > self._count_ahead():
                     yield sent.popleft().answer.result()
             while sent:
                 yield sent.popleft().answer.result()
@@ -96,64 +106,92 @@ class SharedNetwork:
         with self._lock:
             self._songs += more
 
+    def _count_ahead(self) -> int:
+        """Return how many tiles each song may be ahead: all together, what fills all lanes."""
+        with self._lock:
+            return -(-sum(lane.batch for lane in self._lanes) // self._songs)
+
     def _send(self, tile: Tile) -> _Waiting:
         item = _Waiting(tile)
         with self._lock:
             if self._stopped:
                 raise StoppedError("stopped")
             self._waiting.append(item)
-            self._threads.submit(self._answer_some)
+            self._threads.submit(self._work)
         return item
 
-    def _answer_some(self) -> None:
-        """Take a lane and a batch, if another call has left one, and answer it."""
-        with self._lock:
-            if not self._waiting:
-                return
-            batch = self._take()
-            lane = self._idle.popleft()
-        try:
-            signals = stack_signals([item.tile for item in batch])
-            outputs = lane(signals, batch[0].tile.context)
-        except torch.cuda.OutOfMemoryError as error:
-            self._retry(batch, error)
-        except BaseException as error:  # not swallowed: it is raised where the answer is wanted
-            _fail(batch, error)
-        else:
-            for item, output in zip(batch, outputs, strict=True):
-                item.answer.set_result(item.tile.keep(output))
-        finally:
+    def _work(self) -> None:
+        """Answer one batch after the other, as long as tiles wait and a lane is idle."""
+        while (taken := self._take()) is not None:
+            lane, batch, alone = taken
+            shortage = _answer(lane, batch)
+            if shortage is not None:
+                torch.cuda.empty_cache()
+                self._make_room(lane, batch, alone, shortage)
             with self._lock:
-                self._idle.append(lane)
+                if lane in self._lanes:
+                    self._idle.append(lane)
 
-    def _take(self) -> list[_Waiting]:
-        """Remove the tiles of the next batch: the first that waits, and others of its shape."""
-        shapes = [item.tile.signal.shape for item in self._waiting]
-        alike = [index for index, shape in enumerate(shapes) if shape == shapes[0]][: self.batch]
-        batch = [self._waiting[index] for index in alike]
-        for index in reversed(alike):
-            del self._waiting[index]
-        return batch
+    def _take(self) -> tuple[Lane, list[_Waiting], bool] | None:
+        """Take a lane and its next batch: the first tile that waits, and others of its shape.
 
-    def _retry(self, batch: list[_Waiting], error: BaseException) -> None:
-        """Send a batch that did not fit into memory again, in two halves."""
-        torch.cuda.empty_cache()
-        if len(batch) == 1:
-            advice = "one tile does not fit into the device's memory; use --device cpu"
-            failure = SplitterError(advice)
-            failure.__cause__ = error
-            _fail(batch, failure)
-            return
+        Also tell whether the lane has the memory for itself.
+        """
         with self._lock:
-            self.batch = max(1, min(self.batch, len(batch) // 2))
-            if not self._stopped:
-                self._waiting.extendleft(reversed(batch))
-                for _ in batch:
-                    self._threads.submit(self._answer_some)
+            if not self._waiting or not self._idle:
+                return None
+            lane = self._idle.popleft()
+            shapes = [item.tile.signal.shape for item in self._waiting]
+            alike = [index for index, shape in enumerate(shapes) if shape == shapes[0]]
+            batch = [self._waiting[index] for index in alike[: lane.batch]]
+            for index in reversed(alike[: lane.batch]):
+                del self._waiting[index]
+            return lane, batch, len(self._lanes) == 1
+
+    def _make_room(
+        self, lane: Lane, batch: list[_Waiting], alone: bool, shortage: BaseException
+    ) -> None:
+        """Have a batch that did not fit into memory tried again, if there is a way."""
+        with self._lock:
+            if len(batch) > 1:
+                lane.batch = len(batch) // 2
+            elif alone:
+                _fail(batch, _explain(shortage))
                 return
-        _fail(batch, StoppedError("stopped"))
+            elif len(self._lanes) > 1:
+                self._lanes.remove(lane)
+                log.warning("no memory for so many tiles at once; lanes left: %d", len(self._lanes))
+            if self._stopped:
+                _fail(batch, StoppedError("stopped"))
+                return
+            self._waiting.extendleft(reversed(batch))
+            self._threads.submit(self._work)  # for what this thread then leaves
+
+
+def _answer(lane: Lane, batch: Sequence[_Waiting]) -> BaseException | None:
+    """Answer a batch; return the error if it did not fit into memory.
+
+    That error has no traceback: its frames would keep what the lane had in memory.
+    """
+    try:
+        outputs = lane(stack_signals([item.tile for item in batch]), batch[0].tile.context)
+        pieces = [item.tile.keep(output) for item, output in zip(batch, outputs, strict=True)]
+    except torch.cuda.OutOfMemoryError as error:
+        return error.with_traceback(None)
+    except BaseException as error:  # not swallowed: it is raised where the answer is wanted
+        _fail(batch, error)
+        return None
+    for item, piece in zip(batch, pieces, strict=True):
+        item.answer.set_result(piece)
+    return None
 
 
 def _fail(batch: Iterable[_Waiting], error: BaseException) -> None:
     for item in batch:
         item.answer.set_exception(error)
+
+
+def _explain(shortage: BaseException) -> SplitterError:
+    failure = SplitterError("one tile does not fit into the device's memory; use --device cpu")
+    failure.__cause__ = shortage
+    return failure

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from splitter.audio import Reading, open_song
-from splitter.engines.lanes import fit_batch, make_lanes
+from splitter.engines.lanes import make_lanes
 from splitter.engines.sharing import SharedNetwork, StoppedError
 from splitter.errors import SplitterError
 from splitter.jobs import Job
@@ -50,12 +50,10 @@ class Worker:
         self.model = models[0]
         self.work = work
         self.watch = watch
-        computing = work.computing
-        batch = computing.batch or fit_batch(self.model, computing)
-        ready = make_lanes(models, computing, lanes)
+        ready = make_lanes(models, work.computing, lanes)
         self.lanes = len(ready)
-        self.network = SharedNetwork(ready, batch)
-        self.computing = replace(computing, runner=self.network.run)
+        self.network = SharedNetwork(ready)
+        self.computing = replace(work.computing, runner=self.network.run)
 
     def separate(self, job: Job) -> Outcome:
         """Separate one song; what is wrong with it becomes an outcome, too."""
