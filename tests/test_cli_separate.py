@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import Mock
 
 import mutagen
 import numpy as np
@@ -262,6 +263,36 @@ def test_a_pipe_in_and_a_pipe_out_give_what_files_give(
     sound, expected = (_decode(tmp_path / name) for name in ("piped", "file"))
     assert sound.shape == expected.shape
     assert np.array_equal(sound, expected)
+
+
+def test_one_song_may_have_several_devices(separate: Callable[..., Done], tmp_path: Path) -> None:
+    song = sounds.write(tmp_path / "song.wav", sounds.song(2))
+    for folder, devices in (("one", "cpu"), ("two", "cpu,cpu")):
+        done = separate("song.wav", "-o", folder, "--device", devices)
+        assert done.status == 0, done.stderr
+    one, two = (read_stems(tmp_path / name / "song") for name in ("one", "two"))
+    assert np.array_equal(one, two)
+    more = ("--stems", "vocals", "--format", "raw", "--device", "cpu,cpu")
+    piped = separate("-", "-o", "-", *more, stdin=song.read_bytes())
+    assert piped.status == 0, piped.stderr
+    assert len(piped.sound) == 2 * 44100 * 4
+    refused = separate("song.wav", "-o", "three", "--device", "cpu,nosuch")
+    assert refused.status == 2 and "nosuch" in refused.stderr
+
+
+def test_threads_are_shared_out_once_and_a_batch_fitted_once_for_all_songs(
+    separate: Callable[..., Done], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    share, fit = Mock(return_value=1), Mock(return_value=2)
+    monkeypatch.setattr("splitter.engines.lanes.share_processor", share)
+    monkeypatch.setattr("splitter.engines.lanes.fit_batch", fit)
+    song = sounds.write(tmp_path / "song.wav", sounds.song(1))
+    done = separate("song.wav", "-", "-o", "out", stdin=song.read_bytes())
+    assert done.status == 0, done.stderr
+    assert len(done.stdout.splitlines()) == 4
+    assert share.call_count == fit.call_count == 1
+    assert separate("song.wav", "-o", "again", "--batch-size", 3).status == 0
+    assert fit.call_count == 1
 
 
 def _decode(path: Path) -> Block:

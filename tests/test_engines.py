@@ -17,6 +17,7 @@ from splitter.audio import SongReader
 from splitter.engines.lanes import (
     ProcessorLane,
     fit_batch,
+    load_models,
     make_lanes,
     share_processor,
 )
@@ -29,7 +30,7 @@ from splitter.outputs import Output, name_stems
 from splitter.separation import Computing, Stems, compute, infer
 from splitter.songs import separate_file
 from splitter.tiling import Tile
-from splitter.zoo import Model
+from splitter.zoo import Model, ModelChoice
 from tests import sounds
 
 COMPUTING = Computing(core=1024, precision="float32")
@@ -331,6 +332,9 @@ def test_a_gpu_that_holds_no_tile_is_an_error_with_a_way_out(
     monkeypatch.setattr("splitter.engines.lanes.compute", Mock(side_effect=shortage))
     with pytest.raises(DeviceError, match=r"cuda:1: .* use --device cpu"):
         fit_batch(replace(small_model, device=gpu), COMPUTING)
+    monkeypatch.setattr("splitter.engines.lanes.load_model", Mock(side_effect=shortage))
+    with pytest.raises(DeviceError, match=r"cpu: .* use --device cpu"):
+        load_models(ModelChoice(("unet",)), ["cpu"])
 
 
 def test_the_threads_of_a_processor_are_split_over_lanes(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -65,23 +65,19 @@ def _begin(jobs: Iterable[Job], batch: Batch) -> Iterator[Job]:
 
 
 def _start(jobs: Iterable[Job], batch: Batch, watch: Watch) -> Iterator[Outcome]:
-    from splitter.devices import pick_device
-
     if batch.engine == "ray":
         from splitter.engines import cluster
 
         return cluster.separate_songs(jobs, batch.work, batch.model, batch.address)
 
     from splitter.engines import local
-    from splitter.engines.lanes import share_processor
+    from splitter.engines.lanes import load_models, share_processor
     from splitter.engines.worker import Worker
     from splitter.memory import reuse_freed_memory
-    from splitter.zoo import load_model
 
     reuse_freed_memory()
-    lanes = share_processor()
-    models = [load_model(batch.model, pick_device(name), folded=True) for name in batch.devices]
-    worker = Worker(models, batch.work, lanes, watch)
+    models = load_models(batch.model, batch.devices)
+    worker = Worker(models, batch.work, share_processor(), watch)
     return local.separate_songs(jobs, worker, local.songs_at_once(worker))
 
 

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
@@ -31,6 +31,8 @@ from splitter.places import is_folder, is_local, is_there, locate, locate_folder
 
 if TYPE_CHECKING:
     from splitter.engines import Outcome
+    from splitter.engines.sharing import Lane
+    from splitter.separation import Computing
     from splitter.songs import Separated
     from splitter.zoo import Model
 
@@ -172,18 +174,36 @@ class Run:
     def _separate_open(self, job: Job, reader: SongReader) -> Separated:
         """Check all that can be checked, then load PyTorch and the model, and separate."""
         plan = plan_stems(reader, self._targets(job, reader), self.output)
-        model = _load_model(self.model, self.options.device)
-        from splitter.engines.lanes import share_processor, shared_network
-        from splitter.separation import Computing
+        model, computing, lanes = self._loaded
+        from splitter.engines.sharing import SharedNetwork
         from splitter.songs import separate_song
 
-        computing = Computing(batch=self.options.batch_size or 1, precision=self.options.precision)
         watch = choose_watch("none" if self.options.quiet else self.options.progress)
-        if self.options.to_pipe:  # at once, and not a few tiles later
-            small = replace(computing, core=PIPE_CORE)
-            return separate_song(reader, plan, model, small, watch)
-        with shared_network([model], computing, share_processor()) as shared:
+        if not lanes:
+            return separate_song(reader, plan, model, computing, watch)
+        with SharedNetwork(lanes) as network:
+            shared = replace(computing, runner=network.run)
             return separate_song(reader, plan, model, shared, watch)
+
+    @cached_property
+    def _loaded(self) -> tuple[Model, Computing, Sequence[Lane]]:
+        """Load the model when the first song is known to be one, and make lanes for all songs.
+
+        A pipe on one device has none: its sound is wanted at once, and not a few tiles later.
+        """
+        from splitter.engines.lanes import load_models, make_lanes, share_processor
+        from splitter.memory import reuse_freed_memory
+        from splitter.separation import Computing
+
+        reuse_freed_memory()
+        options, devices = self.options, self.options.device.split(",")
+        models = load_models(self.model, devices)
+        computing = Computing(batch=options.batch_size or 0, precision=options.precision)
+        if options.to_pipe:
+            computing = replace(computing, core=PIPE_CORE, batch=options.batch_size or 1)
+            if len(devices) == 1:
+                return models[0], computing, ()
+        return models[0], computing, make_lanes(models, computing, share_processor())
 
     def _targets(self, job: Job, reader: SongReader) -> Mapping[str, Target]:
         if self.options.to_pipe:
@@ -198,17 +218,6 @@ class Run:
         elif not self.options.to_pipe:
             for path in paths:
                 click.echo(str(path) if os.name == "nt" else os.fsencode(str(path)))
-
-
-@cache
-def _load_model(choice: ModelChoice, device: str) -> Model:
-    """Load the model when the first song is known to be one."""
-    from splitter.devices import pick_device
-    from splitter.memory import reuse_freed_memory
-    from splitter.zoo import load_model
-
-    reuse_freed_memory()
-    return load_model(choice, pick_device(device), folded=True)
 
 
 class _Behind(io.FileIO):

@@ -19,14 +19,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from splitter.devices import pick_device
-from splitter.engines.lanes import share_processor
+from splitter.engines.lanes import load_models, share_processor
 from splitter.engines.stores import separate_stored
 from splitter.engines.worker import Outcome, Work, Worker
 from splitter.errors import MissingExtra, SplitterError
 from splitter.jobs import Job
 from splitter.memory import reuse_freed_memory
-from splitter.zoo import ModelChoice, load_model
+from splitter.zoo import ModelChoice
 
 log = logging.getLogger(__name__)
 
@@ -44,8 +43,7 @@ class RemoteWorker:
 
         reuse_freed_memory()
         torch.set_num_threads(processors)
-        loaded = load_model(model, pick_device(device), folded=True)
-        self.worker = Worker([loaded], work, share_processor())
+        self.worker = Worker(load_models(model, [device]), work, share_processor())
 
     def separate(self, job: Job) -> Outcome:
         """Separate one song."""

@@ -9,16 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 
 import numpy as np
 import torch
 
-from splitter.engines.sharing import Lane, SharedNetwork, Signals
+from splitter.devices import pick_device
+from splitter.engines.sharing import Lane, Signals
 from splitter.errors import DeviceError
 from splitter.separation import Computing, compute
 from splitter.tiling import TileShape
-from splitter.zoo import Model
+from splitter.zoo import Model, ModelChoice, load_model
 
 MOST_LANES = 8  # on a processor; each has a tile in memory
 GPU_LANES = 2
@@ -66,6 +66,15 @@ def share_processor() -> int:
     return lanes
 
 
+def load_models(choice: ModelChoice, devices: Sequence[str]) -> list[Model]:
+    """Load a model onto each of some devices, for lanes."""
+    models = []
+    for device in map(pick_device, devices):
+        with _memory_wanted(device):
+            models.append(load_model(choice, device, folded=True))
+    return models
+
+
 def make_lanes(models: Sequence[Model], computing: Computing, processor_lanes: int) -> list[Lane]:
     """Make the lanes for a model that was loaded onto each of some devices.
 
@@ -80,15 +89,6 @@ def make_lanes(models: Sequence[Model], computing: Computing, processor_lanes: i
             count = processor_lanes if model.device.type == "cpu" else 1
             lanes += [ProcessorLane(model, computing, batch) for _ in range(count)]
     return lanes
-
-
-@contextmanager
-def shared_network(
-    models: Sequence[Model], computing: Computing, processor_lanes: int
-) -> Iterator[Computing]:
-    """Lend a way of computing in which all songs share the lanes of a model."""
-    with SharedNetwork(make_lanes(models, computing, processor_lanes)) as network:
-        yield replace(computing, runner=network.run)
 
 
 def fit_batch(model: Model, computing: Computing) -> int:
