@@ -174,6 +174,23 @@ def test_a_tile_that_fits_only_alone_is_separated_alone(lanes: int, batch: int) 
     assert memory.free == 1
 
 
+def test_lanes_that_run_out_of_memory_at_one_moment_do_not_all_give_up() -> None:
+    together = threading.Barrier(2, timeout=20)
+
+    class Crowded(Double):
+        met = False
+
+        def __call__(self, signals: Signals, context: int) -> Signals:
+            if not self.met:
+                self.met = True
+                together.wait()
+                raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+            return super().__call__(signals, context)
+
+    with SharedNetwork([Crowded(), Crowded()]) as network:
+        run_in_threads(network, [make_tiles(4)])
+
+
 @pytest.mark.parametrize("lanes", [1, 2])
 @pytest.mark.parametrize("batch", [1, 4])
 def test_a_tile_too_large_for_memory_is_an_error_with_a_way_out(lanes: int, batch: int) -> None:
