@@ -269,7 +269,8 @@ def _parse(line: bytes) -> dict[str, Any] | None:
 def _plan(
     found: Found, output: Path, name_stems: Callable[[Path, Path], Mapping[str, Path]]
 ) -> Job:
-    stems = name_stems(found.path, output / found.parent)
+    # by its parts: of a store, "." would be a name, and its paths are none that others can join
+    stems = name_stems(found.path, output.joinpath(*found.parent.parts))
     try:
         facts = found.path.stat()
     except OSError:  # opening it will say what is wrong

@@ -106,6 +106,21 @@ def test_songs_in_a_store_become_stems_in_a_store(
     assert list(open_journal(place / "out", {"model": "other"}).select_undone(jobs)) == jobs
 
 
+@pytest.mark.parametrize("output", ["memory://splitter/out", "out"])
+@pytest.mark.parametrize("songs", ["memory://splitter/songs", "songs"])
+def test_a_song_at_the_top_of_a_folder_lies_at_the_top_of_another(
+    songs: str, output: str, store: str, tmp_path: Path
+) -> None:
+    folder, out = (open_place(text) if ":" in text else tmp_path / text for text in (songs, output))
+    for parent in (folder, folder / "A"):
+        parent.mkdir(parents=True)
+        (parent / "song.wav").write_bytes(make_song(0))
+    jobs = plan(find_songs([folder], Search(recursive=True)), out)
+    (alone,) = plan([Found(folder / "song.wav")], out)
+    names = [str(job.stems["vocals"]) for job in (*jobs, alone)]
+    assert names == [f"{out}/song/vocals.wav", f"{out}/A/song/vocals.wav", names[0]]
+
+
 def test_what_cannot_be_fetched_is_an_outcome(store: str, small_model: Model) -> None:
     place = open_place(store)
     (job,) = plan([Found(place / "songs" / "none.wav")], place / "out")
