@@ -201,10 +201,10 @@ class Journal:
         entry["made"] = sorted({*before, *(_relate(path, self._folder) for path in job.claimed)})
         self.entries[entry["song"]] = entry
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
             self._append(json.dumps(entry, ensure_ascii=False))
         except OSError as failure:
-            raise DataError(f"{self.path}: cannot be written ({failure.strerror})") from failure
+            reason = failure.strerror or failure  # stores have no strerror
+            raise DataError(f"{self.path}: cannot be written ({reason})") from failure
 
     def _describe(self, job: Job, error: str | None) -> dict[str, Any]:
         return {
@@ -220,6 +220,7 @@ class Journal:
     def _append(self, line: str) -> None:
         # one write of a whole line; the newline comes first, so that a line that a kill cut off
         # does not swallow this one
+        self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("ab") as file:
             file.write(f"\n{line}".encode("utf-8", "surrogateescape"))
 
@@ -240,9 +241,10 @@ class StoredJournal(Journal):
     """A journal in a store, where nothing can be appended to a file: an object for each song."""
 
     def _append(self, line: str) -> None:
-        name = hashlib.sha256(json.loads(line)["song"].encode()).hexdigest()
-        path = self.path.parent / ENTRIES / f"{name}.json"
-        path.write_bytes(line.encode())
+        song = json.loads(line)["song"].encode("utf-8", "surrogateescape")
+        path = self.path.parent / ENTRIES / f"{hashlib.sha256(song).hexdigest()}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(line.encode("utf-8", "surrogateescape"))
 
     def _read(self) -> Iterator[dict[str, Any]]:
         folder = self.path.parent / ENTRIES

@@ -7,6 +7,7 @@ What a URL becomes has what is used of a path here: joining, opening, listing. I
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -42,12 +43,16 @@ def is_local(place: Path) -> bool:
 
 def is_folder(place: Path) -> bool:
     """Tell whether there is a folder; where nobody may look, there is none."""
-    return os.path.isdir(place) if is_local(place) else place.is_dir()  # noqa: PTH112 - raises
+    return os.path.isdir(place) if is_local(place) else place.is_dir()  # noqa: PTH112
 
 
 def is_there(place: Path) -> bool:
     """Tell whether there is a file or folder; where nobody may look, there is none."""
-    return os.path.exists(place) if is_local(place) else place.exists()  # noqa: PTH110 - raises
+    if is_local(place):
+        return os.path.exists(place)  # noqa: PTH110 - Path's own would raise
+    with suppress(UnicodeError):  # a name that a store cannot hold
+        return place.exists()
+    return False
 
 
 def locate(place: Path) -> Path:

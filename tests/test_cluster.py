@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,7 +28,7 @@ from splitter.places import is_local, open_place
 from splitter.separation import Computing
 from splitter.zoo import Model, ModelChoice
 from tests import sounds
-from tests.commands import ROOT
+from tests.commands import ROOT, call
 
 STEMS = ("vocals", "instrumental")
 # Ray and the S3 client warn about each other's and Python's ways, which is no concern of ours
@@ -53,6 +54,26 @@ def store() -> Iterator[str]:
     place = open_place(url)
     place.fs.store.clear()  # type: ignore[attr-defined]
     place.fs.pseudo_dirs[:] = [""]  # type: ignore[attr-defined]
+
+
+@pytest.fixture
+def strict_store(store: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The URL of a store with folders, as on a server's disk, and names in Unicode, as in S3."""
+    from fsspec.implementations.memory import MemoryFileSystem
+
+    def open_in_folder(self: Any, path: str, mode: str = "rb", **options: Any) -> Any:
+        if "w" in mode and not self.isdir(self._parent(path)):
+            raise FileNotFoundError(path)
+        return real_open(self, path, mode, **options)
+
+    def find_unicode(self: Any, path: str, **options: Any) -> Any:
+        path.encode()
+        return real_info(self, path, **options)
+
+    real_open, real_info = MemoryFileSystem._open, MemoryFileSystem.info
+    monkeypatch.setattr(MemoryFileSystem, "_open", open_in_folder)
+    monkeypatch.setattr(MemoryFileSystem, "info", find_unicode)
+    return store
 
 
 def test_paths_and_file_urls_are_local(tmp_path: Path) -> None:
@@ -119,6 +140,30 @@ def test_a_song_at_the_top_of_a_folder_lies_at_the_top_of_another(
     (alone,) = plan([Found(folder / "song.wav")], out)
     names = [str(job.stems["vocals"]) for job in (*jobs, alone)]
     assert names == [f"{out}/song/vocals.wav", f"{out}/A/song/vocals.wav", names[0]]
+
+
+def test_a_journal_in_a_store_makes_its_folder_and_keeps_any_name(strict_store: str) -> None:
+    place = open_place(strict_store)
+    song = Path("/songs") / os.fsdecode(b"caf\xe9.wav")
+    job = Job(song, {"vocals": place / "out" / "vocals.wav"}, size=7)
+    open_journal(place / "out", {}).add(job)
+    job.stems["vocals"].write_bytes(b"sound")
+    assert open_journal(place / "out", {}).has(job)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names are Unicode there")
+def test_a_name_that_a_store_cannot_hold_costs_that_song_only(
+    strict_store: str, tmp_path: Path, small_model_folder: Path
+) -> None:
+    (tmp_path / "songs").mkdir()
+    for name in (b"caf\xe9.wav", b"good.wav"):
+        (tmp_path / "songs" / os.fsdecode(name)).write_bytes(make_song(0))
+    command = ("separate", "songs", "-o", f"{strict_store}/out", "--model", small_model_folder)
+    for options in ((), ("--skip-existing",)):
+        done = call(*command, *options, folder=tmp_path)
+        assert done.status == 1
+        assert "1 failed" in done.stderr and "caf\\udce9.wav: cannot be" in done.stderr
+    assert (open_place(strict_store) / "out" / "good" / "vocals.wav").exists()
 
 
 def test_what_cannot_be_fetched_is_an_outcome(store: str, small_model: Model) -> None:

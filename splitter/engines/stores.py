@@ -28,7 +28,7 @@ def separate_stored(worker: Worker, job: Job) -> Outcome:
             for name, path in here.stems.items():
                 if path != job.stems[name]:
                     _copy(path, job.stems[name])
-        except OSError as error:
+        except (OSError, UnicodeError) as error:  # a store's names are Unicode
             return Outcome(job, error=f"{job.song}: cannot be fetched or stored ({error})")
     return Outcome(job, replace(outcome.separated, song=job.song, stems=dict(job.stems)))
 
