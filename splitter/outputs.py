@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import string
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, TypeAlias
@@ -120,17 +120,20 @@ def plan_stems(
     if len(files) < len(targets):
         settled = fit_pipe(settled)
     check_outputs(files, settled, song.rate, song.channels, song.samples)
-    ours = files if output.overwrite else claimed
-    for path in files:
-        _check_existing(Path(song.source), path, path in ours)
+    _check_song(Path(song.source), files)
+    check_existing(files, output, claimed)
     return Plan(targets, settled, song.tags if output.tags else Tags())
 
 
-def _check_existing(song: Path, path: Path, ours: bool) -> None:
-    if not is_there(path):
-        return
-    if is_there(song) and path.samefile(song):
-        raise AudioError(f"{song}: a stem would replace the song itself; choose another name")
-    if not ours:
-        way_out = "--overwrite replaces it, --skip-existing leaves it"
-        raise AudioError(f"{path}: is there already; {way_out}")
+def check_existing(files: Iterable[Path], output: Output, claimed: Collection[Path]) -> None:
+    """Raise AudioError if one of these files is there already and may not be replaced."""
+    for path in files:
+        if not output.overwrite and path not in claimed and is_there(path):
+            way_out = "--overwrite replaces it, --skip-existing leaves it"
+            raise AudioError(f"{path}: is there already; {way_out}")
+
+
+def _check_song(song: Path, files: Iterable[Path]) -> None:
+    for path in files:
+        if is_there(path) and is_there(song) and path.samefile(song):
+            raise AudioError(f"{song}: a stem would replace the song itself; choose another name")

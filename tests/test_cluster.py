@@ -166,6 +166,24 @@ def test_a_name_that_a_store_cannot_hold_costs_that_song_only(
     assert (open_place(strict_store) / "out" / "good" / "vocals.wav").exists()
 
 
+def test_stems_in_a_store_are_replaced_only_when_asked_for(
+    store: str, tmp_path: Path, small_model_folder: Path
+) -> None:
+    (tmp_path / "song.wav").write_bytes(make_song(0))
+    stem = open_place(store) / "out" / "song" / "vocals.wav"
+    stem.parent.mkdir(parents=True)
+    stem.write_bytes(b"precious")
+    command = ("separate", "song.wav", "-o", f"{store}/out", "--model", small_model_folder)
+    done = call(*command, folder=tmp_path)
+    assert done.status == 1
+    assert f"{stem}: is there already; --overwrite replaces it" in done.stderr
+    assert [path.name for path in stem.parent.iterdir()] == ["vocals.wav"]
+    assert stem.read_bytes() == b"precious"
+    done = call(*command, "--overwrite", folder=tmp_path)
+    assert done.status == 0, done.stderr
+    assert stem.read_bytes() != b"precious"
+
+
 def test_what_cannot_be_fetched_is_an_outcome(store: str, small_model: Model) -> None:
     place = open_place(store)
     (job,) = plan([Found(place / "songs" / "none.wav")], place / "out")

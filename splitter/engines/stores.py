@@ -8,7 +8,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from splitter.engines.worker import Outcome, Worker
+from splitter.errors import AudioError
 from splitter.jobs import Job
+from splitter.outputs import check_existing
 from splitter.places import is_local
 
 
@@ -19,6 +21,7 @@ def separate_stored(worker: Worker, job: Job) -> Outcome:
     with TemporaryDirectory(prefix="splitter-") as folder:
         here = _localise(job, Path(folder))
         try:
+            check_existing(job.stems.values(), worker.work.output, job.claimed)
             if here.song != job.song:
                 _copy(job.song, here.song)
             outcome = worker.separate(here)
@@ -28,6 +31,8 @@ def separate_stored(worker: Worker, job: Job) -> Outcome:
             for name, path in here.stems.items():
                 if path != job.stems[name]:
                     _copy(path, job.stems[name])
+        except AudioError as error:
+            return Outcome(job, error=str(error))
         except (OSError, UnicodeError) as error:  # a store's names are Unicode
             return Outcome(job, error=f"{job.song}: cannot be fetched or stored ({error})")
     return Outcome(job, replace(outcome.separated, song=job.song, stems=dict(job.stems)))
