@@ -184,6 +184,21 @@ def test_stems_in_a_store_are_replaced_only_when_asked_for(
     assert stem.read_bytes() != b"precious"
 
 
+@pytest.mark.parametrize("field", ["artist", "title"])
+def test_names_that_only_a_fetched_song_knows_are_refused(
+    field: str, store: str, tmp_path: Path, small_model_folder: Path
+) -> None:
+    fill(store, 1)
+    (tmp_path / "song.wav").write_bytes(make_song(0))
+    template = ("--template", f"{{{field}}} {{stem}}", "--model", small_model_folder)
+    for songs in (f"{store}/songs/A/song 0.wav", f"{store}/songs"):
+        done = call("separate", songs, "-o", "out", *template, folder=tmp_path)
+        assert done.status == 2
+        assert "a song in a store" in done.stderr and "{name}" in done.stderr
+    done = call("separate", "song.wav", "-o", f"{store}/out", *template, folder=tmp_path)
+    assert done.status == 0, done.stderr
+
+
 def test_what_cannot_be_fetched_is_an_outcome(store: str, small_model: Model) -> None:
     place = open_place(store)
     (job,) = plan([Found(place / "songs" / "none.wav")], place / "out")

@@ -15,7 +15,7 @@ from splitter.catalogue import ModelChoice
 from splitter.cli.parameters import parse_place
 from splitter.errors import SplitterError
 from splitter.jobs import Journal, open_journal
-from splitter.outputs import Output, check_template
+from splitter.outputs import Output, check_template, needs_tags
 from splitter.places import is_folder, is_local
 
 PIPE = "-"
@@ -68,6 +68,11 @@ def check_options(options: Options) -> None:
         raise click.UsageError("Missing argument 'SONGS': name files or folders")
     if options.duration == 0:
         raise click.UsageError("--duration 0 leaves nothing of a song")
+    if needs_tags(options.template) and not all(map(is_local, options.songs)):
+        raise click.UsageError(
+            "--template: what a song in a store calls itself is not known before it is fetched; "
+            "use {name} in place of {artist} and {title}"
+        )
     if Path(PIPE) in options.songs:
         _check_stdin(options)
     if options.to_pipe:
