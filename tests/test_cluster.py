@@ -199,6 +199,12 @@ def test_names_that_only_a_fetched_song_knows_are_refused(
     assert done.status == 0, done.stderr
 
 
+def test_a_cluster_is_not_told_of_a_device(tmp_path: Path) -> None:
+    done = call("separate", "song.wav", "--engine", "ray", "--device", "cuda", folder=tmp_path)
+    assert done.status == 2
+    assert "--device" in done.stderr and "each node" in done.stderr
+
+
 def test_what_cannot_be_fetched_is_an_outcome(store: str, small_model: Model) -> None:
     place = open_place(store)
     (job,) = plan([Found(place / "songs" / "none.wav")], place / "out")

@@ -73,6 +73,11 @@ def check_options(options: Options) -> None:
             "--template: what a song in a store calls itself is not known before it is fetched; "
             "use {name} in place of {artist} and {title}"
         )
+    if options.engine == "ray" and options.device != "auto":
+        raise click.UsageError(
+            "--device names what this machine has; with --engine ray each node computes on its "
+            "GPUs, or else on its cores"
+        )
     if Path(PIPE) in options.songs:
         _check_stdin(options)
     if options.to_pipe:
