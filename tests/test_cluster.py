@@ -5,12 +5,16 @@ from __future__ import annotations
 import io
 import os
 import pickle
+import shutil
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,7 +24,7 @@ import torch
 
 from splitter.engines.cluster import RemoteWorker
 from splitter.engines.stores import separate_stored
-from splitter.engines.worker import Work, Worker
+from splitter.engines.worker import Outcome, Work, Worker
 from splitter.errors import SplitterError
 from splitter.jobs import Found, Job, Search, find_songs, open_journal, plan_jobs
 from splitter.outputs import Output, name_stems
@@ -199,6 +203,16 @@ def test_names_that_only_a_fetched_song_knows_are_refused(
     assert done.status == 0, done.stderr
 
 
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "no cluster"])
+def test_a_cluster_that_is_not_there_is_one_line(address: str, tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    (tmp_path / "song.wav").write_bytes(make_song(0))
+    cluster = ("--engine", "ray", "--address", address, "--progress", "none")
+    done = call("separate", "song.wav", *cluster, folder=tmp_path)
+    (line,) = done.complaints
+    assert done.status == 2 and line.startswith(f"splitter: {address}: no Ray cluster")
+
+
 def test_a_cluster_is_not_told_of_a_device(tmp_path: Path) -> None:
     done = call("separate", "song.wav", "--engine", "ray", "--device", "cuda", folder=tmp_path)
     assert done.status == 2
@@ -232,6 +246,7 @@ def test_a_node_loads_all_that_was_chosen(tmp_path: Path, small_model_folder: Pa
     try:
         sent = pickle.loads(pickle.dumps((choice, "cpu", work(), 1)))
         remote = RemoteWorker(*sent)
+        remote.start()
         with remote.worker:
             outcome = remote.separate(job)
     finally:
@@ -239,6 +254,166 @@ def test_a_node_loads_all_that_was_chosen(tmp_path: Path, small_model_folder: Pa
     assert outcome.separated, outcome.error
     assert outcome.separated.model == "small+small+tta+wiener1"
     assert outcome.separated.model_hash == choice.hash
+
+
+GOOD, BAD, WORSE = (name.ljust(56, "0") for name in ("900d", "bad", "bad2"))  # nodes, as Ray says
+
+
+class FakeRay:
+    """Ray in this process: workers are objects, and a call is made when its result is asked for."""
+
+    def __init__(self, gpus: dict[str, int]) -> None:
+        self.gpus = gpus  # of each node
+        self.made = 0
+
+    def nodes(self) -> list[dict[str, Any]]:
+        return [
+            {"NodeID": node, "Alive": True, "Resources": {"CPU": 2.0, "GPU": float(gpus)}}
+            for node, gpus in self.gpus.items()
+        ]
+
+    def remote(self, kind: Callable[..., Any]) -> Any:
+        def choose(scheduling_strategy: Any, **_: Any) -> Any:
+            def make(*_: Any) -> Any:
+                self.made += 1
+                worker = kind(scheduling_strategy.node_id, self.made)
+                return SimpleNamespace(
+                    start=SimpleNamespace(remote=lambda: partial(worker.start)),
+                    separate=SimpleNamespace(remote=lambda job: partial(worker.separate, job)),
+                )
+
+            return SimpleNamespace(remote=make)
+
+        return SimpleNamespace(options=choose)
+
+    def wait(self, calls: list[Any], **_: Any) -> tuple[list[Any], list[Any]]:
+        return calls[:1], calls[1:]
+
+    def get(self, made: Callable[[], Any]) -> Any:
+        from ray.exceptions import RayTaskError
+
+        try:
+            return made()
+        except SplitterError as error:
+            raise RayTaskError("made", "traceback", error) from error
+
+
+def run_on(ray: FakeRay, worker: Any, songs: int) -> list[Outcome]:
+    from splitter.engines import cluster
+
+    jobs = [Job(Path(f"{index:02}.wav"), {}) for index in range(songs)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cluster, "RemoteWorker", worker)
+        patch.setattr(cluster, "GRACE", 0.0)
+        choice = ModelChoice(("nowhere",))
+        outcomes = list(cluster._run(iter(jobs), cluster._Cluster(ray, choice, work())))
+    assert sorted(outcome.job.song for outcome in outcomes) == [job.song for job in jobs]
+    return outcomes
+
+
+@dataclass
+class FakeWorker:
+    """A worker that cannot start on some nodes; the first of all is killed by its first song."""
+
+    node: str
+    number: int
+
+    def start(self) -> None:
+        if self.node != GOOD:
+            raise SplitterError("nowhere: no such model")
+
+    def separate(self, job: Job) -> Outcome:
+        from ray.exceptions import RayError
+
+        if self.number == 1:
+            raise RayError("killed")
+        return Outcome(job, error=f"{job.song}: done by {self.number}")
+
+
+def test_a_node_that_loses_a_worker_gets_another_while_others_live() -> None:
+    pytest.importorskip("ray")
+    ray = FakeRay({GOOD: 2})
+    outcomes = run_on(ray, FakeWorker, 12)
+    assert ray.made == 3
+    assert {str(outcome.error)[-1] for outcome in outcomes} == {"2", "3"}
+
+
+def test_a_node_where_no_worker_can_start_is_told_once_and_left_alone(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    pytest.importorskip("ray")
+    ray = FakeRay({BAD: 2, GOOD: 0})
+    run_on(ray, FakeWorker, 12)
+    assert ray.made == 3
+    assert caplog.messages == ["no worker can start on node bad00000: nowhere: no such model"]
+
+
+def test_a_cluster_where_no_worker_can_start_says_why() -> None:
+    pytest.importorskip("ray")
+    ray = FakeRay({BAD: 0, WORSE: 0})
+    with pytest.raises(SplitterError, match="node bad00000: nowhere: no such model"):
+        run_on(ray, FakeWorker, 12)
+    assert ray.made == 2
+
+
+@pytest.mark.slow
+def test_a_real_cluster_says_why_no_worker_can_start(
+    tmp_path: Path, small_model_folder: Path
+) -> None:
+    pytest.importorskip("ray")
+    from splitter.engines import cluster
+
+    gone = tmp_path / "gone"
+    shutil.copytree(small_model_folder, gone)
+    choice = ModelChoice((str(gone),)).resolve()
+    shutil.rmtree(gone)
+    (job,) = plan([Found(tmp_path / "song.wav")], tmp_path)
+    with pytest.raises(SplitterError, match=r"no node of the cluster can work \(node .*gone"):
+        list(cluster.separate_songs([job], work(), choice))
+
+
+class Mortal(RemoteWorker):
+    """A worker on a processor that Ray takes for a GPU, whose process dies of a song, once."""
+
+    def start(self) -> None:
+        model, _, work, processors = self.made_of
+        self.made_of = model, "cpu", work, processors
+        super().start()
+
+    def separate(self, job: Job) -> Outcome:
+        deadly = job.song.with_suffix(".deadly")
+        if deadly.exists():
+            deadly.unlink()
+            os._exit(1)
+        return super().separate(job)
+
+
+@pytest.mark.slow
+def test_a_real_node_that_loses_a_worker_gets_another(
+    tmp_path: Path, small_model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ray = pytest.importorskip("ray")
+    from splitter.engines import cluster
+
+    songs = [tmp_path / f"song {index}.wav" for index in range(16)]
+    for index, song in enumerate(songs):
+        song.write_bytes(make_song(index, seconds=10))
+    songs[1].with_suffix(".deadly").touch()
+    jobs = plan(map(Found, songs), tmp_path / "out")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setattr(cluster, "RemoteWorker", Mortal)
+    monkeypatch.setattr(cluster, "GRACE", 0.5)
+    ray.init(num_cpus=2, num_gpus=2, log_to_driver=False, configure_logging=False)
+    try:
+        group = cluster._Cluster(ray, ModelChoice((str(small_model_folder),)), work())
+        first: set[str] = set()
+        for outcome in cluster._run(iter(jobs), group):
+            assert outcome.error is None
+            first = first or {str(member.actor) for member in group.members}
+    finally:
+        ray.shutdown()
+    last = {str(member.actor) for member in group.members if member.started}
+    assert len(last) == 2 and len(first & last) == 1
 
 
 @pytest.mark.slow
