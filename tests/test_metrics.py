@@ -30,7 +30,7 @@ def leaky(references: np.ndarray, seed: int = 7) -> np.ndarray:
 
 
 def museval_scores(references: np.ndarray, estimates: np.ndarray, window: int) -> list[np.ndarray]:
-    museval = metrics._import_museval()
+    museval = metrics.import_museval()
     time_first = (np.moveaxis(references, -1, 1), np.moveaxis(estimates, -1, 1))
     return museval.bss_eval(*time_first, window=window, hop=window)[:4]
 
