@@ -10,7 +10,6 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from unittest.mock import Mock
 
 import mutagen
 import numpy as np
@@ -190,7 +189,7 @@ def test_every_song_has_one_json_object_with_the_same_keys(
         (("--files0-from", "song.wav", "-o", "-", "--stems", "vocals"), "takes one song"),
         (("song.wav", "-"), "stands alone"),
         ((".", "-"), "stands alone"),
-        (("-", "-o", "s3://bucket/stems"), "of this machine"),
+        (("-", "-o", "memory://stems"), "of this machine"),
         (("song.wav", "-o", "-", "--stems", "vocals", "--format", "mp3"), "written to a pipe"),
         (("song.wav", "-o", "-", "--stems", "vocals", "--clip", "rescale"), "no end to find"),
     ],
@@ -278,21 +277,6 @@ def test_one_song_may_have_several_devices(separate: Callable[..., Done], tmp_pa
     assert len(piped.sound) == 2 * 44100 * 4
     refused = separate("song.wav", "-o", "three", "--device", "cpu,nosuch")
     assert refused.status == 2 and "nosuch" in refused.stderr
-
-
-def test_threads_are_shared_out_once_and_a_batch_fitted_once_for_all_songs(
-    separate: Callable[..., Done], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    share, fit = Mock(return_value=1), Mock(return_value=2)
-    monkeypatch.setattr("splitter.engines.lanes.share_processor", share)
-    monkeypatch.setattr("splitter.engines.lanes.fit_batch", fit)
-    song = sounds.write(tmp_path / "song.wav", sounds.song(1))
-    done = separate("song.wav", "-", "-o", "out", stdin=song.read_bytes())
-    assert done.status == 0, done.stderr
-    assert len(done.stdout.splitlines()) == 4
-    assert share.call_count == fit.call_count == 1
-    assert separate("song.wav", "-o", "again", "--batch-size", 3).status == 0
-    assert fit.call_count == 1
 
 
 def _decode(path: Path) -> Block:
