@@ -158,14 +158,11 @@ class Journal:
     def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
         self.path = folder / JOURNAL
         self.settings = json.loads(json.dumps(settings))
+        self._folder = locate_folder(folder)
         self.entries = {entry["song"]: entry for entry in self._read()}
         self.made = {
             self._folder / path for entry in self.entries.values() for path in entry["made"]
         }
-
-    @property
-    def _folder(self) -> Path:
-        return locate_folder(self.path.parent)
 
     def select_undone(self, jobs: Iterable[Job]) -> Iterator[Job]:
         """Yield the jobs that are new, changed, failed, or whose stems are gone."""
@@ -198,7 +195,10 @@ class Journal:
         """Write down that a job is done, or what was wrong."""
         entry = self._describe(job, error)
         before = self.entries.get(entry["song"], {}).get("made", ())
-        entry["made"] = sorted({*before, *(_relate(path, self._folder) for path in job.claimed)})
+        made = {*before, *(_relate(path, self._folder) for path in job.claimed)}
+        if error not in (None, UNFINISHED):  # a failure leaves names free that it did not use
+            made = {path for path in made if is_there(self._folder / path)}
+        entry["made"] = sorted(made)
         self.entries[entry["song"]] = entry
         try:
             self._append(json.dumps(entry, ensure_ascii=False))

@@ -1,16 +1,11 @@
-"""Songs in stores and on a cluster: a real Ray cluster, a real S3 server, both of this machine."""
+"""Songs on a cluster: a real Ray cluster of this machine."""
 
 from __future__ import annotations
 
-import io
 import os
 import pickle
 import shutil
-import socket
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,184 +18,15 @@ import soundfile
 import torch
 
 from splitter.engines.cluster import RemoteWorker
-from splitter.engines.stores import separate_stored
-from splitter.engines.worker import Outcome, Work, Worker
+from splitter.engines.worker import Outcome, Worker
 from splitter.errors import SplitterError
-from splitter.jobs import Found, Job, Search, find_songs, open_journal, plan_jobs
-from splitter.outputs import Output, name_stems
-from splitter.places import is_local, open_place
-from splitter.separation import Computing
-from splitter.zoo import Model, ModelChoice
-from tests import sounds
+from splitter.jobs import Found, Job
+from splitter.zoo import ModelChoice
 from tests.commands import ROOT, call
+from tests.jobs import make_song, plan, work
 
-STEMS = ("vocals", "instrumental")
 # Ray and the S3 client warn about each other's and Python's ways, which is no concern of ours
 pytestmark = pytest.mark.filterwarnings("ignore")
-
-
-def plan(songs: Iterable[Found], folder: Path) -> list[Job]:
-    return plan_jobs(
-        songs, folder, lambda song, folder: name_stems(song, Output(folder), "small", STEMS)
-    )
-
-
-def work() -> Work:
-    return Work(computing=Computing(core=16384, precision="float32"))
-
-
-@pytest.fixture
-def store() -> Iterator[str]:
-    """The URL of an empty store in memory."""
-    pytest.importorskip("upath")
-    url = "memory://splitter"
-    yield url
-    place = open_place(url)
-    place.fs.store.clear()  # type: ignore[attr-defined]
-    place.fs.pseudo_dirs[:] = [""]  # type: ignore[attr-defined]
-
-
-@pytest.fixture
-def strict_store(store: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The URL of a store with folders, as on a server's disk, and names in Unicode, as in S3."""
-    from fsspec.implementations.memory import MemoryFileSystem
-
-    def open_in_folder(self: Any, path: str, mode: str = "rb", **options: Any) -> Any:
-        if "w" in mode and not self.isdir(self._parent(path)):
-            raise FileNotFoundError(path)
-        return real_open(self, path, mode, **options)
-
-    def find_unicode(self: Any, path: str, **options: Any) -> Any:
-        path.encode()
-        return real_info(self, path, **options)
-
-    real_open, real_info = MemoryFileSystem._open, MemoryFileSystem.info
-    monkeypatch.setattr(MemoryFileSystem, "_open", open_in_folder)
-    monkeypatch.setattr(MemoryFileSystem, "info", find_unicode)
-    return store
-
-
-def test_paths_and_file_urls_are_local(tmp_path: Path) -> None:
-    assert open_place(str(tmp_path)) == tmp_path
-    assert open_place(f"file://{tmp_path}") == tmp_path
-    assert is_local(tmp_path)
-
-
-def test_an_unknown_kind_of_store_is_said_so() -> None:
-    pytest.importorskip("upath")
-    with pytest.raises(SplitterError, match="nonsense"):
-        open_place("nonsense://bucket/songs")
-
-
-def fill(store: str, songs: int) -> Path:
-    place = open_place(store)
-    for index in range(songs):
-        parent = place / "songs" / "AB"[index % 2]
-        parent.mkdir(parents=True, exist_ok=True)
-        with (parent / f"song {index}.wav").open("wb") as file:
-            file.write(make_song(index))
-    return place
-
-
-def make_song(index: int, seconds: float = 0.3) -> bytes:
-    file = io.BytesIO()
-    signal = sounds.noise(round(seconds * 44100) + index, seed=index)
-    soundfile.write(file, signal.T, 44100, format="WAV")
-    return file.getvalue()
-
-
-def test_songs_in_a_store_become_stems_in_a_store(
-    store: str, tmp_path: Path, small_model: Model
-) -> None:
-    place = fill(store, 3)
-    assert not is_local(place)
-    jobs = plan(find_songs([place / "songs"], Search(recursive=True)), place / "out")
-    assert len(jobs) == 3
-    with Worker([small_model], work()) as worker:
-        journal = open_journal(place / "out", {})
-        for job in jobs:
-            outcome = separate_stored(worker, job)
-            assert outcome.error is None and outcome.job == job
-            journal.add(job)
-        (tmp_path / "song 0.wav").write_bytes(make_song(0))
-        (alone,) = plan([Found(tmp_path / "song 0.wav")], tmp_path)
-        worker.separate(alone)
-    stored = place / "out" / "A" / "song 0" / "vocals.wav"
-    assert stored.read_bytes() == alone.stems["vocals"].read_bytes()
-    assert list(open_journal(place / "out", {}).select_undone(jobs)) == []
-    assert list(open_journal(place / "out", {"model": "other"}).select_undone(jobs)) == jobs
-
-
-@pytest.mark.parametrize("output", ["memory://splitter/out", "out"])
-@pytest.mark.parametrize("songs", ["memory://splitter/songs", "songs"])
-def test_a_song_at_the_top_of_a_folder_lies_at_the_top_of_another(
-    songs: str, output: str, store: str, tmp_path: Path
-) -> None:
-    folder, out = (open_place(text) if ":" in text else tmp_path / text for text in (songs, output))
-    for parent in (folder, folder / "A"):
-        parent.mkdir(parents=True)
-        (parent / "song.wav").write_bytes(make_song(0))
-    jobs = plan(find_songs([folder], Search(recursive=True)), out)
-    (alone,) = plan([Found(folder / "song.wav")], out)
-    names = [str(job.stems["vocals"]) for job in (*jobs, alone)]
-    assert names == [f"{out}/song/vocals.wav", f"{out}/A/song/vocals.wav", names[0]]
-
-
-def test_a_journal_in_a_store_makes_its_folder_and_keeps_any_name(strict_store: str) -> None:
-    place = open_place(strict_store)
-    song = Path("/songs") / os.fsdecode(b"caf\xe9.wav")
-    job = Job(song, {"vocals": place / "out" / "vocals.wav"}, size=7)
-    open_journal(place / "out", {}).add(job)
-    job.stems["vocals"].write_bytes(b"sound")
-    assert open_journal(place / "out", {}).has(job)
-
-
-@pytest.mark.skipif(os.name == "nt", reason="names are Unicode there")
-def test_a_name_that_a_store_cannot_hold_costs_that_song_only(
-    strict_store: str, tmp_path: Path, small_model_folder: Path
-) -> None:
-    (tmp_path / "songs").mkdir()
-    for name in (b"caf\xe9.wav", b"good.wav"):
-        (tmp_path / "songs" / os.fsdecode(name)).write_bytes(make_song(0))
-    command = ("separate", "songs", "-o", f"{strict_store}/out", "--model", small_model_folder)
-    for options in ((), ("--skip-existing",)):
-        done = call(*command, *options, folder=tmp_path)
-        assert done.status == 1
-        assert "1 failed" in done.stderr and "caf\\udce9.wav: cannot be" in done.stderr
-    assert (open_place(strict_store) / "out" / "good" / "vocals.wav").exists()
-
-
-def test_stems_in_a_store_are_replaced_only_when_asked_for(
-    store: str, tmp_path: Path, small_model_folder: Path
-) -> None:
-    (tmp_path / "song.wav").write_bytes(make_song(0))
-    stem = open_place(store) / "out" / "song" / "vocals.wav"
-    stem.parent.mkdir(parents=True)
-    stem.write_bytes(b"precious")
-    command = ("separate", "song.wav", "-o", f"{store}/out", "--model", small_model_folder)
-    done = call(*command, folder=tmp_path)
-    assert done.status == 1
-    assert f"{stem}: is there already; --overwrite replaces it" in done.stderr
-    assert [path.name for path in stem.parent.iterdir()] == ["vocals.wav"]
-    assert stem.read_bytes() == b"precious"
-    done = call(*command, "--overwrite", folder=tmp_path)
-    assert done.status == 0, done.stderr
-    assert stem.read_bytes() != b"precious"
-
-
-@pytest.mark.parametrize("field", ["artist", "title"])
-def test_names_that_only_a_fetched_song_knows_are_refused(
-    field: str, store: str, tmp_path: Path, small_model_folder: Path
-) -> None:
-    fill(store, 1)
-    (tmp_path / "song.wav").write_bytes(make_song(0))
-    template = ("--template", f"{{{field}}} {{stem}}", "--model", small_model_folder)
-    for songs in (f"{store}/songs/A/song 0.wav", f"{store}/songs"):
-        done = call("separate", songs, "-o", "out", *template, folder=tmp_path)
-        assert done.status == 2
-        assert "a song in a store" in done.stderr and "{name}" in done.stderr
-    done = call("separate", "song.wav", "-o", f"{store}/out", *template, folder=tmp_path)
-    assert done.status == 0, done.stderr
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "no cluster"])
@@ -217,24 +43,6 @@ def test_a_cluster_is_not_told_of_a_device(tmp_path: Path) -> None:
     done = call("separate", "song.wav", "--engine", "ray", "--device", "cuda", folder=tmp_path)
     assert done.status == 2
     assert "--device" in done.stderr and "each node" in done.stderr
-
-
-def test_what_cannot_be_fetched_is_an_outcome(store: str, small_model: Model) -> None:
-    place = open_place(store)
-    (job,) = plan([Found(place / "songs" / "none.wav")], place / "out")
-    with Worker([small_model], work()) as worker:
-        outcome = separate_stored(worker, job)
-    assert outcome.separated is None and "none.wav" in str(outcome.error)
-
-
-def test_an_unreadable_song_in_a_store_is_called_by_its_url(store: str, small_model: Model) -> None:
-    place = open_place(store)
-    (place / "songs").mkdir(parents=True)
-    (place / "songs" / "bad.mp3").write_bytes(b"no sound")
-    (job,) = plan([Found(place / "songs" / "bad.mp3")], place / "out")
-    with Worker([small_model], work()) as worker:
-        outcome = separate_stored(worker, job)
-    assert str(outcome.error).startswith(str(job.song))
 
 
 def test_a_node_loads_all_that_was_chosen(tmp_path: Path, small_model_folder: Path) -> None:
@@ -455,66 +263,3 @@ def test_a_cluster_of_two_nodes_loses_one_and_finishes(
                 there, _ = soundfile.read(tmp_path / "out" / song.stem / path.name)
                 # another number of threads sums in another order, which may round the other way
                 assert np.abs(here - there).max() <= 2**-15
-
-
-@pytest.fixture
-def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """The URL of a bucket on an S3 server of this machine."""
-    pytest.importorskip("s3fs")
-    pytest.importorskip("moto")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    url = f"http://127.0.0.1:{port}"
-    for name, value in {
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_ENDPOINT_URL": url,
-        "NO_PROXY": "127.0.0.1",
-        "no_proxy": "127.0.0.1",
-    }.items():
-        monkeypatch.setenv(name, value)
-    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        for _ in range(300):
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            time.sleep(0.1)
-        bucket = open_place("s3://songs")
-        bucket.fs.mkdir("songs")  # type: ignore[attr-defined]
-        yield "s3://songs"
-        bucket.fs.clear_instance_cache()  # type: ignore[attr-defined]
-    finally:
-        server.kill()
-        server.wait()
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("engine", ["local", "ray"])
-def test_the_command_separates_from_s3_to_s3_and_resumes(
-    s3: str, engine: str, small_model_folder: Path
-) -> None:
-    if engine == "ray":
-        pytest.importorskip("ray")
-    place = fill(s3, 4)
-    (place / "songs" / "bad.mp3").write_bytes(b"no sound")
-    model = ("--model", str(small_model_folder), "--engine", engine)
-    command = ["separate", *model, "-r", f"{s3}/songs", "-o", f"{s3}/out"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    for expected in ("4 songs done, 1 failed", "0 songs done, 1 failed"):
-        run = subprocess.run(
-            [sys.executable, "-m", "splitter", *command],
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert run.returncode == 1, run.stderr
-        assert expected in run.stderr
-    place.fs.invalidate_cache()  # type: ignore[attr-defined]
-    made = list((place / "out").rglob("*.wav"))
-    assert len(made) == 8
-    assert (place / "out" / "A" / "song 0" / "vocals.wav").stat().st_size > 50_000

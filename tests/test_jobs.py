@@ -200,6 +200,16 @@ def test_only_names_that_are_free_or_known_are_claimed(tmp_path: Path) -> None:
     assert Journal(tmp_path / "out", SETTINGS).begin(job).claimed == set(job.stems.values())
 
 
+def test_a_song_that_failed_claims_no_name(tmp_path: Path) -> None:
+    job = make_job(tmp_path)
+    journal = Journal(tmp_path / "out", SETTINGS)
+    journal.add(journal.begin(job), "no sound that can be read")
+    mine = make_file(job.stems["vocals"])  # by somebody, later
+    again = Journal(tmp_path / "out", SETTINGS)
+    assert not again.made
+    assert mine not in again.begin(job).claimed
+
+
 def test_a_folder_may_be_left_out(tmp_path: Path) -> None:
     for name in ("a/x.flac", "a/live/y.flac", "b/live/z.flac"):
         make_file(tmp_path / name)

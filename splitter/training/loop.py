@@ -244,7 +244,7 @@ class Trainer:
         path = self.run / CHECKPOINT
         if not path.exists():
             return False
-        if (self.run / RECIPE).exists():
+        if self.ranks.first and (self.run / RECIPE).exists():
             check_begun(self.recipe, self.run / RECIPE)
         if (self.run / BEST).exists():
             self.best = float(read_tensors(self.run / BEST)["improvement"])

@@ -1,0 +1,34 @@
+"""Songs and jobs for engines that work beyond this process."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable
+from pathlib import Path
+
+import soundfile
+
+from splitter.engines.worker import Work
+from splitter.jobs import Found, Job, plan_jobs
+from splitter.outputs import Output, name_stems
+from splitter.separation import Computing
+from tests import sounds
+
+STEMS = ("vocals", "instrumental")
+
+
+def plan(songs: Iterable[Found], folder: Path) -> list[Job]:
+    return plan_jobs(
+        songs, folder, lambda song, folder: name_stems(song, Output(folder), "small", STEMS)
+    )
+
+
+def work() -> Work:
+    return Work(computing=Computing(core=16384, precision="float32"))
+
+
+def make_song(index: int, seconds: float = 0.3) -> bytes:
+    file = io.BytesIO()
+    signal = sounds.noise(round(seconds * 44100) + index, seed=index)
+    soundfile.write(file, signal.T, 44100, format="WAV")
+    return file.getvalue()
