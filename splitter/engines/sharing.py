@@ -75,15 +75,15 @@ class SharedNetwork:
         All songs together are as many tiles ahead as one song alone: memory does not grow with
         their number.
         """
-        sent: deque[_Waiting] = deque()
+        sent: deque[Future[Piece]] = deque()  # answers alone: tiles are large
         self._count_songs(1)
         try:
             for tile in tiles:
                 sent.append(self._send(tile))
                 if len(sent) > self._count_ahead():
-                    yield sent.popleft().answer.result()
+                    yield sent.popleft().result()
             while sent:
-                yield sent.popleft().answer.result()
+                yield sent.popleft().result()
         finally:
             self._count_songs(-1)
 
@@ -111,14 +111,14 @@ class SharedNetwork:
         with self._lock:
             return -(-sum(lane.batch for lane in self._lanes) // self._songs)
 
-    def _send(self, tile: Tile) -> _Waiting:
+    def _send(self, tile: Tile) -> Future[Piece]:
         item = _Waiting(tile)
         with self._lock:
             if self._stopped:
                 raise StoppedError("stopped")
             self._waiting.append(item)
             self._threads.submit(self._work)
-        return item
+        return item.answer
 
     def _work(self) -> None:
         """Answer one batch after the other, as long as tiles wait and a lane is idle."""
