@@ -190,6 +190,7 @@ def test_every_song_has_one_json_object_with_the_same_keys(
         (("song.wav", "-"), "stands alone"),
         ((".", "-"), "stands alone"),
         (("-", "-o", "memory://stems"), "of this machine"),
+        (("song.wav", "--address", "localhost:6379"), "add --engine ray"),
         (("song.wav", "-o", "-", "--stems", "vocals", "--format", "mp3"), "written to a pipe"),
         (("song.wav", "-o", "-", "--stems", "vocals", "--clip", "rescale"), "no end to find"),
     ],

@@ -78,6 +78,8 @@ def check_options(options: Options) -> None:
             "--device names what this machine has; with --engine ray each node computes on its "
             "GPUs, or else on its cores"
         )
+    if options.engine != "ray" and options.address:
+        raise click.UsageError("--address is of a Ray cluster: add --engine ray")
     if Path(PIPE) in options.songs:
         _check_stdin(options)
     if options.to_pipe:
