@@ -22,6 +22,7 @@ import torch
 
 from splitter.memory import reuse_freed_memory
 from splitter.training.loop import Trainer, batches, train_on
+from splitter.training.losses import LOSSES
 from splitter.training.mixing import Mixer
 from splitter.training.pools import Pools, find_sources, load_sources, sort_pools
 from splitter.training.recipe import Mixing, Recipe, read_recipe
@@ -60,12 +61,7 @@ def make_rows(base: Recipe) -> dict[str, Row]:
         "blocks: TFC-TDF beside convolutions": Row(
             replace(base, sizes={**base.sizes, "blocks": 5})
         ),
-        "loss: complex": Row(replace(base, loss="complex")),
-        "loss: waveform": Row(replace(base, loss="waveform")),
-        "loss: magnitude": Row(replace(base, loss="magnitude")),
-        "loss: weighted": Row(replace(base, loss="weighted")),
-        "loss: multi-resolution": Row(replace(base, loss="multi-resolution")),
-        "loss: phase-sensitive": Row(replace(base, loss="phase-sensitive")),
+        **{f"loss: {loss}": Row(replace(base, loss=loss)) for loss in LOSSES if loss != base.loss},
         "no band folding": Row(replace(base, sizes=bands)),
         "aligned pairs only": mixed(aligned=1.0),
         "no aligned pairs": mixed(aligned=0.0),

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -54,3 +55,37 @@ def test_the_weighted_loss_looks_where_both_sources_are_loud() -> None:
         return float(LOSSES["weighted"](judged))
 
     assert error(slice(0, 100)) > 2 * error(slice(300, 400))
+
+
+def test_to_the_signal_to_noise_loss_quiet_examples_matter_as_much_as_loud_ones() -> None:
+    mask = torch.full(MASK_SHAPE, 0.7)
+    loud = estimate(mask, 8000, share=0.5)
+    quiet = replace(loud, mixture=loud.mixture / 100, vocals=loud.vocals / 100)
+    loss = LOSSES["signal-to-noise"]
+    assert float(loss(quiet)) == pytest.approx(float(loss(loud)), abs=1e-3)
+    # an error of 0.2 of the mixture is −14 dB, 16 dB above the threshold
+    assert float(loss(loud)) == pytest.approx(10 * math.log10(1 + 0.04 / 1e-3), abs=0.01)
+
+
+def test_the_signal_to_noise_loss_is_the_mean_of_what_each_example_has() -> None:
+    parts = [estimate(torch.full(MASK_SHAPE, mask), 8000, share=0.5) for mask in (0.6, 0.9)]
+    joined = replace(
+        parts[0],
+        mask=torch.cat([part.mask for part in parts]),
+        mixture=torch.cat([part.mixture for part in parts]),
+        vocals=torch.cat([part.vocals for part in parts]),
+        heard=torch.cat([part.heard for part in parts]),
+    )
+    loss = LOSSES["signal-to-noise"]
+    apart = [float(loss(part)) for part in parts]
+    assert float(loss(joined)) == pytest.approx(sum(apart) / 2, abs=1e-3)
+
+
+def test_silence_has_no_signal_to_noise_loss_and_no_gradient_that_is_no_number() -> None:
+    mask = torch.full(MASK_SHAPE, 0.5, requires_grad=True)
+    silent = estimate(mask, 8000)
+    silent = replace(silent, mixture=0 * silent.mixture, vocals=0 * silent.vocals)
+    loss = LOSSES["signal-to-noise"](silent)
+    loss.backward()
+    assert loss.item() == 0
+    assert torch.isfinite(mask.grad).all()

@@ -5,6 +5,7 @@ All of them look only where there is something to learn: below the bandwidth tha
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -15,6 +16,7 @@ from splitter.spectral import Stft
 
 TINY = 1e-12
 WINDOWS = (512, 1024, 2048, 4096)  # samples, of the multi-resolution loss
+LEAST_ERROR = 1e-3  # of the mixture's energy, −30 dB: below it `signal_to_noise` is content
 SHARED_WEIGHT = 4.0  # how much more a bin weighs where voice and music are equally loud
 
 
@@ -103,6 +105,18 @@ def multi_resolution(estimate: Estimate) -> Tensor:
     return error
 
 
+def signal_to_noise(estimate: Estimate) -> Tensor:
+    """Return how far the signal's error is above −30 dB of the mixture: dB, the mean of examples.
+
+    10·log10(1 + ‖e‖² / (τ‖x‖²)), the thresholded loss of Wisdom et al. 2020. Loud and quiet, hard
+    and easy examples weigh the same, as songs do in a mean SDR, also those without a voice.
+    """
+    error = _signal(estimate, estimate.error).square().sum((1, 2))
+    mixture = _signal(estimate, estimate.mixture * estimate.heard).square().sum((1, 2))
+    unheard = error / (LEAST_ERROR * mixture).clamp_min(TINY)
+    return 10 / math.log(10) * unheard.log1p().mean()
+
+
 LOSSES: dict[str, Callable[[Estimate], Tensor]] = {
     "magnitude": magnitude,
     "phase-sensitive": phase_sensitive,
@@ -111,6 +125,7 @@ LOSSES: dict[str, Callable[[Estimate], Tensor]] = {
     "complex": complex_spectrum,
     "waveform": waveform,
     "multi-resolution": multi_resolution,
+    "signal-to-noise": signal_to_noise,
 }
 
 
