@@ -28,16 +28,21 @@ def small_tfctdf() -> MaskModel:
     return network
 
 
-def small_with_blocks() -> MaskModel:
+def small_with_blocks(down: int = 2, up: int = 0) -> MaskModel:
     torch.manual_seed(0)
-    network = MaskUNet(**SMALL_SIZES, blocks=2).build(channels=2, stems=1).eval()
+    sizes = MaskUNet(**SMALL_SIZES, blocks=down, blocks_up=up)
+    network = sizes.build(channels=2, stems=1).eval()
     assert isinstance(network, MaskModel)
-    for added in network.unet.added:
+    for added in (*network.unet.added, *network.unet.added_up):
         torch.nn.init.normal_(added.gain)  # they begin with nothing
     return network
 
 
-NETWORKS = [small, small_tfctdf, small_with_blocks]
+def small_with_blocks_up() -> MaskModel:
+    return small_with_blocks(down=1, up=2)
+
+
+NETWORKS = [small, small_tfctdf, small_with_blocks, small_with_blocks_up]
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
@@ -79,7 +84,8 @@ def test_an_output_sees_its_context_and_no_further(make: Callable[[], MaskModel]
 
 
 def test_blocks_that_were_just_added_change_nothing() -> None:
-    more = MaskUNet(**SMALL_SIZES, blocks=2).build(channels=2, stems=1).eval()
+    sizes = MaskUNet(**SMALL_SIZES, blocks=2, blocks_up=2)
+    more = sizes.build(channels=2, stems=1).eval()
     fewer = small()
     more.load_state_dict(fewer.state_dict(), strict=False)
     signal = torch.from_numpy(noise(6144))[None]

@@ -89,13 +89,15 @@ def test_a_resumed_training_ends_where_an_undisturbed_one_does(
 
 def test_a_training_starts_from_a_network_that_lacks_blocks(pools: Pools, tmp_path: Path) -> None:
     first = trainer(tmp_path)
-    more = trainer(tmp_path, replace(RECIPE, sizes={**sounds.SMALL_SIZES, "blocks": 2}))
+    sizes = {**sounds.SMALL_SIZES, "blocks": 2, "blocks_up": 1}
+    more = trainer(tmp_path, replace(RECIPE, sizes=sizes))
     more.start_from(first.network, first.config, tmp_path)
     before = weights(more)
     for name, tensor in first.network.state_dict().items():
         assert torch.equal(before[name], tensor), name
     list(more.train(batches(Mixer(pools, RECIPE), RECIPE, 0, 3), lambda _: (0.0, 0.0)))
     assert more.network.unet.added[0].gain.abs().max() > 0
+    assert more.network.unet.added_up[0].gain.abs().max() > 0
 
 
 @pytest.mark.parametrize(

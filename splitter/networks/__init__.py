@@ -42,7 +42,8 @@ class MaskUNet(MaskSizes):
     width: int = 16  # features after the first level; each further level doubles them
     levels: int = 6
     dropout: float = 0.1
-    blocks: int = 0  # upper levels that have a TFC-TDF block
+    blocks: int = 0  # upper levels that have a TFC-TDF block on the way down
+    blocks_up: int = 0  # and on the way up
 
     def build(self, channels: int, stems: int) -> Network:
         """Make the network with random weights."""
@@ -54,6 +55,7 @@ class MaskUNet(MaskSizes):
             self.levels,
             self.dropout,
             self.blocks,
+            self.blocks_up,
             bands.bands,
         )
         return MaskModel(stft, bands, unet, channels, stems)

@@ -2,7 +2,8 @@
 
 Each of `levels` strided convolutions halves both axes; transposed convolutions double them again,
 each joined by the picture of its own size from the way down (Ronneberger et al. 2015). The upper
-levels may have a TFC-TDF block each (Choi et al. 2020) behind their convolution on the way down.
+levels may have TFC-TDF blocks (Choi et al. 2020), one behind the convolution on the way down, one
+behind that on the way up.
 """
 
 from __future__ import annotations
@@ -36,8 +37,9 @@ class Added(nn.Module):
 class UNet(nn.Module):
     """Map (batch, inputs, bands, frames) to (batch, outputs, bands, frames).
 
-    Bands and frames must be multiples of 2**levels; the number of bands matters only to `blocks`,
-    the number of upper levels that have one. For how many frames an output sees, see `reach`.
+    Bands and frames must be multiples of 2**levels; the number of bands matters only to `blocks`
+    and `blocks_up`, the numbers of upper levels that have one on the way down, and up to them. For
+    how many frames an output sees, see `reach`.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class UNet(nn.Module):
         levels: int = 6,
         dropout: float = 0.1,
         blocks: int = 0,
+        blocks_up: int = 0,
         bands: int = 0,
     ) -> None:
         super().__init__()
@@ -56,9 +59,10 @@ class UNet(nn.Module):
         self.down = nn.ModuleList(
             Down(before, after) for before, after in zip([inputs, *widths], widths, strict=False)
         )
-        self.added = nn.ModuleList(
-            Added(widths[level], bands >> (level + 1)) for level in range(blocks)
-        )
+        sizes = [(width, bands >> (level + 1)) for level, width in enumerate(widths)]
+        self.added = nn.ModuleList(Added(*size) for size in sizes[:blocks])
+        # the deepest level has no way up to it
+        self.added_up = nn.ModuleList(Added(*size) for size in sizes[:-1][:blocks_up])
         ups = []
         for level in reversed(range(levels)):
             before = widths[level] * (1 if level == levels - 1 else 2)
@@ -83,8 +87,8 @@ class UNet(nn.Module):
 
         Down: 2 (2**levels − 1) frames; up: the same again; and what each block sees.
         """
-        blocks: int = sum(CONVOLUTIONS * 2 ** (level + 1) for level in range(len(self.added)))
-        return 4 * (self.stride - 1) + blocks
+        levels = [*range(len(self.added)), *range(len(self.added_up))]
+        return 4 * (self.stride - 1) + sum(CONVOLUTIONS * 2 ** (level + 1) for level in levels)
 
     def forward(self, picture: Tensor, start: int = 0, stop: int | None = None) -> Tensor:
         """Compute the outputs before any activation, of frames `start` to before `stop`.
@@ -97,18 +101,29 @@ class UNet(nn.Module):
             if level < len(self.added):
                 skips[-1] = self.added[level](skips[-1])
         spans = [(start, picture.shape[-1] if stop is None else stop)]
-        for skip in skips[1:]:
-            spans.append(_span_below(*spans[-1], skip.shape[-1]))
+        for level, skip in enumerate(skips[1:]):
+            wide = self._widen(spans[-1], level, skips[level].shape[-1])
+            spans.append(_span_below(*wide, skip.shape[-1]))
         first, last = spans.pop()
         signal = _only(skips.pop(), first, last)
         for up in self.up:
-            before = 2 * first
+            level = len(skips) - 1  # of what comes out
+            before, skip = 2 * first, skips.pop()
             first, last = spans.pop()
-            signal = _only(up(signal), first - before, last - before)
-            skip = _only(skips.pop(), first, last).to(signal.dtype)
+            wide_first, wide_last = self._widen((first, last), level, skip.shape[-1])
+            signal = _only(up(signal), wide_first - before, wide_last - before)
+            if 0 < level <= len(self.added_up):
+                signal = self.added_up[level - 1](signal)
+            signal = _only(signal, first - wide_first, last - wide_first)
+            skip = _only(skip, first, last).to(signal.dtype)
             if skips:
                 signal = torch.cat([signal, skip], dim=1)
         return self._look(signal, skip)
+
+    def _widen(self, span: tuple[int, int], level: int, frames: int) -> tuple[int, int]:
+        """Say which of `frames` frames the block of a level, if it has one, needs for a span."""
+        margin = CONVOLUTIONS if 0 < level <= len(self.added_up) else 0
+        return max(0, span[0] - margin), min(frames, span[1] + margin)
 
     def _look(self, signal: Tensor, skip: Tensor) -> Tensor:
         """Apply the head to both parts of its input: joined, they would be the largest of all."""

@@ -48,8 +48,9 @@ from splitter.zoo import (
 CHECKPOINT_SECONDS = 120.0
 BATCHES_AHEAD = 4
 LOG_EVERY = 20  # steps
-ADDED = "unet.added."  # weights of blocks that begin with nothing
-FREE_SIZES = {"blocks", "dropout"}  # in which a network may differ from the one it starts from
+ADDED = "unet.added"  # weights of blocks that begin with nothing
+# sizes in which a network may differ from the one that it starts from
+FREE_SIZES = {"blocks", "blocks_up", "dropout"}
 CHECKPOINT, BEST = "checkpoint.safetensors", "best.safetensors"
 
 
