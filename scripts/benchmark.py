@@ -132,7 +132,7 @@ def measure_network(model: Model, lanes: int) -> Figures:
     computing = Computing()
     shape = TileShape.for_network(computing.core, model.network.context, model.network.grid)
     samples = shape.core + 2 * shape.context
-    noise = np.random.default_rng(0).standard_normal((1, 2, samples), np.float32) / 10
+    noise = np.random.default_rng(0).standard_normal((1, 2, samples), np.float32)
     workers = make_lanes([model], computing, lanes)
     signal = torch.from_numpy(noise).to(model.device)
     stft: Any = model.network.stft

@@ -20,6 +20,7 @@ import types
 import venv
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 TORCH = "torch==2.13.0"
 # peer → what to install, in steps: the first keeps later ones from fetching another PyTorch
@@ -37,14 +38,14 @@ SYSTEMS = {
 }
 
 
-def read(song: Path) -> object:
+def read(song: Path) -> Any:
     """Read a song as (samples, channels)."""
     import soundfile
 
     return soundfile.read(song, dtype="float32", always_2d=True)[0]
 
 
-def write(folder: Path, stems: dict[str, object]) -> None:
+def write(folder: Path, stems: dict[str, Any]) -> None:
     import soundfile
 
     for name, signal in stems.items():
@@ -110,7 +111,7 @@ def prepare_mdx(weights: Path) -> None:
     import torch
 
     # the network's file wants it for training, but the package does not install it
-    lightning = types.ModuleType("pytorch_lightning")
+    lightning: Any = types.ModuleType("pytorch_lightning")
     lightning.LightningModule = torch.nn.Module
     sys.modules["pytorch_lightning"] = lightning
     from audio_separator.separator.uvr_lib_v5.mdxnet import ConvTDFNet
@@ -119,8 +120,9 @@ def prepare_mdx(weights: Path) -> None:
         "Instrumental", 1e-4, "rmsprop", 4, 3072, 256, 6144, 1024, 11, 3, 48, 3, 8, False, 0
     ).eval()
     target, picture = weights / "mdx.onnx", torch.zeros(1, 4, 3072, 256)
-    names = {"input_names": ["input"], "output_names": ["output"]}
-    torch.onnx.export(network, (picture,), target, dynamo=False, **names)
+    torch.onnx.export(
+        network, (picture,), target, dynamo=False, input_names=["input"], output_names=["output"]
+    )
 
 
 def run_mdx(song: Path, folder: Path, weights: Path) -> None:

@@ -83,7 +83,8 @@ def _scatter(song: bytearray, random: Random) -> None:
 
 def _damage_head(song: bytearray, random: Random) -> None:
     for place in random.integers(0, min(len(song), 200), random.integers(1, 8)):
-        song[place] = int(random.choice([0, 1, 0x7F, 0x80, 0xFF, random.integers(256)]))
+        extremes = [0, 1, 0x7F, 0x80, 0xFF, int(random.integers(256))]
+        song[place] = int(random.choice(extremes))
 
 
 def _exaggerate(song: bytearray, random: Random) -> None:

@@ -37,7 +37,8 @@ from splitter.training.loop import Trainer, train_on
 from splitter.training.pools import find_sources, load_sources, sort_pools
 from splitter.training.recipe import RECIPE, Recipe, read_recipe, write_recipe
 
-RECIPES = [Path(__file__).with_name(name) for name in ("mir1k.json", "mir1k-2.json")]
+STAGES = ("mir1k.json", "mir1k-2.json", "mir1k-3.json")
+RECIPES = [Path(__file__).with_name(name) for name in STAGES]
 FOLLOWED = 12  # every so many test clips are in the learning curve
 DATA, CACHE, MODEL = "data", "cache", "model"  # folders of the output
 LEVEL = 0.0  # dB, vocals above accompaniment
@@ -66,8 +67,8 @@ def main() -> None:
     for number, path in enumerate(arguments.recipe or RECIPES, 1):
         recipe = read_recipe(path)
         # whatever a recipe says, test clips are neither trained on nor chosen by
-        honest = {"validation": ("test/*",), "keep_best": False}
-        recipe = replace(recipe, steps=arguments.steps or recipe.steps, **honest)
+        recipe = replace(recipe, validation=("test/*",), keep_best=False)
+        recipe = replace(recipe, steps=arguments.steps or recipe.steps)
         trained = train(output / f"stage-{number}", recipe, device, arguments.stop_at, trained)
         if trained.step < recipe.steps:
             break

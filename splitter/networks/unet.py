@@ -88,7 +88,8 @@ class UNet(nn.Module):
         Down: 2 (2**levels − 1) frames; up: the same again; and what each block sees.
         """
         levels = [*range(len(self.added)), *range(len(self.added_up))]
-        return 4 * (self.stride - 1) + sum(CONVOLUTIONS * 2 ** (level + 1) for level in levels)
+        blocks: int = sum(CONVOLUTIONS * 2 ** (level + 1) for level in levels)
+        return 4 * (self.stride - 1) + blocks
 
     def forward(self, picture: Tensor, start: int = 0, stop: int | None = None) -> Tensor:
         """Compute the outputs before any activation, of frames `start` to before `stop`.
