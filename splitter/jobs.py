@@ -15,7 +15,7 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
 from pathlib import Path, PurePath
@@ -149,6 +149,15 @@ def plan_jobs(
     return [job for path, job in reversed(unique.items()) if path not in owners]
 
 
+def claim(job: Job, ours: Collection[Path] = ()) -> Job:
+    """Return a job with the stems that it may write: those that are free now, or `ours` (located).
+
+    It may be done again, by another worker say, and then finds some of them written.
+    """
+    free = (path for path in job.stems.values() if locate(path) in ours or not is_there(path))
+    return replace(job, claimed=job.claimed.union(free))
+
+
 class Journal:
     """What became of each song, and which files were made of it, in a file that only grows.
 
@@ -181,13 +190,9 @@ class Journal:
         These are files that are not there yet, and those that were made here; or, by `overwrite`,
         all of them.
         """
-        claimed = frozenset(
-            path
-            for path in job.stems.values()
-            if overwrite or locate(path) in self.made or not is_there(path)
-        )
-        self.made |= set(map(locate, claimed))
-        job = replace(job, claimed=claimed)
+        job = replace(job, claimed=frozenset(job.stems.values())) if overwrite else job
+        job = claim(job, self.made)
+        self.made |= set(map(locate, job.claimed))
         self.add(job, UNFINISHED)
         return job
 

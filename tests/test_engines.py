@@ -17,7 +17,7 @@ from splitter.engines.lanes import (
 from splitter.engines.local import separate_songs
 from splitter.engines.sharing import SharedNetwork
 from splitter.engines.worker import Outcome, Work, Worker
-from splitter.jobs import Job
+from splitter.jobs import Job, claim
 from splitter.outputs import Output, name_stems
 from splitter.separation import Computing, Stems, infer
 from splitter.songs import separate_file
@@ -143,3 +143,17 @@ def test_batches_change_nothing_but_rounding(tmp_path: Path, small_model: Model)
         for expected, piece in zip(plain, network.run(tiles), strict=True):
             # float32 sums in another order
             np.testing.assert_allclose(piece, expected, atol=1e-6)
+
+
+def test_a_job_whose_worker_died_between_its_stems_is_done_by_the_next(
+    tmp_path: Path, small_model: Model
+) -> None:
+    (song,) = make_songs(tmp_path, (0.1,))
+    (job,) = make_jobs([song], tmp_path / "stems", small_model)
+    with Worker([small_model], Work(Output(overwrite=False), computing=COMPUTING)) as worker:
+        handed_out = claim(job)
+        sounds.write(job.stems["vocals"], sounds.noise(10))  # the one of two that has its name
+        done = worker.separate(handed_out)
+        assert done.error is None and done.separated
+        assert soundfile.info(job.stems["vocals"]).frames == 4410
+        assert "is there already" in str(worker.separate(claim(job)).error)

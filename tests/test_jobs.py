@@ -12,6 +12,7 @@ from splitter.jobs import (
     Job,
     Journal,
     Search,
+    claim,
     find_songs,
     has_sound,
     plan_jobs,
@@ -185,6 +186,15 @@ def test_a_song_that_is_done_is_not_done_again(tmp_path: Path) -> None:
     assert journal.has(job) and is_done(job)
     assert list(journal.select_undone([job])) == []
     assert journal.made == Journal(tmp_path / "out", SETTINGS).made == set(job.stems.values())
+
+
+def test_without_a_journal_a_job_claims_the_names_that_are_free(tmp_path: Path) -> None:
+    job = Job(tmp_path / "song.wav", {name: tmp_path / f"{name}.wav" for name in ("a", "b")})
+    job.stems["a"].touch()
+    claimed = claim(job)
+    assert claimed.claimed == {job.stems["b"]}
+    job.stems["b"].touch()  # it was done, in part, by a worker that died
+    assert claim(claimed).claimed == claimed.claimed
 
 
 def test_only_names_that_are_free_or_known_are_claimed(tmp_path: Path) -> None:

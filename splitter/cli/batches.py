@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 from splitter.cli.messages import printable
-from splitter.jobs import Job, Journal
+from splitter.jobs import Job, Journal, claim
 
 if TYPE_CHECKING:
     from splitter.audio import SongReader
@@ -59,9 +59,9 @@ def run_batch(jobs: Sequence[Job], batch: Batch, bars: Bars, watch: Watch) -> It
 
 
 def _begin(jobs: Iterable[Job], batch: Batch) -> Iterator[Job]:
-    """Tell the journal of each job as it is handed out."""
+    """Have each job claim its stems as it is handed out; if there is a journal, tell it."""
     for job in jobs:
-        yield batch.journal.begin(job, batch.work.output.overwrite) if batch.journal else job
+        yield batch.journal.begin(job, batch.work.output.overwrite) if batch.journal else claim(job)
 
 
 def _start(jobs: Iterable[Job], batch: Batch, watch: Watch) -> Iterator[Outcome]:
