@@ -50,6 +50,15 @@ atexit.register(tell)
 if sys.argv[1] == "import":
     importlib.import_module(sys.argv[2])
 else:
+    if sys.argv[1] == "returning":
+        import ctypes
+        import splitter.memory
+        del sys.argv[1]
+        M_MMAP_THRESHOLD, M_ARENA_MAX = -3, -8  # <malloc.h>; to name the first one makes it fixed
+        def give_back():
+            mallopt = ctypes.CDLL(None).mallopt
+            return bool(mallopt(M_MMAP_THRESHOLD, 1 << 20) and mallopt(M_ARENA_MAX, 1))
+        splitter.memory.reuse_freed_memory = give_back
     from splitter.cli import main
     main()
 """
@@ -276,7 +285,13 @@ def measure_commands(song: Path, seconds: float, device: str) -> Figures:
 
 
 def measure_folders(
-    folder: Path, counts: list[int], seconds: float, device: str, steps: Figures, network: float
+    folder: Path,
+    counts: list[int],
+    seconds: float,
+    device: str,
+    steps: Figures,
+    network: float,
+    returning: bool,
 ) -> Figures:
     """Measure folders of songs of a minute or so, beside what their steps take alone.
 
@@ -293,7 +308,7 @@ def measure_folders(
         songs.mkdir()
         for index in range(count):
             (songs / f"{index}.mp3").write_bytes(first.read_bytes())
-        command = ("separate", songs, "-o", folder / f"out {count}")
+        command = (*["returning"] * returning, "separate", songs, "-o", folder / f"out {count}")
         taken, memory = run(*command, "--device", device, folder=folder)
         name = f"{count} songs of {seconds:g} s"
         figures |= {f"{name}, ×": count * seconds / taken, f"{name}, MB": memory}
@@ -309,6 +324,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=240)
     parser.add_argument("--songs", default="1,10,100", help="how many songs a folder has")
+    parser.add_argument(
+        "--returning",
+        action="store_true",
+        help="in folders, hand all freed memory back at once (glibc): peaks of what is in use",
+    )
     parser.add_argument("--each", type=float, default=60, help="seconds of a folder's song")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--model", default="unet")
@@ -327,7 +347,9 @@ def main() -> None:
         figures |= measure_commands(song, given.seconds, given.device)
         counts = [int(count) for count in given.songs.split(",") if count]
         network = measure_tiles(model, lanes, given.each)
-        figures |= measure_folders(folder, counts, given.each, given.device, figures, network)
+        figures |= measure_folders(
+            folder, counts, given.each, given.device, figures, network, given.returning
+        )
     for label, value in figures.items():
         print(
             f"{label:65} {value:>10.4g}" if isinstance(value, float) else f"{label:65} {value:>10}"

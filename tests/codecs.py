@@ -1,4 +1,4 @@
-"""Songs in every format, made on the spot, and ways to read them back."""
+"""Songs in every format, made on the spot, and ways to read and write them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import av
 import numpy as np
 import soundfile
 
-from splitter.audio import Block, Reading, open_song
+from splitter.audio import Block, OutputFormat, Reading, StemWriter, open_song
 
 RATE = 44100  # Hz
 SAMPLES = 100_003  # no multiple of any frame
@@ -122,3 +122,11 @@ def find_lag(signal: Block, other: Block) -> int:
     spectra = np.fft.rfft(other, size) * np.conj(np.fft.rfft(signal, size))
     lag = int(np.argmax(np.fft.irfft(spectra)))
     return lag if lag < size // 2 else lag - size
+
+
+def write(target: Path, signal: Block, wanted: OutputFormat, rate: int = RATE) -> StemWriter:
+    """Write a signal as a stem, in blocks of an odd size."""
+    with StemWriter(target, rate, len(signal), wanted) as writer:
+        for start in range(0, signal.shape[1], 4321):
+            writer.write(signal[:, start : start + 4321])
+    return writer

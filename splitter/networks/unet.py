@@ -113,7 +113,7 @@ class UNet(nn.Module):
             first, last = spans.pop()
             wide_first, wide_last = self._widen((first, last), level, skip.shape[-1])
             signal = _only(up(signal), wide_first - before, wide_last - before)
-            if 0 < level <= len(self.added_up):
+            if self._has_block_up(level):
                 signal = self.added_up[level - 1](signal)
             signal = _only(signal, first - wide_first, last - wide_first)
             skip = _only(skip, first, last).to(signal.dtype)
@@ -121,9 +121,13 @@ class UNet(nn.Module):
                 signal = torch.cat([signal, skip], dim=1)
         return self._look(signal, skip)
 
+    def _has_block_up(self, level: int) -> bool:
+        """Tell whether a block follows what comes up to a level; 0 is the picture's own size."""
+        return 0 < level <= len(self.added_up)
+
     def _widen(self, span: tuple[int, int], level: int, frames: int) -> tuple[int, int]:
         """Say which of `frames` frames the block of a level, if it has one, needs for a span."""
-        margin = CONVOLUTIONS if 0 < level <= len(self.added_up) else 0
+        margin = CONVOLUTIONS if self._has_block_up(level) else 0
         return max(0, span[0] - margin), min(frames, span[1] + margin)
 
     def _look(self, signal: Tensor, skip: Tensor) -> Tensor:

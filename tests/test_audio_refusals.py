@@ -1,0 +1,128 @@
+"""What is no song, or fails while it is read, is one clear complaint."""
+
+from __future__ import annotations
+
+import errno
+import io
+import wave
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from splitter.audio import Reading, open_song
+from splitter.errors import AudioError
+from tests.codecs import (
+    RATE,
+    Pipe,
+    chirps,
+    make,
+    read,
+)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"x",
+        b"These are the lines of a song, la la la.\n" * 200,
+        b"\x89PNG\r\n\x1a\n" + bytes(1000),
+        b"ID3\x04\x00\x00\x00\x00\x00\x00" + b"text" * 500,
+        b"RIFF\x24\x00\x00\x00WAVE",
+        b"OggS" + bytes(200),
+        b"fLaC" + bytes(100),
+        bytes(100_000),
+    ],
+)
+def test_what_is_no_song_is_told_in_one_line(
+    tmp_path: Path, content: bytes, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "song.mp3"
+    path.write_bytes(content)
+    with pytest.raises(AudioError, match=r"song\.mp3: .*") as raised:
+        read(path)
+    assert "\n" not in str(raised.value)
+    with pytest.raises(AudioError):
+        read(Pipe(content))
+    assert capfd.readouterr() == ("", "")  # no library talks to the terminal
+
+
+def test_a_missing_file_and_a_folder_are_told(tmp_path: Path) -> None:
+    with pytest.raises(AudioError, match="No such file"):
+        open_song(tmp_path / "nothing.wav")
+    with pytest.raises(AudioError, match="cannot be opened"):
+        open_song(tmp_path)
+
+
+def test_a_playlist_opens_no_other_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    song = make(tmp_path / "song", "wav", chirps())
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "playlist.mp3"
+    for playlist in (
+        f"ffconcat version 1.0\nfile {song.name}\n",
+        f"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\n{song.name}\n#EXT-X-ENDLIST\n",
+    ):
+        path.write_text(playlist)
+        with pytest.raises(AudioError):
+            read(path)
+
+
+@pytest.mark.parametrize(("rate", "channels"), [(44100, 255), (4_000_000, 2), (2**32 - 1, 2)])
+def test_absurd_announcements_allocate_nothing(tmp_path: Path, rate: int, channels: int) -> None:
+    path = tmp_path / "song.wav"
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(channels)
+        file.setsampwidth(2)
+        file.setframerate(44100)
+        file.writeframes(bytes(2 * channels * 100))
+    data = bytearray(path.read_bytes())
+    data[24:28] = rate.to_bytes(4, "little")
+    data[40:44] = (0xFFFF_0000).to_bytes(4, "little")  # four gigabytes announced
+    with pytest.raises(AudioError):
+        read(io.BytesIO(bytes(data)))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_samples_that_are_no_numbers_are_told_or_silenced(tmp_path: Path, value: float) -> None:
+    signal = chirps()
+    signal[1, 77_777] = value
+    path = tmp_path / "song.wav"
+    soundfile.write(path, signal.T, RATE, "FLOAT")
+    with pytest.raises(AudioError, match="sample 77777 is not a number"):
+        read(path)
+    with open_song(path, Reading(keep_partial=True)) as song:
+        decoded = np.concatenate(list(song.read_blocks()), axis=1)
+    assert song.damage is not None
+    assert decoded[1, 77_777] == 0
+    assert np.array_equal(np.delete(decoded, 77_777, 1), np.delete(signal, 77_777, 1))
+
+
+class Failing(Pipe):
+    """A pipe that fails when half has come."""
+
+    def __init__(self, data: bytes, error: BaseException) -> None:
+        super().__init__(data, step=4096)
+        self._half = len(data) // 2
+        self._failure = error
+
+    def read(self, size: int = -1) -> bytes:
+        if self.taken > self._half:
+            raise self._failure
+        return super().read(size)
+
+
+@pytest.mark.parametrize("suffix", ["wav", "mp3", "flac", "ogg"])
+def test_ctrl_c_within_a_read_is_not_lost(tmp_path: Path, suffix: str) -> None:
+    song = make(tmp_path / "song", suffix, chirps())
+    with pytest.raises(KeyboardInterrupt):
+        read(Failing(song.read_bytes(), KeyboardInterrupt()))
+
+
+@pytest.mark.parametrize("suffix", ["wav", "mp3", "flac", "ogg"])
+def test_an_input_that_fails_is_told(tmp_path: Path, suffix: str) -> None:
+    song = make(tmp_path / "song", suffix, chirps())
+    failing = Failing(song.read_bytes(), OSError(errno.EIO, "Input/output error"))
+    with pytest.raises(AudioError, match="stream: cannot be read"):
+        read(failing)
