@@ -4,6 +4,15 @@ Every message names what failed, the file, and a way out. The command line turns
 into one line on stderr and an exit status; nothing else does.
 """
 
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+# PyTorch has a class for CUDA's shortage alone; these are what MPS, cuBLAS, cuDNN and the
+# processor say, each by a RuntimeError
+_SHORTAGES = ("out of memory", "ALLOC_FAILED", "can't allocate memory")
+
 
 class SplitterError(Exception):
     """Base of all errors that splitter raises on purpose."""
@@ -34,3 +43,25 @@ class MissingExtra(SplitterError):  # noqa: N818 - reads as the advice that it i
 
     def __init__(self, install: str) -> None:
         super().__init__(f"this needs an optional package: {install}")
+
+
+def is_shortage(error: BaseException) -> bool:
+    """Tell whether an error says that memory is short, a device's or the system's."""
+    if isinstance(error, RuntimeError):
+        return any(words in str(error) for words in _SHORTAGES)
+    return isinstance(error, MemoryError)
+
+
+@contextmanager
+def saying_shortage(
+    what: str,
+    kind: type[SplitterError] = SplitterError,
+    way_out: str = "end what else uses it, or use another --device",
+) -> Iterator[None]:
+    """Make of an error about memory one that says for `what` it was, and what can be done."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not is_shortage(error):
+            raise
+        raise kind(f"{what}: there is not enough memory; {way_out}") from error

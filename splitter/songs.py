@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from splitter.audio import OutputFormat, SongReader, StemWriter, open_song, write_stems
+from splitter.errors import saying_shortage
 from splitter.outputs import Output, Plan, name_stems, plan_stems
 from splitter.separation import Computing, Stems, separate_blocks
 from splitter.zoo import DEFAULT_MODEL, Model, ModelChoice, load_model
@@ -58,7 +59,10 @@ def separate_song(
     All stem files get their names in the end; after an error there are none.
     """
     started = time.monotonic()
-    with write_stems(plan.targets, song.rate, song.channels, plan.format, plan.tags) as writers:
+    with (
+        saying_shortage(song.source),
+        write_stems(plan.targets, song.rate, song.channels, plan.format, plan.tags) as writers,
+    ):
         blocks, bits = song.read_blocks(), _exact_bits(plan.format)
         stream = separate_blocks(blocks, song.rate, song.channels, model, computing, bits)
         for stems in watch(song, stream):

@@ -5,10 +5,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
+import torch
 
 from splitter.audio import SongReader
 from splitter.engines.lanes import (
@@ -19,7 +21,7 @@ from splitter.engines.sharing import SharedNetwork
 from splitter.engines.worker import Outcome, Work, Worker
 from splitter.jobs import Job, claim
 from splitter.outputs import Output, name_stems
-from splitter.separation import Computing, Stems, infer
+from splitter.separation import Computing, Piece, Stems, compute, infer
 from splitter.songs import separate_file
 from splitter.tiling import Tile
 from splitter.zoo import Model
@@ -88,6 +90,24 @@ def test_bad_songs_among_good_ones_are_outcomes_with_an_error(
     ]
     assert "missing.wav" in str(outcomes["missing.wav"].error)
     assert not any(path.exists() for path in jobs[1].stems.values())
+
+
+def test_a_song_that_memory_does_not_hold_is_an_outcome_and_harms_no_other(
+    tmp_path: Path, small_model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def compute_stereo_only(signals: Piece, *given: Any) -> Piece:
+        if signals.shape[1] == 1:
+            torch.empty(1 << 47, dtype=torch.uint8)  # no process has so much
+        return compute(signals, *given)
+
+    monkeypatch.setattr("splitter.engines.lanes.compute", compute_stereo_only)
+    songs = make_songs(tmp_path, (0.5, 0.5))
+    songs.append(sounds.write(tmp_path / "mono.wav", sounds.noise(44100, channels=1)))
+    outcomes = run(make_jobs(songs, tmp_path, small_model), make_worker(small_model, lanes=2))
+    failed = outcomes.pop("mono.wav")
+    assert failed.error and failed.error.startswith(f"{songs[-1]}: there is not enough memory;")
+    assert all(outcome.separated for outcome in outcomes.values())
+    assert not list((tmp_path / "mono").glob("*"))
 
 
 def test_a_closed_engine_stops_its_threads_and_leaves_nothing_unfinished(

@@ -17,7 +17,7 @@ import click
 
 from splitter import __version__
 from splitter.cli.messages import complain
-from splitter.errors import CommandError, SplitterError
+from splitter.errors import CommandError, SplitterError, saying_shortage
 
 # name of the command → what `splitter --help` says of it; the module has the same name
 COMMANDS = {
@@ -88,7 +88,8 @@ def main() -> None:
         if number and signal.getsignal(number) is not signal.SIG_IGN:  # as nohup leaves it
             signal.signal(number, _terminate)
     try:
-        status = splitter.main(standalone_mode=False) or 0  # what click.exceptions.Exit said
+        with saying_shortage("this command"):
+            status = splitter.main(standalone_mode=False) or 0  # what click.exceptions.Exit said
     except click.ClickException as error:
         error.show()
         status = error.exit_code

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 import click
 from tqdm import tqdm
 
+from splitter.errors import saying_shortage
+
 if TYPE_CHECKING:
     from splitter.training.loop import Progress, Trainer
 
@@ -96,7 +98,8 @@ def train(
     )
     if not pools.validation:
         log.warning("no song is held out, so nothing will be scored: see `validation` in a recipe")
-    show_progress(train_on(pools, trainer, stop_at, workers), trainer)
+    with saying_shortage(str(target), way_out='give the recipe a smaller "batch" or "crop"'):
+        show_progress(train_on(pools, trainer, stop_at, workers), trainer)
     if ranks.first:
         finish(trainer, output)
         click.echo(output)

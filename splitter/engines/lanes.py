@@ -7,15 +7,14 @@ each with a stream, so that one copies while the other computes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 
 from splitter.devices import pick_device
 from splitter.engines.sharing import Lane, Signals
-from splitter.errors import DeviceError
+from splitter.errors import DeviceError, saying_shortage
 from splitter.separation import Computing, compute
 from splitter.tiling import TileShape
 from splitter.zoo import Model, ModelChoice, load_model
@@ -70,7 +69,7 @@ def load_models(choice: ModelChoice, devices: Sequence[str]) -> list[Model]:
     """Load a model onto each of some devices, for lanes."""
     models = []
     for device in map(pick_device, devices):
-        with _memory_wanted(device):
+        with saying_shortage(str(device), DeviceError):
             models.append(load_model(choice, device, folded=True))
     return models
 
@@ -104,21 +103,9 @@ def fit_batch(model: Model, computing: Computing) -> int:
     torch.cuda.reset_peak_memory_stats(model.device)
     before = torch.cuda.memory_allocated(model.device)
     silence = np.zeros((1, model.config.channels, samples), np.float32)
-    with _memory_wanted(model.device):
+    with saying_shortage(str(model.device), DeviceError):
         compute(silence, model, computing, shape.context)
     tile = torch.cuda.max_memory_allocated(model.device) - before  # bytes
     torch.cuda.empty_cache()  # what is kept for this stream is of no use to those of lanes
     free, _ = torch.cuda.mem_get_info(model.device)
     return max(1, min(MOST_TILES, int(free * MEMORY_SHARE / GPU_LANES / max(tile, 1))))
-
-
-@contextmanager
-def _memory_wanted(device: torch.device) -> Iterator[None]:
-    """Make of an error about memory one that says what can be done."""
-    try:
-        yield
-    except torch.cuda.OutOfMemoryError as error:
-        raise DeviceError(
-            f"{device}: its free memory does not hold the model and one tile; "
-            "end what else uses it, or use --device cpu"
-        ) from error

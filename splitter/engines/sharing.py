@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from splitter.errors import SplitterError
+from splitter.errors import SplitterError, is_shortage
 from splitter.separation import Piece
 from splitter.tiling import Tile, stack_signals
 
@@ -156,7 +156,7 @@ class SharedNetwork:
             if len(batch) > 1:
                 lane.batch = len(batch) // 2
             elif alone:
-                _fail(batch, _explain(shortage))
+                _fail(batch, shortage)
                 return
             elif len(self._lanes) > 1:
                 self._lanes.remove(lane)
@@ -176,9 +176,9 @@ def _answer(lane: Lane, batch: Sequence[_Waiting]) -> BaseException | None:
     try:
         outputs = lane(stack_signals([item.tile for item in batch]), batch[0].tile.context)
         pieces = [item.tile.keep(output) for item, output in zip(batch, outputs, strict=True)]
-    except torch.cuda.OutOfMemoryError as error:
-        return error.with_traceback(None)
     except BaseException as error:  # not swallowed: it is raised where the answer is wanted
+        if is_shortage(error):
+            return error.with_traceback(None)
         _fail(batch, error)
         return None
     for item, piece in zip(batch, pieces, strict=True):
@@ -189,9 +189,3 @@ def _answer(lane: Lane, batch: Sequence[_Waiting]) -> BaseException | None:
 def _fail(batch: Iterable[_Waiting], error: BaseException) -> None:
     for item in batch:
         item.answer.set_exception(error)
-
-
-def _explain(shortage: BaseException) -> SplitterError:
-    failure = SplitterError("one tile does not fit into the device's memory; use --device cpu")
-    failure.__cause__ = shortage
-    return failure
