@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -92,20 +92,42 @@ def test_bad_songs_among_good_ones_are_outcomes_with_an_error(
     assert not any(path.exists() for path in jobs[1].stems.values())
 
 
-def test_a_song_that_memory_does_not_hold_is_an_outcome_and_harms_no_other(
-    tmp_path: Path, small_model: Model, monkeypatch: pytest.MonkeyPatch
+def fill_memory() -> None:
+    torch.empty(1 << 47, dtype=torch.uint8)  # no process has so many addresses
+
+
+def make_a_mistake() -> None:
+    raise IndexError("our own mistake")
+
+
+@pytest.mark.parametrize(
+    ("fail", "words"),
+    [
+        (fill_memory, "there is not enough memory; end what else uses it"),
+        (make_a_mistake, "IndexError: our own mistake; -v says more"),
+    ],
+)
+def test_what_fails_in_the_network_costs_its_song_alone(
+    tmp_path: Path,
+    small_model: Model,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    fail: Callable[[], None],
+    words: str,
 ) -> None:
     def compute_stereo_only(signals: Piece, *given: Any) -> Piece:
         if signals.shape[1] == 1:
-            torch.empty(1 << 47, dtype=torch.uint8)  # no process has so much
+            fail()
         return compute(signals, *given)
 
     monkeypatch.setattr("splitter.engines.lanes.compute", compute_stereo_only)
     songs = make_songs(tmp_path, (0.5, 0.5))
     songs.append(sounds.write(tmp_path / "mono.wav", sounds.noise(44100, channels=1)))
-    outcomes = run(make_jobs(songs, tmp_path, small_model), make_worker(small_model, lanes=2))
+    with caplog.at_level("DEBUG", "splitter"):
+        outcomes = run(make_jobs(songs, tmp_path, small_model), make_worker(small_model, lanes=2))
     failed = outcomes.pop("mono.wav")
-    assert failed.error and failed.error.startswith(f"{songs[-1]}: there is not enough memory;")
+    assert failed.error and failed.error.startswith(f"{songs[-1]}: {words}")
+    assert (fail.__name__ in caplog.text) == ("-v" in words)  # its traceback
     assert all(outcome.separated for outcome in outcomes.values())
     assert not list((tmp_path / "mono").glob("*"))
 

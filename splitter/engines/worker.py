@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -14,6 +15,8 @@ from splitter.outputs import Output, plan_stems
 from splitter.separation import Computing
 from splitter.songs import Separated, Watch, separate_song, unwatched
 from splitter.zoo import Model
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,9 @@ class Worker:
             return Outcome(job, error=str(error))
         except OSError as error:  # a disk that goes away, say: no fault of the other songs
             return Outcome(job, error=f"{job.song}: {error.strerror or error}")
+        except Exception as error:  # a mistake of ours, say: it must not cost a night's other songs
+            log.debug("%s", job.song, exc_info=True)
+            return Outcome(job, error=f"{job.song}: {type(error).__name__}: {error}; -v says more")
         return Outcome(job, done)
 
     def stop(self) -> None:
