@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 
 from splitter.catalogue import CONFIG
+from splitter.networks import ARCHITECTURES
 from splitter.zoo import ModelChoice, find_model, load_model, read_config, save_model
 
 
@@ -25,7 +26,8 @@ def main() -> None:
     last = load_model(arguments.models[-1])
     config = ModelChoice(tuple(arguments.models)).config  # refuses other rates or stems
     configs = [read_config(find_model(model) / CONFIG) for model in arguments.models]
-    if any((other.network, other.sizes) != (config.network, config.sizes) for other in configs):
+    architectures = [ARCHITECTURES[each.network](**each.sizes) for each in configs]
+    if any(other != architectures[0] for other in architectures):
         raise SystemExit("average_weights.py: these models are not of one architecture")
     states = [load_model(model).network.state_dict() for model in arguments.models]
     mean = {

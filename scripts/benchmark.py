@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -169,6 +170,24 @@ def measure_network(model: Model, lanes: int) -> Figures:
         "network, all lanes, context counted, ×": whole / taken,
         "network, s a tile and lane": taken / 4,
     }
+
+
+def measure_compiled(model: Model) -> Figures:
+    """Measure what torch.compile gains a lane, and what it takes before the first tile."""
+    computing = Computing()
+    shape = TileShape.for_network(computing.core, model.network.context, model.network.grid)
+    noise = np.random.default_rng(0).standard_normal((1, 2, shape.core + 2 * shape.context))
+    tile = noise.astype(np.float32)
+    compiled: Any = torch.compile(model.network)
+
+    def time_lane(each: Model) -> tuple[float, float]:
+        lane = make_lanes([each], computing, 1)[0]
+        first, later = (best_of(runs, lambda: lane(tile, shape.context)) for runs in (1, 5))
+        return first, later
+
+    _, plain = time_lane(model)
+    first, fast = time_lane(replace(model, network=compiled))
+    return {"torch.compile, first tile, s": first, "torch.compile, ×": plain / fast}
 
 
 def measure_tiles(model: Model, lanes: int, seconds: float) -> float:
@@ -332,6 +351,7 @@ def main() -> None:
     parser.add_argument("--each", type=float, default=60, help="seconds of a folder's song")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--model", default="unet")
+    parser.add_argument("--compile", action="store_true", help="measure torch.compile, too")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     reuse_freed_memory()
@@ -343,6 +363,7 @@ def main() -> None:
         song = make_song(folder / "song.mp3", given.seconds)
         figures |= measure_start(folder)
         figures |= measure_steps(song, given.seconds, model, lanes)
+        figures |= measure_compiled(model) if given.compile else {}
         figures |= measure_roofline(model, lanes, figures["network, s a tile and lane"])
         figures |= measure_commands(song, given.seconds, given.device)
         counts = [int(count) for count in given.songs.split(",") if count]

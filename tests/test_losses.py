@@ -57,17 +57,22 @@ def test_the_weighted_loss_looks_where_both_sources_are_loud() -> None:
     assert error(slice(0, 100)) > 2 * error(slice(300, 400))
 
 
-def test_to_the_signal_to_noise_loss_quiet_examples_matter_as_much_as_loud_ones() -> None:
+RATIOS = ("signal-to-noise", "octaves")
+
+
+@pytest.mark.parametrize("name", RATIOS)
+def test_to_losses_in_db_quiet_examples_matter_as_much_as_loud_ones(name: str) -> None:
     mask = torch.full(MASK_SHAPE, 0.7)
     loud = estimate(mask, 8000, share=0.5)
     quiet = replace(loud, mixture=loud.mixture / 100, vocals=loud.vocals / 100)
-    loss = LOSSES["signal-to-noise"]
+    loss = LOSSES[name]
     assert float(loss(quiet)) == pytest.approx(float(loss(loud)), abs=1e-3)
     # an error of 0.2 of the mixture is −14 dB, 16 dB above the threshold
     assert float(loss(loud)) == pytest.approx(10 * math.log10(1 + 0.04 / 1e-3), abs=0.01)
 
 
-def test_the_signal_to_noise_loss_is_the_mean_of_what_each_example_has() -> None:
+@pytest.mark.parametrize("name", RATIOS)
+def test_losses_in_db_are_the_mean_of_what_each_example_has(name: str) -> None:
     parts = [estimate(torch.full(MASK_SHAPE, mask), 8000, share=0.5) for mask in (0.6, 0.9)]
     joined = replace(
         parts[0],
@@ -76,16 +81,31 @@ def test_the_signal_to_noise_loss_is_the_mean_of_what_each_example_has() -> None
         vocals=torch.cat([part.vocals for part in parts]),
         heard=torch.cat([part.heard for part in parts]),
     )
-    loss = LOSSES["signal-to-noise"]
+    loss = LOSSES[name]
     apart = [float(loss(part)) for part in parts]
     assert float(loss(joined)) == pytest.approx(sum(apart) / 2, abs=1e-3)
 
 
-def test_silence_has_no_signal_to_noise_loss_and_no_gradient_that_is_no_number() -> None:
+@pytest.mark.parametrize("name", RATIOS)
+def test_silence_has_no_loss_in_db_and_no_gradient_that_is_no_number(name: str) -> None:
     mask = torch.full(MASK_SHAPE, 0.5, requires_grad=True)
     silent = estimate(mask, 8000)
     silent = replace(silent, mixture=0 * silent.mixture, vocals=0 * silent.vocals)
-    loss = LOSSES["signal-to-noise"](silent)
+    loss = LOSSES[name](silent)
     loss.backward()
     assert loss.item() == 0
     assert torch.isfinite(mask.grad).all()
+
+
+def test_to_octaves_a_quiet_treble_matters_as_much_as_a_loud_bass() -> None:
+    treble = slice(256, None)  # of 513 bins: the uppermost octave
+    quiet = estimate(torch.full(MASK_SHAPE, 0.5), 8000, share=0.5)
+    weight = torch.ones(1, 1, 513, 1)
+    weight[:, :, treble] = 0.01
+    quiet = replace(quiet, mixture=weight * quiet.mixture, vocals=weight * quiet.vocals)
+    mask = quiet.mask.clone()
+    mask[:, :, treble] = 0.7
+    wrong = replace(quiet, mask=mask)
+    # 16 dB above the threshold, in one octave of five, which is half of the loss
+    assert float(LOSSES["octaves"](wrong)) == pytest.approx(16.1 / 5 / 2, abs=0.05)
+    assert float(LOSSES["signal-to-noise"](wrong)) < 0.05

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -17,6 +18,7 @@ from splitter.spectral import Stft
 TINY = 1e-12
 WINDOWS = (512, 1024, 2048, 4096)  # samples, of the multi-resolution loss
 LEAST_ERROR = 1e-3  # of the mixture's energy, −30 dB: below it `signal_to_noise` is content
+OCTAVES = 5  # from the top of the spectrum down; the lowest has what is left
 SHARED_WEIGHT = 4.0  # how much more a bin weighs where voice and music are equally loud
 
 
@@ -113,8 +115,37 @@ def signal_to_noise(estimate: Estimate) -> Tensor:
     """
     error = _signal(estimate, estimate.error).square().sum((1, 2))
     mixture = _signal(estimate, estimate.mixture * estimate.heard).square().sum((1, 2))
+    return _exceed(error, mixture).mean()
+
+
+def octaves(estimate: Estimate) -> Tensor:
+    """Return the mean of `signal_to_noise` and of the same in each octave: dB.
+
+    Most of a song's energy lies below 1 kHz. Where that alone counts, the treble of voices is soon
+    given away, which a score does not tell and an ear does. An octave's energies are those of its
+    bins; one that is not heard has no error.
+    """
+    error = _sum_octaves(_energies(estimate.error))
+    mixture = _sum_octaves(_energies(estimate.mixture * estimate.heard))
+    return (signal_to_noise(estimate) + _exceed(error, mixture).mean()) / 2
+
+
+def _exceed(error: Tensor, mixture: Tensor) -> Tensor:
+    """Say how far energies of errors are above −30 dB of the mixture's: dB, 0 for none."""
     unheard = error / (LEAST_ERROR * mixture).clamp_min(TINY)
-    return 10 / math.log(10) * unheard.log1p().mean()
+    return 10 / math.log(10) * unheard.log1p()
+
+
+def _energies(spectrogram: Tensor) -> Tensor:
+    """Sum (batch, channels, bins, frames) up to the energy of each bin, (batch, bins)."""
+    return torch.view_as_real(spectrogram).square().sum((1, 3, 4))
+
+
+def _sum_octaves(energies: Tensor) -> Tensor:
+    """Sum (batch, bins) up to (batch, octaves), from high to low."""
+    edges = [energies.shape[1] >> octave for octave in range(OCTAVES)] + [0]
+    parts = [energies[:, low:high].sum(1) for high, low in pairwise(edges)]
+    return torch.stack(parts, 1)
 
 
 LOSSES: dict[str, Callable[[Estimate], Tensor]] = {
@@ -126,6 +157,7 @@ LOSSES: dict[str, Callable[[Estimate], Tensor]] = {
     "waveform": waveform,
     "multi-resolution": multi_resolution,
     "signal-to-noise": signal_to_noise,
+    "octaves": octaves,
 }
 
 
