@@ -9,9 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-# PyTorch has a class for CUDA's shortage alone; these are what MPS, cuBLAS, cuDNN and the
-# processor say, each by a RuntimeError
-_SHORTAGES = ("out of memory", "ALLOC_FAILED", "can't allocate memory")
+# PyTorch's class for CUDA's shortage, by its name, and what MPS, cuBLAS, cuDNN and the processor
+# say by a mere RuntimeError
+_SHORTAGES = (
+    "OutOfMemoryError", "out of memory", "ALLOC_FAILED",
+    "can't allocate memory", "not enough memory",
+)  # fmt: skip
 
 
 class SplitterError(Exception):
@@ -48,7 +51,8 @@ class MissingExtra(SplitterError):  # noqa: N818 - reads as the advice that it i
 def is_shortage(error: BaseException) -> bool:
     """Tell whether an error says that memory is short, a device's or the system's."""
     if isinstance(error, RuntimeError):
-        return any(words in str(error) for words in _SHORTAGES)
+        said = f"{type(error).__name__}: {error}"
+        return any(words in said for words in _SHORTAGES)
     return isinstance(error, MemoryError)
 
 

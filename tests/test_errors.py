@@ -29,15 +29,18 @@ def test_a_shortage_of_memory_is_one_line_with_a_way_out(library: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "words",
+    "error",
     [
-        "MPS backend out of memory (MPS allocated: 8.00 GB)",
-        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
-        "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
+        torch.cuda.OutOfMemoryError("Allocation on device"),
+        RuntimeError("MPS backend out of memory (MPS allocated: 8.00 GB)"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+        RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 8 bytes."),
     ],
+    ids=str,
 )
-def test_devices_that_have_no_class_for_it_are_understood(words: str) -> None:
-    assert is_shortage(RuntimeError(words))
+def test_what_devices_say_of_a_shortage_is_understood(error: RuntimeError) -> None:
+    assert is_shortage(error)
 
 
 def test_all_other_errors_stay_what_they_are() -> None:
