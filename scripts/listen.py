@@ -1,0 +1,84 @@
+"""Say what a score does not: SDR and level of each band, and how loud vocals are in pauses.
+
+    python scripts/listen.py DATA --model unet --model unet-large [--seconds 60]
+
+DATA holds folders of `<song>/vocals.*` and `<song>/instrumental.*`. In brackets are a band's level
+against the true vocals' and the number of pauses: half seconds in which these are 40 dB below the
+song. What is left there is given against the song, too. All in dB.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from scipy.signal import butter, sosfilt
+
+from splitter import load_model, separate
+from splitter.audio import open_song
+
+Signal = npt.NDArray[np.float32]  # (channels, samples)
+BANDS = ((50, 1000), (1000, 4000), (4000, 8000), (8000, 16000))  # Hz
+PAUSE = 0.5  # s
+PAUSE_LEVEL = 1e-4  # of the song's energy
+HEARD = 1e-7  # mean square of a song that is not silent itself
+
+
+def read(folder: Path, stem: str, seconds: float) -> tuple[Signal, int]:
+    with open_song(next(folder.glob(f"{stem}.*"))) as reader:
+        whole = np.concatenate(list(reader.read_blocks()), axis=-1)
+        return whole[:, : round(seconds * reader.rate)], reader.rate
+
+
+def decibels(part: float, whole: float) -> float:
+    return float(10 * np.log10(max(part, 1e-12) / max(whole, 1e-12)))
+
+
+def energies(signal: Signal, rate: int) -> npt.NDArray[np.float32]:
+    """Return the mean square of each half second."""
+    size = round(PAUSE * rate)
+    count = signal.shape[1] // size
+    parts = signal[:, : count * size].reshape(len(signal), count, size)
+    squares: npt.NDArray[np.float32] = np.square(parts).mean((0, 2))
+    return squares
+
+
+def listen(vocals: Signal, song: Signal, estimate: Signal, rate: int) -> str:
+    told = []
+    for low, high in BANDS:
+        band = butter(6, (low, high), "bandpass", fs=rate, output="sos")
+        truth, heard = sosfilt(band, vocals), sosfilt(band, estimate)
+        energy = np.square(truth).sum()
+        sdr = decibels(energy, np.square(truth - heard).sum())
+        told.append(f"{sdr:.2f} ({decibels(np.square(heard).sum(), energy):+.1f})")
+    whole = energies(song, rate)
+    pauses = (energies(vocals, rate) < PAUSE_LEVEL * whole) & (whole > HEARD)
+    left = energies(estimate, rate)[pauses].sum()
+    level = f"{decibels(left, whole[pauses].sum()):.1f}" if pauses.any() else ""
+    return " | ".join([*told, f"{level} ({pauses.sum()})"])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--model", action="append", required=True)
+    parser.add_argument("--seconds", type=float, default=60, help="of each song")
+    given = parser.parse_args()
+    models = {name: load_model(name) for name in given.model}
+    heads = [f"{low} to {high} Hz" for low, high in BANDS]
+    print("| song | model |", " | ".join(heads), "| pauses |")
+    print("|---|---|" + "--:|" * (len(BANDS) + 1))
+    for folder in sorted(path for path in given.data.iterdir() if path.is_dir()):
+        vocals, rate = read(folder, "vocals", given.seconds)
+        music, _ = read(folder, "instrumental", given.seconds)
+        samples = min(vocals.shape[1], music.shape[1])
+        vocals, song = vocals[:, :samples], vocals[:, :samples] + music[:, :samples]
+        for name, model in models.items():
+            estimate = separate(song, rate, model)["vocals"]
+            print(f"| {folder.name} | {name} |", listen(vocals, song, estimate, rate), "|")
+
+
+if __name__ == "__main__":
+    main()
