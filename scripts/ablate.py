@@ -58,6 +58,8 @@ def make_rows(base: Recipe) -> dict[str, Row]:
     return {
         "baseline": Row(base),
         "baseline, another seed": Row(replace(base, seed=1)),
+        "a larger learning rate": Row(replace(base, learning_rate=3e-3)),
+        "Muon, the larger learning rate": Row(replace(base, learning_rate=3e-3, optimizer="muon")),
         "blocks: TFC-TDF": Row(replace(base, network="mask-tfc-tdf", sizes=blocks)),
         "blocks: TFC-TDF beside convolutions": Row(
             replace(base, sizes={**base.sizes, "blocks": 5})

@@ -15,6 +15,7 @@ from splitter.errors import DataError, ModelError
 from splitter.reporting import draw_curves
 from splitter.training.loop import Trainer, Validation, batches, learning_rate, train_on
 from splitter.training.mixing import Mixer
+from splitter.training.optimizers import OPTIMIZERS
 from splitter.training.pools import Pools
 from splitter.training.ranks import Ranks
 from splitter.training.recipe import Recipe, read_recipe, write_recipe
@@ -38,8 +39,11 @@ def test_the_learning_rate_warms_up_and_ends_at_zero() -> None:
     assert rates[-1] == 0
 
 
-def test_training_lowers_the_loss_and_exports_a_model(pools: Pools, tmp_path: Path) -> None:
-    trained = trainer(tmp_path)
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_training_lowers_the_loss_and_exports_a_model(
+    optimizer: str, pools: Pools, tmp_path: Path
+) -> None:
+    trained = trainer(tmp_path, replace(RECIPE, optimizer=optimizer))
     device = torch.device("cpu")
     steps = batches(Mixer(pools, RECIPE), RECIPE, 0, RECIPE.steps)
     progress = list(trained.train(steps, Validation(pools, RECIPE, device)))
@@ -67,15 +71,18 @@ def test_the_best_weights_are_kept_and_exported(pools: Pools, tmp_path: Path) ->
     assert any(not torch.allclose(kept[n], t, rtol=1e-3, atol=1e-4) for n, t in states[1].items())
 
 
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_a_resumed_training_ends_where_an_undisturbed_one_does(
-    pools: Pools, tmp_path: Path
+    optimizer: str, pools: Pools, tmp_path: Path
 ) -> None:
+    recipe = replace(RECIPE, optimizer=optimizer, validate_every=1000)
+
     def run(first: int, until: int, folder: Path) -> Trainer:
         folder.mkdir(exist_ok=True)
-        trained = trainer(folder, replace(RECIPE, validate_every=1000))
+        trained = trainer(folder, recipe)
         assert trained.load() == (first > 0)
         for _ in trained.train(
-            batches(Mixer(pools, RECIPE), RECIPE, first, until), lambda _: (0.0, 0.0)
+            batches(Mixer(pools, recipe), recipe, first, until), lambda _: (0.0, 0.0)
         ):
             pass
         trained.save()
@@ -175,9 +182,10 @@ def test_a_loss_that_is_no_number_changes_nothing(pools: Pools, tmp_path: Path) 
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
-def test_an_unknown_loss_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="'loud'"):
-        trainer(tmp_path, replace(RECIPE, loss="loud"))
+@pytest.mark.parametrize("part", ["loss", "optimizer"])
+def test_an_unknown_part_is_named(part: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=f"unknown {part} 'loud'; known are"):
+        trainer(tmp_path, replace(RECIPE, **{part: "loud"}))
 
 
 def test_curves_are_drawn_from_what_a_run_logged(tmp_path: Path) -> None:

@@ -33,6 +33,7 @@ from splitter.networks import ARCHITECTURES, MaskModel
 from splitter.training.changes import Array, place
 from splitter.training.losses import LOSSES, Estimate, heard_bins
 from splitter.training.mixing import Example, Mixer, fit_channels, stay
+from splitter.training.optimizers import OPTIMIZERS
 from splitter.training.pools import Pools
 from splitter.training.ranks import Ranks
 from splitter.training.recipe import RECIPE, Recipe, check_begun
@@ -129,8 +130,11 @@ class Trainer:
         self.config = replace(self.config, sizes=sizes)
         self.average = self._build()
         self.average.load_state_dict(self.network.state_dict())
-        self.optimizer = torch.optim.AdamW(
-            self.network.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay
+        if recipe.optimizer not in OPTIMIZERS:
+            known = ", ".join(OPTIMIZERS)
+            raise DataError(f"{run}: unknown optimizer {recipe.optimizer!r}; known are: {known}")
+        self.optimizers = OPTIMIZERS[recipe.optimizer](
+            self.network, recipe.learning_rate, recipe.weight_decay
         )
         self.step = 0
         self.best = -math.inf
@@ -177,16 +181,17 @@ class Trainer:
             return math.nan
         # dropout: the same after a resume, another one on each rank
         torch.manual_seed(self.recipe.seed + self.step + self.recipe.steps * self.ranks.number)
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(self.step, self.recipe)
         loss = self._loss(batch)
-        self.optimizer.zero_grad(set_to_none=True)
+        self.network.zero_grad(set_to_none=True)
         loss.backward()
         self.ranks.average(self.network)
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.gradient_norm)
         if not torch.isfinite(norm):  # nor is the loss a number then, on one rank or another
             return math.nan
-        self.optimizer.step()
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate(self.step, self.recipe)
+            optimizer.step()
         self._follow()
         return float(loss.detach())
 
@@ -233,8 +238,10 @@ class Trainer:
         tensors: dict[str, Tensor] = {"step": torch.tensor(self.step)}
         tensors |= {f"network.{name}": t for name, t in self.network.state_dict().items()}
         tensors |= {f"average.{name}": t for name, t in self.average.state_dict().items()}
-        for index, state in self.optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer.{index}.{key}": value for key, value in state.items()}
+        for number, optimizer in enumerate(self.optimizers):
+            for index, state in optimizer.state_dict()["state"].items():
+                prefix = f"optimizer.{number}.{index}"
+                tensors |= {f"{prefix}.{key}": value for key, value in state.items()}
         write_tensors(self.run / CHECKPOINT, tensors)
 
     def load(self) -> bool:
@@ -253,11 +260,12 @@ class Trainer:
         self.step = int(tensors["step"])
         self.network.load_state_dict(_below(tensors, "network."))
         self.average.load_state_dict(_below(tensors, "average."))
-        state: dict[int, dict[str, Tensor]] = {}
-        for name, tensor in _below(tensors, "optimizer.").items():
-            index, key = name.split(".")
-            state.setdefault(int(index), {})[key] = tensor
-        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": state})
+        for number, optimizer in enumerate(self.optimizers):
+            state: dict[int, dict[str, Tensor]] = {}
+            for name, tensor in _below(tensors, f"optimizer.{number}.").items():
+                index, key = name.split(".")
+                state.setdefault(int(index), {})[key] = tensor
+            optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
         return True
 
     def start_from(self, network: nn.Module, config: Config, name: Path) -> None:

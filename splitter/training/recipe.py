@@ -52,6 +52,7 @@ class Recipe:
     batch: int = 8
     steps: int = 6000
     warmup: int = 100  # steps
+    optimizer: str = "adamw"  # one of splitter.training.optimizers.OPTIMIZERS
     learning_rate: float = 1e-3
     weight_decay: float = 1e-2
     gradient_norm: float = 1.0
