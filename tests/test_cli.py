@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -117,3 +118,28 @@ def test_train_makes_a_model_that_separates(tmp_path: Path) -> None:
     assert done.stdout.strip() == "models/mine"
     sounds.write(tmp_path / "song.wav", sounds.song(1))
     assert run("separate", "song.wav", "-m", "models/mine", folder=tmp_path).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"crop": 1 << 44}, 'cpu: there is not enough memory; give the recipe a smaller "batch"'),
+        (
+            {"sizes": {**sounds.SMALL_SIZES, "width": 1 << 20}},
+            "mine.run/recipe.json: these sizes make no network",
+        ),
+    ],
+    ids=["sound", "network"],
+)
+def test_a_training_that_does_not_fit_into_memory_is_one_line(
+    tmp_path: Path, changes: dict[str, object], complaint: str
+) -> None:
+    sounds.write(tmp_path / "data/vocals/a.wav", sounds.voice(2))
+    sounds.write(tmp_path / "data/instrumental/b.wav", sounds.music(2))
+    recipe = {"sizes": sounds.SMALL_SIZES, "batch": 1, "steps": 1, **changes}
+    (tmp_path / "recipe.json").write_text(json.dumps(recipe))
+    done = run("train", "data", "-o", "mine", "--recipe", "recipe.json", folder=tmp_path)
+    assert done.returncode
+    assert done.stderr.splitlines()[-1].startswith(f"splitter: {complaint}")
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "mine").exists()

@@ -72,7 +72,7 @@ def test_a_folder_is_done_again_when_what_is_made_of_its_model_changes(
         given = ("songs", "-o", "out", "-m", models, "--engine", engine, *options)
         done = call("separate", *given, folder=tmp_path)
         assert done.status == 0, done.stderr
-        made.append("1 songs done" in done.stderr)
+        made.append("1 song done" in done.stderr)
     assert made == [True] * len(WAYS) + [False]
 
 

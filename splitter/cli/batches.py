@@ -156,4 +156,5 @@ class Bars:
         taken = tqdm.format_interval(time.monotonic() - self.started)
         speed = self.audio / max(time.monotonic() - self.started, 0.001)
         audio = f"{self.audio / 3600:.2f} h of audio in {taken}, {speed:.0f} × real time"
-        return f"{self.done} songs done{failed}: {audio}"
+        songs = "1 song" if self.done == 1 else f"{self.done} songs"
+        return f"{songs} done{failed}: {audio}"
