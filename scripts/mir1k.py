@@ -6,8 +6,7 @@ MIR-1K is the data set as it is distributed (Wavfile/*.wav), or unpacked to
 train|test/<clip>/{vocals,instrumental}.*. The protocol is that of Huang et al. (2014): training on
 the singers abjones and amy, tests on the other 17, each clip mixed at 0 dB, BSSEval v3, means
 weighted by the clips' lengths. Every twelfth test clip is followed while training, to draw the
-learning curve; nothing is chosen by it. The training has stages, each a recipe that begins with the
-weights of the one before. A run that was stopped goes on when it is started again.
+learning curve; nothing is chosen by it. A run that was stopped goes on when it is started again.
 """
 
 from __future__ import annotations
@@ -37,10 +36,9 @@ from splitter.training.loop import Trainer, train_on
 from splitter.training.pools import find_sources, load_sources, sort_pools
 from splitter.training.recipe import RECIPE, Recipe, read_recipe, write_recipe
 
-STAGES = ("mir1k.json", "mir1k-2.json", "mir1k-3.json")
-RECIPES = [Path(__file__).with_name(name) for name in STAGES]
+DEFAULT = Path(__file__).with_suffix(".json")
 FOLLOWED = 12  # every so many test clips are in the learning curve
-DATA, CACHE, MODEL = "data", "cache", "model"  # folders of the output
+DATA, CACHE, RUN, MODEL = "data", "cache", "run", "model"  # folders of the output
 LEVEL = 0.0  # dB, vocals above accompaniment
 METRICS = ("sdr", "si-sdr", "v3")
 BASELINES = ("mixture",)
@@ -51,8 +49,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path)
     parser.add_argument("-o", "--output", type=Path, default=Path("mir1k"))
-    parser.add_argument("--recipe", type=Path, action="append", help="of a stage; repeatable")
-    parser.add_argument("--steps", type=int, help="of each stage; overrides the recipes")
+    parser.add_argument("--recipe", type=Path, default=DEFAULT)
+    parser.add_argument("--steps", type=int, help="overrides the recipe")
     parser.add_argument("--stop-at", type=int, help="pause after this step; run again to go on")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--jobs", type=int, default=2, help="processes that score")
@@ -63,35 +61,29 @@ def main() -> None:
     training, test = select_songs(songs, "train"), select_songs(songs, "test")
     output = arguments.output
     unpack([*training, *test[::FOLLOWED]], output / DATA)
-    device, trained = pick_device(arguments.device), None
-    for number, path in enumerate(arguments.recipe or RECIPES, 1):
-        recipe = read_recipe(path)
-        # whatever a recipe says, test clips are neither trained on nor chosen by
-        recipe = replace(recipe, validation=("test/*",), keep_best=False)
-        recipe = replace(recipe, steps=arguments.steps or recipe.steps)
-        trained = train(output / f"stage-{number}", recipe, device, arguments.stop_at, trained)
-        if trained.step < recipe.steps:
-            break
-    else:
-        count = min(arguments.clips or len(test), len(test))
-        scored = [test[i] for i in np.linspace(0, len(test) - 1, count).astype(int)]
-        print(score(scored, output, arguments.jobs))
+    recipe = read_recipe(arguments.recipe)
+    # whatever a recipe says, test clips are neither trained on nor chosen by
+    recipe = replace(recipe, validation=("test/*",), keep_best=False)
+    recipe = replace(recipe, steps=arguments.steps or recipe.steps)
+    if train(output, recipe, pick_device(arguments.device), arguments.stop_at) < recipe.steps:
+        return
+    count = min(arguments.clips or len(test), len(test))
+    scored = [test[i] for i in np.linspace(0, len(test) - 1, count).astype(int)]
+    print(score(scored, output, arguments.jobs))
 
 
-def train(
-    run: Path, recipe: Recipe, device: torch.device, stop_at: int | None, before: Trainer | None
-) -> Trainer:
-    """Train a stage on what was unpacked, from the averaged weights of the stage `before`."""
+def train(output: Path, recipe: Recipe, device: torch.device, stop_at: int | None) -> int:
+    """Train on what was unpacked; return the step that was reached."""
+    run = output / RUN
     run.mkdir(exist_ok=True)
-    sources = load_sources(find_sources(run.parent / DATA), run.parent / CACHE, recipe.rate)
+    sources = load_sources(find_sources(output / DATA), output / CACHE, recipe.rate)
     pools = sort_pools(sources, recipe.validation)
     trainer = Trainer(recipe, run, device, training_dtype(device))
-    if not trainer.load() and before is not None:
-        trainer.start_from(before.average, before.config, before.run)
+    trainer.load()
     write_recipe(recipe, run / RECIPE)
     show_progress(train_on(pools, trainer, stop_at), trainer)
-    finish(trainer, run.parent / MODEL)
-    return trainer
+    finish(trainer, output / MODEL)
+    return trainer.step
 
 
 def unpack(songs: Sequence[Song], folder: Path) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from splitter.zoo import load_model, read_config, save_model
+from splitter.zoo import load_model, save_model
 from tests import sounds
 from tests.commands import ENVIRONMENT, ROOT
 
@@ -50,22 +50,17 @@ def small_recipe(path: Path, **changes: object) -> Path:
     return path
 
 
-def test_mir1k_is_trained_in_stages_and_parts_and_scored(tmp_path: Path) -> None:
+def test_mir1k_is_trained_in_parts_and_scored(tmp_path: Path) -> None:
     write_karaoke(tmp_path / "MIR-1K")
-    first = small_recipe(tmp_path / "first.json")
-    second = small_recipe(tmp_path / "second.json", sizes={**sounds.SMALL_SIZES, "blocks": 1})
-    command = ["mir1k.py", tmp_path / "MIR-1K", "-o", tmp_path / "run"]
-    command += ["--recipe", first, "--recipe", second]
+    recipe = small_recipe(tmp_path / "recipe.json")
+    command = ["mir1k.py", tmp_path / "MIR-1K", "-o", tmp_path / "run", "--recipe", recipe]
     run_script(*command, "--stop-at", 2)
-    assert not (tmp_path / "run/stage-2").exists()
     assert not (tmp_path / "run/scores.json").exists()
     run_script(*command)
-    blocks = read_config(tmp_path / "run/model/config.json").sizes["blocks"]
-    assert blocks == 1  # the model is the last stage's
     scores = json.loads((tmp_path / "run/scores.json").read_text(encoding="utf-8"))
     assert {song["song"] for song in scores["songs"]} == {"test/bug_1_01", "test/bug_1_02"}
     assert "GNSDR" in (tmp_path / "run/scores.md").read_text(encoding="utf-8")
-    assert (tmp_path / "run/stage-2/curves.png").stat().st_size > 1000
+    assert (tmp_path / "run/run/curves.png").stat().st_size > 1000
     # what was trained on are the two singers of the training set
     trained = {path.parent.name for path in (tmp_path / "run/data/train").rglob("vocals.wav")}
     assert trained == {"abjones_1_01", "amy_1_01"}
