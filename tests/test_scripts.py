@@ -61,6 +61,8 @@ def test_mir1k_is_trained_in_parts_and_scored(tmp_path: Path) -> None:
     assert {song["song"] for song in scores["songs"]} == {"test/bug_1_01", "test/bug_1_02"}
     assert "GNSDR" in (tmp_path / "run/scores.md").read_text(encoding="utf-8")
     assert (tmp_path / "run/run/curves.png").stat().st_size > 1000
+    log = (tmp_path / "run/run/log.csv").read_text(encoding="utf-8").splitlines()
+    assert [row.split(",")[0] for row in log] == ["step", "2", "4"]  # gone on with, not begun anew
     # what was trained on are the two singers of the training set
     trained = {path.parent.name for path in (tmp_path / "run/data/train").rglob("vocals.wav")}
     assert trained == {"abjones_1_01", "amy_1_01"}

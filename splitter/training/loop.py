@@ -16,11 +16,11 @@ import json
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -45,6 +45,8 @@ from splitter.zoo import (
     save_model,
     write_tensors,
 )
+
+Part = TypeVar("Part")
 
 CHECKPOINT_SECONDS = 120.0
 BATCHES_AHEAD = 4
@@ -121,23 +123,25 @@ class Trainer:
         self.device = device
         self.dtype = dtype
         self.config = Config(recipe.network, recipe.sizes, recipe.rate, recipe.channels)
-        if recipe.loss not in LOSSES:
-            known = ", ".join(LOSSES)
-            raise DataError(f"{run}: unknown loss {recipe.loss!r}; known are: {known}")
+        self.loss = self._choose("loss", LOSSES)
+        make_optimizers = self._choose("optimizer", OPTIMIZERS)
         torch.manual_seed(recipe.seed)
         self.network = self._build()
         sizes = asdict(ARCHITECTURES[recipe.network](**recipe.sizes))  # also those by default
         self.config = replace(self.config, sizes=sizes)
         self.average = self._build()
         self.average.load_state_dict(self.network.state_dict())
-        if recipe.optimizer not in OPTIMIZERS:
-            known = ", ".join(OPTIMIZERS)
-            raise DataError(f"{run}: unknown optimizer {recipe.optimizer!r}; known are: {known}")
-        self.optimizers = OPTIMIZERS[recipe.optimizer](
-            self.network, recipe.learning_rate, recipe.weight_decay
-        )
+        self.optimizers = make_optimizers(self.network, recipe.learning_rate, recipe.weight_decay)
         self.step = 0
         self.best = -math.inf
+
+    def _choose(self, part: str, known: Mapping[str, Part]) -> Part:
+        """Return what the recipe names as its `part`."""
+        name = getattr(self.recipe, part)
+        if name not in known:
+            names = ", ".join(known)
+            raise DataError(f"{self.run}: unknown {part} {name!r}; known are: {names}")
+        return known[name]
 
     def _build(self) -> MaskModel:
         network = build_network(self.config, self.run / RECIPE)
@@ -204,7 +208,7 @@ class Trainer:
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
             mask = network.mask(mixture)[:, 0]  # the stem
         estimate = Estimate(mask.float(), mixture, vocals, heard, network.stft)
-        return LOSSES[self.recipe.loss](estimate)
+        return self.loss(estimate)
 
     @torch.no_grad()
     def _follow(self) -> None:
