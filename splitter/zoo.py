@@ -25,6 +25,7 @@ from splitter.catalogue import (
 )
 from splitter.errors import ModelError
 from splitter.networks import ARCHITECTURES, Augmented, Average, Network, Wiener, fold_batch_norms
+from splitter.whole import write_whole
 
 __all__ = [
     "DEFAULT_MODEL",
@@ -116,7 +117,7 @@ def save_model(folder: Path, config: Config, network: nn.Module) -> None:
     }
     write_tensors(folder / WEIGHTS, tensors)
     text = json.dumps(asdict(config), indent=2) + "\n"
-    _replace(folder / CONFIG, text.encode("utf-8"))
+    write_whole(folder / CONFIG, text.encode("utf-8"))
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -130,13 +131,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     """Write a safetensors file, whole or not at all."""
     flat = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    _replace(path, safetensors.torch.save(flat))
-
-
-def _replace(path: Path, content: bytes) -> None:
-    beside = path.with_name(f".{path.name}.part")
-    beside.write_bytes(content)
-    beside.replace(path)
+    write_whole(path, safetensors.torch.save(flat))
 
 
 def fill_network(network: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:

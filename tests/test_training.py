@@ -94,6 +94,36 @@ def test_a_resumed_training_ends_where_an_undisturbed_one_does(
     assert all(torch.equal(undisturbed[name], resumed[name]) for name in undisturbed)
 
 
+def test_what_a_killed_run_told_after_its_checkpoint_is_told_once(
+    pools: Pools, tmp_path: Path
+) -> None:
+    recipe = replace(RECIPE, steps=80, validate_every=20)
+
+    def run(folder: Path, until: int) -> None:
+        folder.mkdir(exist_ok=True)
+        trained = trainer(folder, recipe)
+        trained.load()
+        for _ in train_on(pools, trained, until):
+            pass
+
+    def told(folder: Path, name: str) -> list[list[str]]:
+        with (folder / name).open(encoding="utf-8", newline="") as file:
+            return [row[:3] for row in csv.reader(file)]  # the last one tells the speed
+
+    one, two = tmp_path / "one", tmp_path / "two"
+    run(one, 80)
+    run(two, 40)
+    checkpoint = (two / "checkpoint.safetensors").read_bytes()
+    run(two, 60)
+    (two / "checkpoint.safetensors").write_bytes(checkpoint)  # as if killed before the next one
+    with (two / "log.csv").open("a", encoding="utf-8") as log:
+        log.write("8")  # and in the middle of a row
+    run(two, 80)
+    for name in ("log.csv", "validation.csv"):
+        assert told(two, name) == told(one, name)
+    assert [row[0] for row in told(two, "log.csv")] == ["step", "20", "40", "60", "80"]
+
+
 def test_a_training_starts_from_a_network_that_lacks_blocks(pools: Pools, tmp_path: Path) -> None:
     first = trainer(tmp_path)
     sizes = {**sounds.SMALL_SIZES, "blocks": 2, "blocks_up": 1}

@@ -14,6 +14,7 @@ from splitter import __version__
 from splitter.errors import DataError
 from splitter.evaluation.scoring import DIGITS, STEMS, Failure, SongScores, encode, to_json
 from splitter.metrics import weighted_mean
+from splitter.whole import write_whole
 
 SCHEMA = 1
 ROUNDING_DB = 100.0  # a ratio above is not measured any more: what is left is rounding
@@ -212,9 +213,7 @@ def _name_some(songs: Iterable[str]) -> str:
 
 
 def _write_text(path: Path, text: str) -> None:
-    beside = path.with_name(f".{path.name}.part")
     try:
-        beside.write_text(text, encoding="utf-8")
-        beside.replace(path)
+        write_whole(path, text.encode("utf-8"))
     except OSError as error:
         raise DataError(f"{path}: cannot be written ({error.strerror})") from error

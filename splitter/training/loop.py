@@ -37,6 +37,7 @@ from splitter.training.optimizers import OPTIMIZERS
 from splitter.training.pools import Pools
 from splitter.training.ranks import Ranks
 from splitter.training.recipe import RECIPE, Recipe, check_begun
+from splitter.whole import write_whole
 from splitter.zoo import (
     Config,
     build_network,
@@ -55,6 +56,7 @@ ADDED = "unet.added"  # weights of blocks that begin with nothing
 # sizes in which a network may differ from the one that it starts from
 FREE_SIZES = {"blocks", "blocks_up", "dropout"}
 CHECKPOINT, BEST = "checkpoint.safetensors", "best.safetensors"
+LOG, VALIDATION = "log.csv", "validation.csv"
 
 
 @dataclass(frozen=True)
@@ -154,6 +156,9 @@ class Trainer:
         self, batches: Iterator[Batch], validate: Callable[[nn.Module], tuple[float, float] | None]
     ) -> Iterator[Progress]:
         """Take a step a batch; checkpoint as it goes; yield progress every few steps."""
+        if self.ranks.first:
+            for name in (LOG, VALIDATION):
+                _forget(self.run / name, self.step)
         losses: list[float] = []
         started = saved = time.monotonic()
         for batch in batches:
@@ -224,12 +229,12 @@ class Trainer:
     def _record(self, progress: Progress) -> None:
         rate = learning_rate(progress.step, self.recipe)
         row = [progress.step, f"{progress.loss:.6g}", f"{rate:.4g}", f"{progress.speed:.1f}"]
-        _append(self.run / "log.csv", ["step", "loss", "learning_rate", "x_realtime"], row)
+        _append(self.run / LOG, ["step", "loss", "learning_rate", "x_realtime"], row)
         if progress.sdr is not None:
             heard = progress.step * self.recipe.batch * self.recipe.crop / self.recipe.rate / 3600
             scores = [f"{heard:.2f}", f"{progress.sdr:.3f}", f"{progress.improvement:.3f}"]
             header = ["step", "hours", "sdr_db", "improvement_db"]
-            _append(self.run / "validation.csv", header, [progress.step, *scores])
+            _append(self.run / VALIDATION, header, [progress.step, *scores])
 
     def _keep(self, improvement: float) -> None:
         """Write the averaged weights as the best so far."""
@@ -341,6 +346,18 @@ def _append(path: Path, header: list[str], row: list[Any]) -> None:
     fresh = not path.exists()
     with path.open("a", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows([header, row] if fresh else [row])
+
+
+def _forget(path: Path, step: int) -> None:
+    """Drop the rows that a killed run wrote after its checkpoint: their steps are taken again."""
+    if not path.exists():
+        return
+    header, *rows = path.read_bytes().splitlines(keepends=True) or [b""]
+    kept = [row for row in rows if row.endswith(b"\n") and int(row.split(b",")[0]) <= step]
+    if kept:
+        write_whole(path, b"".join([header, *kept]))
+    else:
+        path.unlink()
 
 
 class Validation:

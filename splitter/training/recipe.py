@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from splitter.errors import DataError
+from splitter.whole import write_whole
 
 RECIPE = "recipe.json"  # in the folder of a run
 COUNTS = ("rate", "channels", "crop", "batch", "steps", "warmup", "validate_every")
@@ -105,7 +106,8 @@ def check_begun(recipe: Recipe, path: Path) -> None:
 
 def write_recipe(recipe: Recipe, path: Path) -> None:
     """Write a recipe with every value, defaults included."""
-    path.write_text(json.dumps(asdict(recipe), indent=2) + "\n", encoding="utf-8")
+    text = json.dumps(asdict(recipe), indent=2) + "\n"
+    write_whole(path, text.encode("utf-8"))
 
 
 def _refuse_unknown(raw: Mapping[str, Any], kind: type, path: Path) -> None:
