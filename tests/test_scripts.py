@@ -18,10 +18,11 @@ from tests import sounds
 from tests.commands import ENVIRONMENT, ROOT
 
 
-def run_script(name: object, *arguments: object) -> None:
+def run_script(name: object, *arguments: object) -> str:
     command = [sys.executable, str(ROOT / "scripts" / str(name)), *map(str, arguments)]
     done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def test_damaged_songs_neither_crash_nor_pass_for_whole(tmp_path: Path) -> None:
@@ -83,6 +84,22 @@ def test_weights_are_averaged(tmp_path: Path) -> None:
     for name, value in mean.items():
         expected = (first[name].float() + second[name].float()) / 2
         torch.testing.assert_close(value.float(), expected, rtol=1e-3, atol=1e-4)
+
+
+def test_bands_and_pauses_are_compared(tmp_path: Path) -> None:
+    voice, music = sounds.voice(4), sounds.music(4)  # two seconds sung, two silent
+    sounds.write(tmp_path / "data/song/vocals.wav", voice, 44100)
+    sounds.write(tmp_path / "data/song/instrumental.wav", music, 44100)
+    sounds.write(tmp_path / "song.wav", voice + music, 44100)
+    told = run_script("listen.py", tmp_path / "data", "--model", "unet").splitlines()
+    *_, pauses = told[-1].strip("| ").split("| ")
+    assert float(pauses.split()[0]) < -12
+    assert pauses.endswith("(4)")
+    told = run_script("listen.py", tmp_path / "song.wav", "--model", "unet").splitlines()
+    name, agreed, mean = told[-1].strip("| ").split(" | ")
+    assert name == "unet"
+    assert float(agreed.split()[0]) < -12
+    assert float(mean) < -12
 
 
 def test_ablation_rows_are_kept_and_compared(tmp_path: Path) -> None:
