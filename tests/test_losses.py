@@ -57,7 +57,7 @@ def test_the_weighted_loss_looks_where_both_sources_are_loud() -> None:
     assert error(slice(0, 100)) > 2 * error(slice(300, 400))
 
 
-RATIOS = ("signal-to-noise", "octaves")
+RATIOS = ("signal-to-noise", "octaves", "segments")
 
 
 @pytest.mark.parametrize("name", RATIOS)
@@ -109,3 +109,28 @@ def test_to_octaves_a_quiet_treble_matters_as_much_as_a_loud_bass() -> None:
     # 16 dB above the threshold, in one octave of five, which is half of the loss
     assert float(LOSSES["octaves"](wrong)) == pytest.approx(16.1 / 5 / 2, abs=0.05)
     assert float(LOSSES["signal-to-noise"](wrong)) < 0.05
+
+
+def test_to_segments_what_is_left_in_a_quiet_pause_matters_as_much_as_in_a_loud_verse() -> None:
+    pause = slice(0, 8)  # of 64 frames: the first of eight segments
+    song = estimate(torch.full(MASK_SHAPE, 0.5), 8000, share=0.5)
+    weight = torch.ones(1, 1, 1, 64)
+    weight[..., pause] = 0.4  # −8 dB, above the level up to which a segment counts as silent
+    song = replace(song, mixture=weight * song.mixture, vocals=weight * song.vocals)
+    mask = song.mask.clone()
+    mask[..., pause] = 0.7
+    wrong = replace(song, mask=mask)
+    whole = float(LOSSES["signal-to-noise"](wrong))
+    # 16 dB above the threshold, in one segment of eight
+    assert float(LOSSES["segments"](wrong)) == pytest.approx((whole + 16.1 / 8) / 2, abs=0.05)
+
+
+def test_to_segments_a_pause_of_the_song_itself_does_not_matter() -> None:
+    silence = slice(0, 8)
+    song = estimate(torch.full(MASK_SHAPE, 0.5), 8000, share=0.5)
+    weight = torch.ones(1, 1, 1, 64)
+    weight[..., silence] = 0.001  # −60 dB
+    song = replace(song, mixture=weight * song.mixture, vocals=weight * song.vocals)
+    mask = song.mask.clone()
+    mask[..., silence] = 1.0
+    assert float(LOSSES["segments"](replace(song, mask=mask))) < 0.01

@@ -19,6 +19,8 @@ TINY = 1e-12
 WINDOWS = (512, 1024, 2048, 4096)  # samples, of the multi-resolution loss
 LEAST_ERROR = 1e-3  # of the mixture's energy, −30 dB: below it `signal_to_noise` is content
 OCTAVES = 5  # from the top of the spectrum down; the lowest has what is left
+SEGMENTS = 8  # of an example, three quarters of a second each
+LEAST_SEGMENT = 0.1  # of the mean energy of an example's segments: quieter ones count as this loud
 SHARED_WEIGHT = 4.0  # how much more a bin weighs where voice and music are equally loud
 
 
@@ -130,6 +132,19 @@ def octaves(estimate: Estimate) -> Tensor:
     return (signal_to_noise(estimate) + _exceed(error, mixture).mean()) / 2
 
 
+def segments(estimate: Estimate) -> Tensor:
+    """Return the mean of `signal_to_noise` and of the same in each octave of each segment: dB.
+
+    In a whole example music left in the vocals' pauses is hidden by the error under the voice. Here
+    a segment without a voice counts as much as one with (as in a segmental signal-to-noise ratio),
+    and as in SDR, which is a median over seconds.
+    """
+    error = _sum_segments(estimate.error)
+    mixture = _sum_segments(estimate.mixture * estimate.heard)
+    mixture = torch.maximum(mixture, LEAST_SEGMENT * mixture.mean(2, keepdim=True))
+    return (signal_to_noise(estimate) + _exceed(error, mixture).mean()) / 2
+
+
 def _exceed(error: Tensor, mixture: Tensor) -> Tensor:
     """Say how far energies of errors are above −30 dB of the mixture's: dB, 0 for none."""
     unheard = error / (LEAST_ERROR * mixture).clamp_min(TINY)
@@ -148,6 +163,12 @@ def _sum_octaves(energies: Tensor) -> Tensor:
     return torch.stack(parts, 1)
 
 
+def _sum_segments(spectrogram: Tensor) -> Tensor:
+    """Return the energy of each octave of each segment, (batch, octaves, segments)."""
+    parts = spectrogram.tensor_split(SEGMENTS, -1)
+    return torch.stack([_sum_octaves(_energies(part)) for part in parts], 2)
+
+
 LOSSES: dict[str, Callable[[Estimate], Tensor]] = {
     "magnitude": magnitude,
     "phase-sensitive": phase_sensitive,
@@ -158,6 +179,7 @@ LOSSES: dict[str, Callable[[Estimate], Tensor]] = {
     "multi-resolution": multi_resolution,
     "signal-to-noise": signal_to_noise,
     "octaves": octaves,
+    "segments": segments,
 }
 
 
