@@ -34,7 +34,7 @@ from splitter.engines.lanes import make_lanes, share_processor
 from splitter.engines.sharing import Lane
 from splitter.memory import reuse_freed_memory
 from splitter.separation import Computing
-from splitter.tiling import TileShape, cut
+from splitter.tiling import cut
 from splitter.zoo import Model, load_model
 
 RATE = 44100  # Hz
@@ -140,7 +140,7 @@ def measure_steps(song: Path, seconds: float, model: Model, lanes: int) -> Figur
 def measure_network(model: Model, lanes: int) -> Figures:
     """Measure the network on tiles as the engine cuts them."""
     computing = Computing()
-    shape = TileShape.for_network(computing.core, model.network.context, model.network.grid)
+    shape = computing.tile_shape(model.network)
     samples = shape.core + 2 * shape.context
     noise = np.random.default_rng(0).standard_normal((1, 2, samples), np.float32)
     workers = make_lanes([model], computing, lanes)
@@ -175,7 +175,7 @@ def measure_network(model: Model, lanes: int) -> Figures:
 def measure_compiled(model: Model) -> Figures:
     """Measure what torch.compile gains a lane, and what it takes before the first tile."""
     computing = Computing()
-    shape = TileShape.for_network(computing.core, model.network.context, model.network.grid)
+    shape = computing.tile_shape(model.network)
     noise = np.random.default_rng(0).standard_normal((1, 2, shape.core + 2 * shape.context))
     tile = noise.astype(np.float32)
     compiled: Any = torch.compile(model.network)
@@ -193,7 +193,7 @@ def measure_compiled(model: Model) -> Figures:
 def measure_tiles(model: Model, lanes: int, seconds: float) -> float:
     """Return what the network takes for the tiles of one song, in seconds of all lanes."""
     computing = Computing()
-    shape = TileShape.for_network(computing.core, model.network.context, model.network.grid)
+    shape = computing.tile_shape(model.network)
     noise = np.random.default_rng(0).standard_normal((2, int(seconds * RATE)), np.float32)
     tiles = list(cut([noise], shape))
     workers = make_lanes([model], computing, lanes)
@@ -213,7 +213,7 @@ def measure_tiles(model: Model, lanes: int, seconds: float) -> float:
 def measure_roofline(model: Model, lanes: int, seconds_a_tile: float) -> Figures:
     """Compare the network with what this machine multiplies and moves at most."""
     dtype = fast_dtype(model.device)
-    shape = TileShape.for_network(Computing().core, model.network.context, model.network.grid)
+    shape = Computing().tile_shape(model.network)
     signal = torch.randn(1, 2, shape.core + 2 * shape.context) / 10
     moved = 0
 

@@ -23,12 +23,14 @@ import torch
 from splitter.audio import Block, resample
 from splitter.devices import fast_dtype
 from splitter.errors import SplitterError
+from splitter.networks import Network
 from splitter.tiling import Tile, TileShape, batched, cut, stack_signals
 from splitter.zoo import Model, ModelChoice, load_model
 
 Stems = dict[str, Block]  # name → (channels, samples)
 Piece = npt.NDArray[np.float32]  # (stems, channels, samples): what a network makes of a tile
 Runner = Callable[[Iterable[Tile]], Iterator[Piece]]
+LEAST_CORE = 12 << 16  # samples of a tile that are kept: 18 s at 44.1 kHz
 PORTION = 1 << 16  # samples of stems at a time: they, and what becomes of them, fit into a cache
 
 # Which channels a listener hears as one pair, by number of channels, in the order of WAV files
@@ -49,10 +51,15 @@ PAIRS: dict[int, tuple[tuple[int, ...], ...]] = {
 class Computing:
     """How, and by whom, a network is run; none of it changes what is computed, rounding apart."""
 
-    core: int = 12 << 16  # samples of a tile that are kept: 18 s at 44.1 kHz
+    core: int = 0  # samples of a tile that are kept; 0: so many that most of the work is kept, too
     batch: int = 1  # tiles at a time; for lanes 0 is what memory holds
     precision: str = "auto"  # "auto": the fastest that the device has; or "float32"
     runner: Runner | None = None  # who runs it, for many songs say; None: whoever asks for stems
+
+    def tile_shape(self, network: Network) -> TileShape:
+        """Say how songs are cut for a network: its context is computed with each tile, and lost."""
+        core = self.core or max(LEAST_CORE, 2 * network.context)
+        return TileShape.for_network(core, network.context, network.grid)
 
 
 class Song:
@@ -68,10 +75,8 @@ class Song:
         self._blocks = blocks
         self._waiting: deque[Block] = deque()
 
-    def tiles(self, core: int) -> Iterator[Tile]:
-        """Read the song: tiles at the model's rate, cores of at least `core` samples."""
-        network = self.model.network
-        shape = TileShape.for_network(core, network.context, network.grid)
+    def tiles(self, shape: TileShape) -> Iterator[Tile]:
+        """Read the song, and cut it into tiles at the model's rate."""
         config = self.model.config
         return cut(resample(self._remembered(), self.rate, config.rate, self.channels), shape)
 
@@ -132,7 +137,7 @@ def separate_blocks(
     is taken: stems that are written in this depth sum to a song of this depth without any error.
     """
     song = Song(blocks, rate, channels, model, bits)
-    tiles = song.tiles(computing.core)
+    tiles = song.tiles(computing.tile_shape(model.network))
     run = computing.runner
     return song.stems(run(tiles) if run else infer(tiles, model, computing))
 

@@ -9,6 +9,7 @@ import torch
 
 from splitter.errors import SplitterError
 from splitter.separation import (
+    LEAST_CORE,
     Computing,
     Song,
     channel_pairs,
@@ -166,11 +167,12 @@ def test_integer_stems_sum_to_an_integer_song_without_any_error(small_model: Mod
 
 
 def test_tiles_of_a_song_fill_batches(small_model: Model) -> None:
-    tiles = Song([noise(5 * 1024)], 44100, 2, small_model).tiles(1024)
-    batches: list[int] = []
+    computing = Computing(1024, batch=4, precision="float32")
     network = small_model.network
+    tiles = Song([noise(5 * 1024)], 44100, 2, small_model).tiles(computing.tile_shape(network))
+    batches: list[int] = []
     handle = network.register_forward_hook(lambda _m, inputs, _o: batches.append(len(inputs[0])))
-    pieces = list(infer(tiles, small_model, Computing(1024, batch=4, precision="float32")))
+    pieces = list(infer(tiles, small_model, computing))
     handle.remove()
     assert [piece.shape for piece in pieces] == [(1, 2, 1024)] * 5
     assert batches == [4, 1]
@@ -205,3 +207,15 @@ def _with_mask(model: Model, logit: float) -> Model:
         network.unet.head.weight.zero_()
         network.unet.head.bias.fill_(logit)
     return Model(model.name, model.config, network, model.device, model.hash)
+
+
+@pytest.mark.parametrize("context", [0, 1000, 10_000_000])
+def test_unless_told_otherwise_most_of_what_is_computed_is_kept(
+    small_model: Model, context: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = small_model.network
+    monkeypatch.setattr(type(network), "context", context)
+    shape = Computing().tile_shape(network)
+    assert shape.core >= max(LEAST_CORE, 2 * context)
+    assert shape.core < max(LEAST_CORE, 2 * context) + network.grid
+    assert Computing(core=1).tile_shape(network).core == network.grid

@@ -16,7 +16,6 @@ from splitter.devices import pick_device
 from splitter.engines.sharing import Lane, Signals
 from splitter.errors import DeviceError, saying_shortage
 from splitter.separation import Computing, compute
-from splitter.tiling import TileShape
 from splitter.zoo import Model, ModelChoice, load_model
 
 MOST_LANES = 8  # on a processor; each has a tile in memory
@@ -98,7 +97,7 @@ def fit_batch(model: Model, computing: Computing) -> int:
     if model.device.type != "cuda":
         return 1
     network = model.network
-    shape = TileShape.for_network(computing.core, network.context, network.grid)
+    shape = computing.tile_shape(network)
     samples = shape.core + 2 * shape.context
     torch.cuda.reset_peak_memory_stats(model.device)
     before = torch.cuda.memory_allocated(model.device)
