@@ -103,9 +103,9 @@ def run(*command: object, folder: Path) -> tuple[float, float]:
     return time.perf_counter() - begun, float(done.stderr.splitlines()[-1]) / 1024
 
 
-def measure_start(folder: Path) -> Figures:
+def measure_start(folder: Path, options: tuple[str, ...]) -> Figures:
     make_song(folder / "second.wav", 1)
-    separate = ("separate", "second.wav", "--overwrite")
+    separate = ("separate", "second.wav", "--overwrite", *options)
     return {
         "splitter --help, s": best_of(3, lambda: run("--help", folder=folder)),
         "import torch, s": best_of(3, lambda: run("import", "torch", folder=folder)),
@@ -289,14 +289,14 @@ def inferring(work: Callable[[int], object]) -> Callable[[int], object]:
     return inner
 
 
-def measure_commands(song: Path, seconds: float, device: str) -> Figures:
+def measure_commands(song: Path, seconds: float, options: tuple[str, ...]) -> Figures:
     """Measure the whole command on one song, start-up and files included."""
     figures: Figures = {}
     wav = song.with_suffix(".wav")
     if not wav.exists():
         make_song(wav, seconds)
     for source in (song, wav):
-        command = ("separate", source.name, "--overwrite", "--device", device)
+        command = ("separate", source.name, "--overwrite", *options)
         taken, memory = min(run(*command, folder=song.parent) for _ in range(3))
         name = f"{source.suffix[1:]} to two wav"
         figures |= {f"{name}, s": taken, f"{name}, ×": seconds / taken, f"{name}, MB": memory}
@@ -307,7 +307,7 @@ def measure_folders(
     folder: Path,
     counts: list[int],
     seconds: float,
-    device: str,
+    options: tuple[str, ...],
     steps: Figures,
     network: float,
     returning: bool,
@@ -328,7 +328,7 @@ def measure_folders(
         for index in range(count):
             (songs / f"{index}.mp3").write_bytes(first.read_bytes())
         command = (*["returning"] * returning, "separate", songs, "-o", folder / f"out {count}")
-        taken, memory = run(*command, "--device", device, folder=folder)
+        taken, memory = run(*command, *options, folder=folder)
         name = f"{count} songs of {seconds:g} s"
         figures |= {f"{name}, ×": count * seconds / taken, f"{name}, MB": memory}
         figures[f"{name}, s"] = taken
@@ -357,19 +357,22 @@ def main() -> None:
     reuse_freed_memory()
     lanes = share_processor()
     model = load_model(given.model, pick_device(given.device), folded=True)
+    # commands run in a folder of their own: a model's path must hold there, too
+    name = str(Path(given.model).resolve()) if Path(given.model).is_dir() else given.model
+    options = ("--device", given.device, "--model", name)
     figures: Figures = {"processors": os.cpu_count(), "torch": torch.__version__}
-    with TemporaryDirectory() as name:
-        folder = Path(name)
+    with TemporaryDirectory() as temporary:
+        folder = Path(temporary)
         song = make_song(folder / "song.mp3", given.seconds)
-        figures |= measure_start(folder)
+        figures |= measure_start(folder, options)
         figures |= measure_steps(song, given.seconds, model, lanes)
         figures |= measure_compiled(model) if given.compile else {}
         figures |= measure_roofline(model, lanes, figures["network, s a tile and lane"])
-        figures |= measure_commands(song, given.seconds, given.device)
+        figures |= measure_commands(song, given.seconds, options)
         counts = [int(count) for count in given.songs.split(",") if count]
         network = measure_tiles(model, lanes, given.each)
         figures |= measure_folders(
-            folder, counts, given.each, given.device, figures, network, given.returning
+            folder, counts, given.each, options, figures, network, given.returning
         )
     for label, value in figures.items():
         print(

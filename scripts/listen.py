@@ -1,7 +1,7 @@
 """Say what a score does not: SDR and level of each band, and how loud vocals are in pauses.
 
-    python scripts/listen.py DATA --model unet --model unet-large [--seconds 60]
-    python scripts/listen.py song.mp3 --model unet --model unet-large
+    python scripts/listen.py DATA --model unet --model unet-fast [--seconds 60]
+    python scripts/listen.py song.mp3 --model unet --model unet-fast
 
 DATA holds folders of `<song>/vocals.*` and `<song>/instrumental.*`. In brackets are a band's level
 against the true vocals' and the number of pauses: half seconds in which these are 40 dB below the
