@@ -39,8 +39,9 @@ def read(path: Path, seconds: float) -> tuple[Signal, int]:
         return whole[:, : round(seconds * reader.rate)], reader.rate
 
 
-def decibels(part: float, whole: float) -> float:
-    return float(10 * np.log10(max(part, 1e-12) / max(whole, 1e-12)))
+def decibels(part: npt.ArrayLike, whole: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    ratio: npt.NDArray[np.float64] = np.maximum(part, 1e-12) / np.maximum(whole, 1e-12)
+    return 10 * np.log10(ratio)
 
 
 def energies(signal: Signal, rate: int) -> npt.NDArray[np.float32]:
@@ -88,13 +89,12 @@ def compare_pauses(path: Path, models: Mapping[str, Model], seconds: float) -> N
         name: energies(separate(song, rate, model)["vocals"], rate)
         for name, model in models.items()
     }
-    levels = [10 * np.log10((part + 1e-12) / (whole + 1e-12)) for part in left.values()]
-    pauses = (np.mean(levels, axis=0) < AGREED_PAUSE) & (whole > HEARD)
+    levels = {name: decibels(part, whole) for name, part in left.items()}
+    pauses = (np.mean([*levels.values()], axis=0) < AGREED_PAUSE) & (whole > HEARD)
     print("| model | pauses | mean of their dB |\n|---|--:|--:|")
-    for (name, part), level in zip(left.items(), levels, strict=True):
-        if pauses.any():
-            both = decibels(part[pauses].sum(), whole[pauses].sum()), level[pauses].mean()
-            print(f"| {name} | {both[0]:.1f} ({pauses.sum()}) | {both[1]:.1f} |")
+    for name, part in left.items() if pauses.any() else ():
+        total = decibels(part[pauses].sum(), whole[pauses].sum())
+        print(f"| {name} | {total:.1f} ({pauses.sum()}) | {levels[name][pauses].mean():.1f} |")
 
 
 def main() -> None:

@@ -51,7 +51,7 @@ PAIRS: dict[int, tuple[tuple[int, ...], ...]] = {
 class Computing:
     """How, and by whom, a network is run; none of it changes what is computed, rounding apart."""
 
-    core: int = 0  # samples of a tile that are kept; 0: so many that most of the work is kept, too
+    core: int = 0  # samples of a tile that are kept; 0: no fewer than are lost as context
     batch: int = 1  # tiles at a time; for lanes 0 is what memory holds
     precision: str = "auto"  # "auto": the fastest that the device has; or "float32"
     runner: Runner | None = None  # who runs it, for many songs say; None: whoever asks for stems

@@ -20,7 +20,7 @@ from splitter.separation import (
     separate_blocks,
 )
 from splitter.tiling import TileShape, cut, mirror
-from splitter.zoo import Model, list_models, load_model
+from splitter.zoo import Model, ModelChoice, list_models, load_model
 from tests.sounds import noise
 
 EXACT = Computing(core=1024, batch=3, precision="float32")
@@ -209,13 +209,10 @@ def _with_mask(model: Model, logit: float) -> Model:
     return Model(model.name, model.config, network, model.device, model.hash)
 
 
-@pytest.mark.parametrize("context", [0, 1000, 10_000_000])
-def test_unless_told_otherwise_most_of_what_is_computed_is_kept(
-    small_model: Model, context: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    network = small_model.network
-    monkeypatch.setattr(type(network), "context", context)
-    shape = Computing().tile_shape(network)
-    assert shape.core >= max(LEAST_CORE, 2 * context)
-    assert shape.core < max(LEAST_CORE, 2 * context) + network.grid
-    assert Computing(core=1).tile_shape(network).core == network.grid
+@pytest.mark.parametrize("name", list_models())
+@pytest.mark.parametrize("refined", [False, True])
+def test_a_tile_keeps_no_less_than_it_loses_as_context(name: str, refined: bool) -> None:
+    choice = ModelChoice((name,), tta=refined, wiener=int(refined))
+    shape = Computing().tile_shape(load_model(choice).network)
+    assert shape.core >= 2 * shape.context - shape.grid
+    assert shape.core <= max(LEAST_CORE, 2 * shape.context) + shape.grid  # nor much more memory

@@ -19,7 +19,7 @@ TINY = 1e-12
 WINDOWS = (512, 1024, 2048, 4096)  # samples, of the multi-resolution loss
 LEAST_ERROR = 1e-3  # of the mixture's energy, −30 dB: below it `signal_to_noise` is content
 OCTAVES = 5  # from the top of the spectrum down; the lowest has what is left
-SEGMENTS = 8  # of an example, three quarters of a second each
+SEGMENTS = 8  # of an example; of a recipe's default crop 0.7 s each
 LEAST_SEGMENT = 0.1  # of the mean energy of an example's segments: quieter ones count as this loud
 SHARED_WEIGHT = 4.0  # how much more a bin weighs where voice and music are equally loud
 
@@ -135,9 +135,8 @@ def octaves(estimate: Estimate) -> Tensor:
 def segments(estimate: Estimate) -> Tensor:
     """Return the mean of `signal_to_noise` and of the same in each octave of each segment: dB.
 
-    In a whole example music left in the vocals' pauses is hidden by the error under the voice. Here
-    a segment without a voice counts as much as one with (as in a segmental signal-to-noise ratio),
-    and as in SDR, which is a median over seconds.
+    In a whole example music left in the vocals' pauses is hidden by the error under the voice. In a
+    segmental signal-to-noise ratio a segment without a voice counts as much as one with.
     """
     error = _sum_segments(estimate.error)
     mixture = _sum_segments(estimate.mixture * estimate.heard)
