@@ -12,8 +12,10 @@ from scipy.ndimage import uniform_filter1d
 from splitter.training.changes import (
     Array,
     average_around,
+    brighten,
     code,
     compress,
+    double,
     drive,
     equalize,
     pan,
@@ -31,6 +33,8 @@ CHANGES: dict[str, Callable[[Array, np.random.Generator], Array]] = {
     "widen": widen,
     "compress": lambda signal, random: compress(signal, RATE, random),
     "drive": drive,
+    "double": lambda signal, random: double(signal, RATE, random),
+    "brighten": lambda signal, random: brighten(signal, RATE, 8000.0, random),
     "code": lambda signal, random: code(signal, RATE, random),
 }
 
@@ -108,3 +112,26 @@ def test_an_equalizer_stays_within_its_range() -> None:
     changed = equalize(signal, 44100, 6.0, np.random.default_rng(0))
     gain = 20 * np.log10(np.abs(np.fft.rfft(changed)) / np.abs(np.fft.rfft(signal)))
     assert np.abs(gain).max() < 6.01
+
+
+def test_a_copy_of_each_channel_comes_late_by_up_to_63_milliseconds() -> None:
+    click = np.zeros((2, RATE), np.float32)
+    click[:, 1000] = 1.0
+    doubled = double(click, RATE, np.random.default_rng(0))
+    added = doubled - click
+    for channel in added:
+        heard = np.flatnonzero(channel)
+        assert 1000 + 0.005 * RATE <= heard.min() <= heard.max() <= 1001 + 0.063 * RATE
+    assert not np.array_equal(added[0], added[1])
+
+
+def test_treble_is_invented_where_there_was_none_and_when_the_octave_below_sounds() -> None:
+    spectrum = np.fft.rfft(sounds.noise(RATE))
+    spectrum[:, 8000:] = 0  # a bin is 1 Hz
+    dull = np.fft.irfft(spectrum).astype(np.float32)
+    dull[:, RATE // 2 :] *= 0.01
+    bright = brighten(dull, RATE, 8000.0, np.random.default_rng(0))
+    added = np.fft.rfft(bright - dull)
+    assert np.abs(added[:, :7000]).max() < 1e-3 * np.abs(added).max()
+    loud, soft = (np.sqrt(np.mean(np.square(half))) for half in np.split(bright - dull, 2, axis=1))
+    assert loud / soft > 30

@@ -114,6 +114,20 @@ def test_the_loss_is_kept_below_what_a_clip_holds(pools: Pools) -> None:
     assert all(only.example(index).bandwidth < 8000 * 1.15 for index in range(10))
 
 
+def test_a_clip_with_an_invented_treble_is_learned_from_at_all_frequencies(pools: Pools) -> None:
+    low = [source for source in pools.voices if source.name.endswith("low")]
+    mixing = Mixing(no_voice=0, brighten=1.0)
+    only = Mixer(replace(pools, pairs=[], voices=low), replace(RECIPE, mixing=mixing))
+    examples = [only.example(index) for index in range(20)]
+    assert all(example.bandwidth > 10000 for example in examples)
+    sung = [example for example in examples if example.vocals.any()]  # the clip has pauses
+    assert len(sung) >= 10
+    for example in sung:
+        spectrum = np.abs(np.fft.rfft(example.vocals))
+        treble = np.linspace(0, 22050, spectrum.shape[-1]) > 10000
+        assert spectrum[:, treble].max() > 1e-3 * spectrum.max()
+
+
 def test_weights_decide_how_often_a_source_is_drawn(pools: Pools) -> None:
     pool = Pool(pools.voices, [("*/low", 0.0)])
     random = np.random.default_rng(0)
@@ -127,7 +141,9 @@ def test_stereo_is_mixed_down_for_a_mono_network(pools: Pools) -> None:
 
 def test_examples_are_the_same_where_a_tensor_lies(pools: Pools) -> None:
     # without MP3: its encoder's decisions turn rounding into noise
-    everything = Mixing(width=1.0, compress=1.0, drive=1.0, reverb_voice=1.0)
+    everything = Mixing(
+        width=1.0, compress=1.0, drive=1.0, reverb_voice=1.0, double=1.0, brighten=1.0
+    )
     recipe = replace(RECIPE, mixing=everything)
     mixers = Mixer(pools, recipe), Mixer(pools, recipe, torch.from_numpy)
     for index in range(12):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -8,13 +9,15 @@ from pathlib import Path
 import librosa
 import numpy as np
 import pytest
+import soundfile
 
 from splitter.audio import Block
 from splitter.training.pools import find_sources
 from splitter.training.simulation import simulate_music, simulate_voice
 
 RATE = 16000
-SCRIPT = Path(__file__).parents[1] / "scripts" / "simulate.py"
+SCRIPTS = Path(__file__).parents[1] / "scripts"
+SOUNDFONT = Path("/usr/share/sounds/sf2/FluidR3_GM.sf2")
 
 
 @pytest.mark.parametrize(("simulate", "channels"), [(simulate_voice, 1), (simulate_music, 2)])
@@ -46,10 +49,31 @@ def test_music_is_stereo_and_never_stops() -> None:
 
 
 def test_the_script_writes_a_folder_to_train_on(tmp_path: Path) -> None:
-    command = [sys.executable, str(SCRIPT), str(tmp_path), "--minutes", "0.5", "--rate", "8000"]
-    subprocess.run(command, check=True, capture_output=True)
+    command = [sys.executable, str(SCRIPTS / "simulate.py"), str(tmp_path)]
+    subprocess.run(
+        [*command, "--minutes", "0.5", "--rate", "8000"], check=True, capture_output=True
+    )
     sources = find_sources(tmp_path)
     assert sorted((bool(s.vocals), bool(s.instrumental)) for s in sources) == [
         (False, True),
         (True, False),
     ]
+
+
+@pytest.mark.skipif(
+    not (shutil.which("fluidsynth") and SOUNDFONT.exists()), reason="needs FluidSynth, a SoundFont"
+)
+def test_composed_music_is_played_the_same_for_the_same_seed(tmp_path: Path) -> None:
+    pytest.importorskip("pretty_midi")
+    for run in ("first", "again"):
+        command = [sys.executable, str(SCRIPTS / "compose.py"), str(tmp_path / run)]
+        subprocess.run([*command, "--minutes", "1"], check=True, capture_output=True)
+    pieces = sorted((tmp_path / "first").rglob("*.flac"))
+    assert len(pieces) == 2
+    for piece in pieces:
+        sound, rate = soundfile.read(piece)
+        assert rate == 44100 and sound.shape == (30 * rate, 2)
+        assert np.abs(sound).max() == pytest.approx(0.7, abs=1e-3)
+        again, _ = soundfile.read(tmp_path / "again" / piece.relative_to(tmp_path / "first"))
+        np.testing.assert_array_equal(sound, again)
+    assert all(s.instrumental and not s.vocals for s in find_sources(tmp_path / "first"))

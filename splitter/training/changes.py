@@ -17,6 +17,7 @@ from array_api_compat import array_namespace, is_numpy_array, to_device
 
 from splitter.audio import through_mp3
 
+Curve: TypeAlias = npt.NDArray[np.float32]
 Array: TypeAlias = Any  # NumPy's or PyTorch's, of float32; sound is (channels, samples)
 
 SILENCE = 1e-5  # RMS; quieter crops have no level to set
@@ -96,6 +97,50 @@ def drive(signal: Array, random: np.random.Generator) -> Array:
     return limit * xp.tanh(signal / limit)
 
 
+def double(signal: Array, rate: int, random: np.random.Generator) -> Array:
+    """Add to each channel its own copy, 5 to 60 ms late by a delay that sways, like a chorus."""
+    xp = array_namespace(signal)
+    samples = signal.shape[-1]
+    numbers = np.arange(samples)
+    copies = []
+    for row in signal:
+        speed, phase = random.uniform(0.1, 1.5), random.uniform(0, 2 * np.pi)
+        sway = np.sin(2 * np.pi * speed * numbers / rate + phase)
+        delay = random.uniform(0.005, 0.06) + random.uniform(0, 0.003) * sway
+        moment = numbers - delay * rate
+        before = np.clip(moment.astype(np.int64), 0, max(samples - 2, 0))
+        rest = np.asarray(moment - before, np.float32)
+        heard = np.asarray(moment >= 0, np.float32)  # silence before the first sample
+        first = xp.take(row, _beside(signal, before)) * _beside(signal, heard * (1 - rest))
+        second = xp.take(row, _beside(signal, before + 1)) * _beside(signal, heard * rest)
+        copies.append(first + second)
+    return signal + set_level(xp.stack(copies), signal, random.uniform(-15, 0))
+
+
+def brighten(signal: Array, rate: int, bandwidth: float, random: np.random.Generator) -> Array:
+    """Invent what a sound has lost above `bandwidth` Hz: overtones of its highest octave.
+
+    Rectified, that octave has its overtones an octave higher, and they come and go as it does.
+    """
+    fft = _find_fft(signal)
+    xp = array_namespace(signal)
+    samples = signal.shape[-1]
+    frequencies = np.fft.rfftfreq(samples, 1 / rate)
+    below = _beside(signal, _between(frequencies, 0.5 * bandwidth, 0.95 * bandwidth))
+    octave = fft.irfft(fft.rfft(signal) * below, n=samples)
+    slope = (np.maximum(frequencies, 1.0) / bandwidth) ** random.uniform(-2, 0)
+    above = _between(frequencies, 0.95 * bandwidth, rate) * np.asarray(slope, np.float32)
+    overtones = fft.irfft(fft.rfft(xp.abs(octave)) * _beside(signal, above), n=samples)
+    return signal + set_level(overtones, octave, random.uniform(-12, 3))
+
+
+def _between(frequencies: npt.NDArray[np.floating], low: float, high: float) -> Curve:
+    """Return 1 from `low` to `high` Hz and 0 elsewhere, with edges of a tenth of an octave."""
+    octaves = [np.log2(np.maximum(frequencies, 1e-3) / edge) for edge in (low, high)]
+    rises, falls = (np.clip(0.5 + 10 * distance, 0, 1) for distance in octaves)
+    return np.asarray(rises * (1 - falls), np.float32)
+
+
 def code(signal: Array, rate: int, random: np.random.Generator) -> Array:
     """Send a sound through MP3 at its lowest to its middle quality, and back; no GPU does that."""
     sound = np.asarray(to_device(signal, "cpu"))
@@ -137,13 +182,13 @@ def _rms(signal: Array) -> Array:
     return xp.asarray(xp.sqrt(xp.mean(xp.square(signal))))
 
 
-def place(values: npt.NDArray[np.float32], device: torch.device) -> Array:
+def place(values: npt.NDArray[Any], device: torch.device) -> Array:
     """Copy to a device; to a GPU from pinned memory, without a wait for what it does already."""
     tensor = torch.from_numpy(values)
     pinned = tensor.pin_memory() if device.type == "cuda" else tensor
     return pinned.to(device, non_blocking=True)
 
 
-def _beside(signal: Array, values: npt.NDArray[np.float32]) -> Array:
+def _beside(signal: Array, values: npt.NDArray[Any]) -> Array:
     """Put `values` where `signal` lies."""
     return values if is_numpy_array(signal) else place(values, signal.device)

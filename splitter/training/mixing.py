@@ -20,9 +20,11 @@ import numpy.typing as npt
 from splitter.audio import Block, resample_signal
 from splitter.training.changes import (
     Array,
+    brighten,
     code,
     compress,
     decibels,
+    double,
     drive,
     equalize,
     pan,
@@ -33,6 +35,8 @@ from splitter.training.changes import (
 )
 from splitter.training.pools import Pools, Recording, Source
 from splitter.training.recipe import Recipe
+
+DULL = 0.6  # of the bandwidth that there could be; sounds with less may be brightened
 
 
 def stay(block: Block) -> Array:
@@ -59,6 +63,7 @@ class Mixer:
         self.pools = pools
         self.put = put
         self.recipe = recipe
+        self.dull = DULL * recipe.rate / 2  # Hz
         voice_weights = [(pattern, voice) for pattern, voice, _ in recipe.weights]
         music_weights = [(pattern, music) for pattern, _, music in recipe.weights]
         # the two halves of aligned pairs serve as voices and as music, too
@@ -123,11 +128,17 @@ class Mixer:
         crop = Crop.draw(recording.length, self.recipe, random)
         signal = self.put(crop.take(recording, self.recipe))
         mixing = self.recipe.mixing
+        bandwidth = recording.bandwidth / crop.stretch
+        # no random number is drawn for what a recipe leaves out: its examples stay what they were
+        if mixing.brighten and bandwidth < self.dull and random.random() < mixing.brighten:
+            signal = brighten(signal, self.recipe.rate, bandwidth, random)
+            bandwidth = self.recipe.rate / 2
         if random.random() < mixing.equalizer:
             signal = equalize(signal, self.recipe.rate, mixing.equalizer_range, random)
         if random.random() < reverb:
             signal = reverberate(signal, self.recipe.rate, random)
-        # no random number is drawn for what a recipe leaves out: its examples stay what they were
+        if mixing.double and random.random() < mixing.double:
+            signal = double(signal, self.recipe.rate, random)
         if mixing.compress and random.random() < mixing.compress:
             signal = compress(signal, self.recipe.rate, random)
         if mixing.drive and random.random() < mixing.drive:
@@ -138,7 +149,7 @@ class Mixer:
             signal = pan(signal, random)
         if mixing.codec and random.random() < mixing.codec:
             signal = code(signal, self.recipe.rate, random)
-        return signal, recording.bandwidth / crop.stretch
+        return signal, bandwidth
 
 
 class Pool:

@@ -36,6 +36,8 @@ class Mixing:
     width: float = 0.0  # stereo sources made wider or narrower
     compress: float = 0.0  # loud parts made quieter, quiet ones louder
     drive: float = 0.0  # peaks clipped softly
+    double: float = 0.0  # sounds with a late, swaying copy in each channel
+    brighten: float = 0.0  # sounds without treble that get one, invented from what they have
     codec: float = 0.0  # sources that went through an MP3 of few bits
     pan: float = 0.5  # of sources in the middle or mono: moved by up to ± 6 dB between channels
 
