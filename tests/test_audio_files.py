@@ -106,6 +106,26 @@ def test_a_part_that_nobody_writes_any_more_is_removed(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == [".another.part", "stem.wav"]
 
 
+def test_folders_that_nothing_came_into_are_removed(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    for song in ("new/song", "there/song", "there"):
+        with pytest.raises(AudioError), write_stems(_stems(tmp_path / song), RATE, 2) as writers:
+            writers["vocals"].write(chirps(100))
+            raise AudioError("the song breaks off")
+    assert [path.name for path in tmp_path.rglob("*")] == ["there"]
+
+
+def test_a_folder_with_something_in_it_is_kept(tmp_path: Path) -> None:
+    part = PartFile(tmp_path / "new" / "broken.wav")
+    write(tmp_path / "new" / "whole.wav", chirps(100), OutputFormat())
+    part.discard()
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["whole.wav"]
+
+
+def _stems(folder: Path) -> dict[str, Path]:
+    return {stem: folder / f"{stem}.wav" for stem in ("vocals", "instrumental")}
+
+
 def test_outputs_that_cannot_be_are_told_before_the_work(tmp_path: Path) -> None:
     settled = fit_format(OutputFormat(), RATE, 2, 16)
     file = tmp_path / "file"

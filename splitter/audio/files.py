@@ -6,6 +6,7 @@ import secrets
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from itertools import takewhile
 from pathlib import Path
 from types import ModuleType
 from typing import BinaryIO
@@ -22,19 +23,23 @@ except ImportError:  # Windows
     _locks = None
 
 _ABANDONED = 3600  # seconds without a write, after which a part belongs to nobody any more
+_TRIES = 3  # to open a file in a folder that someone else may be removing
 
 
 class PartFile:
-    """A file in the making, beside its target under a hidden name."""
+    """A file in the making, beside its target under a hidden name.
+
+    Folders that are missing are made, and removed again if nothing came of the file.
+    """
 
     def __init__(self, target: Path) -> None:
         self.target = target
         digest = hashlib.sha256(target.name.encode("utf-8", "surrogateescape")).hexdigest()[:12]
         with report_errors(target):
-            target.parent.mkdir(parents=True, exist_ok=True)
             _remove_abandoned(target.parent, f".{digest}-*.part")
+            self._made = _find_missing(target.parent)
             self.path = target.with_name(f".{digest}-{secrets.token_hex(4)}.part")
-            self.file = self.path.open("xb+")
+            self.file = _open_new(self.path)
             _lock(self.file)
 
     def commit(self) -> None:
@@ -42,6 +47,7 @@ class PartFile:
         with report_errors(self.target):
             self.file.close()
             self.path.replace(self.target)
+            self._made = []
 
     def abandon(self) -> None:
         """Let what is still written go nowhere: libraries write as they end, to a full disk too."""
@@ -55,6 +61,24 @@ class PartFile:
             self.abandon()
             self.file.close()
             self.path.unlink(missing_ok=True)
+            with suppress(OSError):  # there is something else in them by now
+                while self._made:
+                    self._made.pop(0).rmdir()
+
+
+def _find_missing(folder: Path) -> list[Path]:
+    """Return the folders that are not there, the innermost first."""
+    return list(takewhile(lambda path: not path.exists(), (folder, *folder.parents)))
+
+
+def _open_new(path: Path) -> BinaryIO:
+    """Open a new file, in folders that are made where they are missing."""
+    for _ in range(_TRIES - 1):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(FileNotFoundError):
+            return path.open("xb+")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path.open("xb+")
 
 
 def _remove_abandoned(folder: Path, pattern: str) -> None:
