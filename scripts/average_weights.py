@@ -23,8 +23,11 @@ def main() -> None:
     parser.add_argument("models", nargs="+")
     parser.add_argument("-o", "--output", type=Path, required=True)
     arguments = parser.parse_args()
+    choice = ModelChoice(tuple(arguments.models))
+    if len(choice.folders) > len(arguments.models):
+        raise SystemExit("average_weights.py: one of these models has companions")
+    config = choice.config  # refuses other rates or stems
     last = load_model(arguments.models[-1])
-    config = ModelChoice(tuple(arguments.models)).config  # refuses other rates or stems
     configs = [read_config(find_model(model) / CONFIG) for model in arguments.models]
     architectures = [ARCHITECTURES[each.network](**each.sizes) for each in configs]
     if any(other != architectures[0] for other in architectures):

@@ -4,8 +4,9 @@
                   weights.safetensors   its tensors; no code is ever loaded
                   card.md               data, licences, scores, limits: for people
 
-A model is found by its name among those that came with splitter, or by the path of its folder. A
-`ModelChoice` says which are taken, and what is done to make more of them.
+A model is found by its name among those that came with splitter, or by the path of its folder. It
+may have companions in folders beside its own, whose estimates are averaged with its. A
+`ModelChoice` says which models are taken, and what is done to make more of them.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ class Config:
     channels: int = 2
     stems: Sequence[str] = ("vocals",)  # what the network estimates
     residual: str = "instrumental"  # what is left of the song
+    companions: Sequence[str] = ()  # folders beside this model's: models to be averaged with it
     schema: int = SCHEMA
 
     @property
@@ -112,14 +114,17 @@ class ModelChoice:
 
     @property
     def folders(self) -> list[Path]:
-        """Return the models' folders; raise ModelError for one that is not there."""
-        return [find_model(name) for name in self.names]
+        """Return the models' folders, each before its companions'.
+
+        Raises ModelError for one that is not there.
+        """
+        return [folder for name in self.names for folder in _with_companions(find_model(name))]
 
     @property
     def name(self) -> str:
         """Return what stems, tables and journals call it, as in unet+tta+wiener1."""
         more = ["tta"] * self.tta + [f"wiener{self.wiener}"] * bool(self.wiener)
-        return "+".join([*(folder.resolve().name for folder in self.folders), *more])
+        return "+".join([*(find_model(name).resolve().name for name in self.names), *more])
 
     @property
     def hash(self) -> str:
@@ -150,7 +155,16 @@ class ModelChoice:
 
     def resolve(self) -> ModelChoice:
         """Return the same choice by the whole paths of its folders, wherever one is then."""
-        return replace(self, names=tuple(str(folder.resolve()) for folder in self.folders))
+        return replace(self, names=tuple(str(find_model(name).resolve()) for name in self.names))
+
+
+def _with_companions(folder: Path) -> list[Path]:
+    """Return a model's folder and its companions'; raise ModelError for one that is not there."""
+    companions = [folder.parent / name for name in read_config(folder / CONFIG).companions]
+    for companion in companions:
+        if not _is_model(companion):
+            raise ModelError(f"{folder / CONFIG}: its companion {companion} is not there")
+    return [folder, *companions]
 
 
 def hash_model(folder: Path) -> str:

@@ -156,6 +156,12 @@ def test_a_start_from_another_network_is_refused_in_one_line(
         trainer(tmp_path).start_from(other.network, other.config, Path("other"))
 
 
+def test_a_start_from_the_average_of_several_is_refused(tmp_path: Path) -> None:
+    several = replace(trainer(tmp_path).config, companions=["another"])
+    with pytest.raises(ModelError, match=r"^several: is the average of several models; start from"):
+        trainer(tmp_path).start_from(trainer(tmp_path).network, several, Path("several"))
+
+
 def test_a_run_of_another_recipe_is_not_gone_on_with(tmp_path: Path) -> None:
     first = trainer(tmp_path)
     first.save()

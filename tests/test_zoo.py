@@ -81,6 +81,36 @@ def test_the_hash_follows_the_weights(folder: Path) -> None:
     assert hash_model(folder) != before
 
 
+def test_a_model_is_averaged_with_its_companions(tmp_path: Path) -> None:
+    first, second = (sounds.write_small_model(tmp_path / name) for name in ("first", "second"))
+    change_tensors(second, lambda tensors: tensors["unet.head.bias"].add_(1))
+    alone, other = load_model(str(first)), load_model(str(second))
+    change_config(first, companions=["second"])
+    both = load_model(str(first))
+    assert (both.name, both.stems) == ("first", alone.stems)
+    signal = torch.randn(1, 2, 1000)
+    with torch.inference_mode():
+        expected = (alone.network(signal) + other.network(signal)) / 2
+        torch.testing.assert_close(both.network(signal), expected)
+    change_tensors(second, lambda tensors: tensors["unet.head.bias"].add_(1))
+    assert len({alone.hash, both.hash, load_model(str(first)).hash}) == 3
+
+
+def test_a_choice_has_the_companions_of_each_model_once(tmp_path: Path) -> None:
+    first, second = (sounds.write_small_model(tmp_path / name) for name in ("first", "second"))
+    change_config(first, companions=["second"])
+    choice = ModelChoice((str(first), str(second)))
+    assert choice.folders == choice.resolve().folders == [first, second, second]
+    assert choice.name == choice.resolve().name == "first+second"
+    assert choice.hash == choice.resolve().hash
+
+
+def test_a_companion_that_is_not_there_is_named(folder: Path) -> None:
+    change_config(folder, companions=["gone"])
+    with pytest.raises(ModelError, match=r"config\.json: its companion .*gone is not there"):
+        load_model(str(folder))
+
+
 def test_an_unknown_name_is_answered_with_the_known_ones() -> None:
     with pytest.raises(ModelError, match=rf"'nosuch'.*{DEFAULT_MODEL}"):
         load_model("nosuch")

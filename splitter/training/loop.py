@@ -282,6 +282,8 @@ class Trainer:
 
         Raises ModelError for one that hears or sees something else, or has other tensors.
         """
+        if config.companions:
+            raise ModelError(f"{name}: is the average of several models; start from one of them")
         mine, other = _describe(self.config), _describe(config)
         for key in mine:
             if mine[key] != other.get(key):
