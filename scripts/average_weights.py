@@ -25,7 +25,7 @@ def main() -> None:
     arguments = parser.parse_args()
     choice = ModelChoice(tuple(arguments.models))
     if len(choice.folders) > len(arguments.models):
-        raise SystemExit("average_weights.py: one of these models has companions")
+        raise SystemExit("average_weights.py: one of these models is an average already")
     config = choice.config  # refuses other rates or stems
     last = load_model(arguments.models[-1])
     configs = [read_config(find_model(model) / CONFIG) for model in arguments.models]

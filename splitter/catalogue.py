@@ -4,8 +4,8 @@
                   weights.safetensors   its tensors; no code is ever loaded
                   card.md               data, licences, scores, limits: for people
 
-A model is found by its name among those that came with splitter, or by the path of its folder. It
-may have companions in folders beside its own, whose estimates are averaged with its. A
+A model is found by its name among those that came with splitter, or by the path of its folder. One
+whose network is called `average` has no weights: it stands for the models that it names. A
 `ModelChoice` says which models are taken, and what is done to make more of them.
 """
 
@@ -22,6 +22,7 @@ from splitter.errors import ModelError
 
 DEFAULT_MODEL = "unet"
 SCHEMA = 1
+AVERAGE = "average"
 CONFIG, WEIGHTS, CARD = "config.json", "weights.safetensors", "card.md"
 
 
@@ -29,13 +30,13 @@ CONFIG, WEIGHTS, CARD = "config.json", "weights.safetensors", "card.md"
 class Config:
     """What `config.json` says."""
 
-    network: str  # a key of networks.ARCHITECTURES
+    network: str  # a key of networks.ARCHITECTURES, or AVERAGE
     sizes: Mapping[str, Any] = field(default_factory=dict)  # fields of the architecture
     rate: int = 44100  # Hz
     channels: int = 2
     stems: Sequence[str] = ("vocals",)  # what the network estimates
     residual: str = "instrumental"  # what is left of the song
-    companions: Sequence[str] = ()  # folders beside this model's: models to be averaged with it
+    models: Sequence[str] = ()  # of an average: folders beside its own; the rest is what they say
     schema: int = SCHEMA
 
     @property
@@ -93,6 +94,10 @@ def read_config(path: Path) -> Config:
     check_keys(raw, Config, path)
     if "network" not in raw:
         raise ModelError(f"{path}: key 'network' is missing")
+    if (raw["network"] == AVERAGE) != bool(raw.get("models")):
+        raise ModelError(
+            f"{path}: 'models' are what an {AVERAGE!r} is of, and nothing else has them"
+        )
     return Config(**raw)
 
 
@@ -114,11 +119,8 @@ class ModelChoice:
 
     @property
     def folders(self) -> list[Path]:
-        """Return the models' folders, each before its companions'.
-
-        Raises ModelError for one that is not there.
-        """
-        return [folder for name in self.names for folder in _with_companions(find_model(name))]
+        """Return the folders of networks; raise ModelError for one that is not there."""
+        return [folder for name in self.names for folder in _find_networks(find_model(name))]
 
     @property
     def name(self) -> str:
@@ -158,13 +160,16 @@ class ModelChoice:
         return replace(self, names=tuple(str(find_model(name).resolve()) for name in self.names))
 
 
-def _with_companions(folder: Path) -> list[Path]:
-    """Return a model's folder and its companions'; raise ModelError for one that is not there."""
-    companions = [folder.parent / name for name in read_config(folder / CONFIG).companions]
-    for companion in companions:
-        if not _is_model(companion):
-            raise ModelError(f"{folder / CONFIG}: its companion {companion} is not there")
-    return [folder, *companions]
+def _find_networks(folder: Path) -> list[Path]:
+    """Return a model's folder, or those of the networks that it is the average of."""
+    config = read_config(folder / CONFIG)
+    if config.network != AVERAGE:
+        return [folder]
+    parts = [folder.parent / name for name in config.models]
+    for part in parts:
+        if not _is_model(part) or read_config(part / CONFIG).network == AVERAGE:
+            raise ModelError(f"{folder / CONFIG}: {part} is no network to be averaged")
+    return parts
 
 
 def hash_model(folder: Path) -> str:

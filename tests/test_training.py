@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from splitter.errors import DataError, ModelError
+from splitter.networks import Average
 from splitter.reporting import draw_curves
 from splitter.training.loop import Trainer, Validation, batches, learning_rate, train_on
 from splitter.training.mixing import Mixer
@@ -157,9 +158,9 @@ def test_a_start_from_another_network_is_refused_in_one_line(
 
 
 def test_a_start_from_the_average_of_several_is_refused(tmp_path: Path) -> None:
-    several = replace(trainer(tmp_path).config, companions=["another"])
+    one = trainer(tmp_path)
     with pytest.raises(ModelError, match=r"^several: is the average of several models; start from"):
-        trainer(tmp_path).start_from(trainer(tmp_path).network, several, Path("several"))
+        one.start_from(Average([one.network]), one.config, Path("several"))
 
 
 def test_a_run_of_another_recipe_is_not_gone_on_with(tmp_path: Path) -> None:

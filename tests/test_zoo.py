@@ -48,7 +48,8 @@ def test_the_default_model_is_shipped_and_loads() -> None:
 def test_shipped_models_have_a_card_and_fit_in_a_wheel(name: str) -> None:
     folder = find_model(name)
     assert (folder / "card.md").is_file()
-    assert (folder / "weights.safetensors").stat().st_size < 25 * 2**20
+    for part in ModelChoice((name,)).folders:
+        assert (part / "weights.safetensors").stat().st_size < 25 * 2**20
 
 
 def test_a_model_is_found_by_its_path(small_model_folder: Path) -> None:
@@ -81,34 +82,52 @@ def test_the_hash_follows_the_weights(folder: Path) -> None:
     assert hash_model(folder) != before
 
 
-def test_a_model_is_averaged_with_its_companions(tmp_path: Path) -> None:
-    first, second = (sounds.write_small_model(tmp_path / name) for name in ("first", "second"))
-    change_tensors(second, lambda tensors: tensors["unet.head.bias"].add_(1))
-    alone, other = load_model(str(first)), load_model(str(second))
-    change_config(first, companions=["second"])
-    both = load_model(str(first))
-    assert (both.name, both.stems) == ("first", alone.stems)
+@pytest.fixture
+def average(tmp_path: Path) -> Path:
+    """A folder that stands for the average of two models beside it."""
+    for name in ("first", "second"):
+        sounds.write_small_model(tmp_path / name)
+    change_tensors(tmp_path / "second", lambda tensors: tensors["unet.head.bias"].add_(1))
+    (tmp_path / "both").mkdir()
+    content = {"network": "average", "models": ["first", "second"]}
+    (tmp_path / "both" / "config.json").write_text(json.dumps(content))
+    return tmp_path / "both"
+
+
+def test_a_model_may_be_the_average_of_others(average: Path) -> None:
+    first, second = (load_model(str(average.parent / name)) for name in ("first", "second"))
+    both = load_model(str(average))
+    assert (both.name, both.stems) == ("both", first.stems)
     signal = torch.randn(1, 2, 1000)
     with torch.inference_mode():
-        expected = (alone.network(signal) + other.network(signal)) / 2
+        expected = (first.network(signal) + second.network(signal)) / 2
         torch.testing.assert_close(both.network(signal), expected)
-    change_tensors(second, lambda tensors: tensors["unet.head.bias"].add_(1))
-    assert len({alone.hash, both.hash, load_model(str(first)).hash}) == 3
+    change_tensors(average.parent / "second", lambda tensors: tensors["unet.head.bias"].add_(1))
+    assert len({first.hash, second.hash, both.hash, load_model(str(average)).hash}) == 4
 
 
-def test_a_choice_has_the_companions_of_each_model_once(tmp_path: Path) -> None:
-    first, second = (sounds.write_small_model(tmp_path / name) for name in ("first", "second"))
-    change_config(first, companions=["second"])
-    choice = ModelChoice((str(first), str(second)))
+def test_an_average_may_be_chosen_beside_others(average: Path) -> None:
+    first, second = (average.parent / name for name in ("first", "second"))
+    choice = ModelChoice((str(average), str(second)))
     assert choice.folders == choice.resolve().folders == [first, second, second]
-    assert choice.name == choice.resolve().name == "first+second"
+    assert choice.name == choice.resolve().name == "both+second"
     assert choice.hash == choice.resolve().hash
 
 
-def test_a_companion_that_is_not_there_is_named(folder: Path) -> None:
-    change_config(folder, companions=["gone"])
-    with pytest.raises(ModelError, match=r"config\.json: its companion .*gone is not there"):
-        load_model(str(folder))
+@pytest.mark.parametrize("other", ["gone", "both"])
+def test_what_an_average_cannot_be_of_is_named(average: Path, other: str) -> None:
+    change_config(average, models=["first", other])
+    with pytest.raises(ModelError, match=rf"config\.json: .*{other} is no network to be averaged"):
+        load_model(str(average))
+
+
+@pytest.mark.parametrize("changes", [{"models": []}, {"network": "mask-unet"}])
+def test_an_average_is_of_models_and_nothing_else_has_them(
+    average: Path, changes: dict[str, object]
+) -> None:
+    change_config(average, **changes)
+    with pytest.raises(ModelError, match=r"config\.json: 'models' are what an 'average' is of"):
+        load_model(str(average))
 
 
 def test_an_unknown_name_is_answered_with_the_known_ones() -> None:

@@ -7,15 +7,14 @@ from pathlib import Path
 
 import click
 
-from splitter.catalogue import CARD, CONFIG, ModelChoice, find_model, list_models, read_config
+from splitter.catalogue import CARD, ModelChoice, find_model, list_models
 
 
 @click.command()
 def models() -> None:
     """List the models that came with splitter: name, hash, rate, stems and licence.
 
-    The hash is of config and weights, a model's companions' too; --json and the journal of a
-    folder name it, too.
+    The hash is of config and weights; --json and the journal of a folder name it, too.
     """
     for name in list_models():
         click.echo(describe_model(find_model(name)))
@@ -23,15 +22,10 @@ def models() -> None:
 
 def describe_model(folder: Path) -> str:
     """Describe a model on one line."""
-    config = read_config(folder / CONFIG)
-    stems = ", ".join(config.all_stems)
-    parts = (
-        folder.name,
-        ModelChoice((str(folder),)).hash,
-        f"{config.rate} Hz",
-        stems,
-        find_licence(folder),
-    )
+    choice = ModelChoice((str(folder),))
+    stems = ", ".join(choice.config.all_stems)
+    rate = f"{choice.config.rate} Hz"
+    parts = (folder.name, choice.hash, rate, stems, find_licence(folder))
     return "  ".join(parts)
 
 

@@ -282,7 +282,7 @@ class Trainer:
 
         Raises ModelError for one that hears or sees something else, or has other tensors.
         """
-        if config.companions:
+        if not isinstance(network, MaskModel):
             raise ModelError(f"{name}: is the average of several models; start from one of them")
         mine, other = _describe(self.config), _describe(config)
         for key in mine:
