@@ -51,6 +51,7 @@ def make_rows(base: Recipe) -> dict[str, Row]:
     def mixed(**changes: Any) -> Row:
         return Row(replace(base, mixing=replace(mixing, **changes)))
 
+    coarse = {**base.sizes, "window": 1024, "hop": 256, "bands": [[256, 1], [128, 2]]}
     bands = {**base.sizes, "bands": [[1024, 1]]}
     blocks = {k: v for k, v in base.sizes.items() if k in ("window", "hop", "bands")}
     short = replace(base, warmup=5)  # a quarter of the time is not for warming up
@@ -66,6 +67,7 @@ def make_rows(base: Recipe) -> dict[str, Row]:
         ),
         **{f"loss: {loss}": Row(replace(base, loss=loss)) for loss in LOSSES if loss != base.loss},
         "no band folding": Row(replace(base, sizes=bands)),
+        "half the window": Row(replace(base, sizes=coarse)),
         "aligned pairs only": mixed(aligned=1.0),
         "no aligned pairs": mixed(aligned=0.0),
         "no change of the sound": Row(
@@ -77,6 +79,7 @@ def make_rows(base: Recipe) -> dict[str, Row]:
         "with compression, clipping, codecs, width": mixed(
             compress=0.2, drive=0.1, codec=0.1, width=0.2
         ),
+        "with doubled sounds": mixed(double=0.15),
         "simulated first (1/4)": Row(base, before=short, simulated=True, share=0.25),
         "aligned last (1/4)": Row(aligned, before=base, share=0.75),
     }
