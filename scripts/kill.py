@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import os
 import random
 import shutil
@@ -37,15 +38,19 @@ SIZES = {"window": 2048, "hop": 1024, "bands": [[64, 16]], "width": 2, "levels":
 
 def start(folder: Path) -> int:
     """Start a run that writes to the folder `out`; return its process id."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # till the child can catch it
     process = os.fork()
     if process:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         return process
-    os.chdir(folder)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    for number, name in ((1, "stdout"), (2, "stderr")):
-        os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
-    sys.argv = ["splitter", "separate", "song.wav", "-o", "out", "--model", "model", "--overwrite"]
     try:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        os.chdir(folder)
+        for number, name in ((1, "stdout"), (2, "stderr")):
+            os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+        command = ["separate", "song.wav", "-o", "out", "--model", "model", "--overwrite"]
+        sys.argv = ["splitter", *command]
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         main()
     except SystemExit as stop:
         os._exit(int(stop.code or 0))
@@ -105,7 +110,12 @@ def run() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         sounds.write(folder / "song.wav", sounds.noise(round(options.seconds * 44100)))
-        sounds.write_small_model(folder / "model", SIZES)
+        # not here: a fork of a process in which PyTorch has begun to compute would wait forever
+        writer = multiprocessing.get_context("spawn").Process(
+            target=sounds.write_small_model, args=(folder / "model", SIZES)
+        )
+        writer.start()
+        writer.join()
         taken = [measure(folder)]
         whole = find_stems(folder)
         for turn in range(options.times):
