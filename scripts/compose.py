@@ -12,9 +12,11 @@ guitar or a saxophone do so takes them for a voice.
 from __future__ import annotations
 
 import argparse
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +39,20 @@ BEND = 2.0  # semitones that the widest bend reaches
 CONTROL = 0.02  # seconds between bends
 
 
+@dataclass(frozen=True)
+class Tune:
+    """What all parts of a piece have in common."""
+
+    root: int  # semitones above a C
+    scale: tuple[int, ...]  # semitones
+    degrees: list[int]  # of the scale, one a bar: where its chord begins
+    beat: float  # seconds, four to a bar
+
+    def pitch(self, step: int) -> int:
+        """Return the semitones of a step of the scale, in any octave."""
+        return 12 * (step // len(self.scale)) + self.scale[step % len(self.scale)]
+
+
 def compose(seconds: float, random: np.random.Generator) -> PrettyMIDI:
     """Write a piece: a band, or melodies alone."""
     beat = 60 / random.uniform(65, 165)
@@ -45,38 +61,34 @@ def compose(seconds: float, random: np.random.Generator) -> PrettyMIDI:
     bars = int(np.ceil(seconds / (4 * beat)))
     cycle = random.choice([0, 0, 2, 3, 3, 4, 4, 5], random.choice([2, 4, 4, 8]))
     degrees = [int(cycle[bar % len(cycle)]) for bar in range(bars)]
+    tune = Tune(root, scale, degrees, beat)
     piece = PrettyMIDI(initial_tempo=60 / beat)
     is_band = random.random() < 0.5
     if is_band:
-        parts = [_play_chords(root, scale, degrees, beat, random)]
+        parts = [_play_chords(tune, random)]
         if random.random() < 0.4:
-            parts.append(_play_chords(root, scale, degrees, beat, random))
+            parts.append(_play_chords(tune, random))
         if random.random() < 0.85:
-            parts.append(_play_bass(root, scale, degrees, beat, random))
+            parts.append(_play_bass(tune, random))
         if random.random() < 0.8:
             parts.append(_play_drums(bars, beat, random))
         leads = int(random.random() < 0.7)
     else:
         parts, leads = [], int(random.choice([1, 1, 2]))
-    parts += [_play_lead(root, scale, degrees, beat, random) for _ in range(leads)]
+    parts += [_play_lead(tune, random) for _ in range(leads)]
     piece.instruments.extend(parts)
     return piece
 
 
-def _play_lead(
-    root: int,
-    scale: tuple[int, ...],
-    degrees: list[int],
-    beat: float,
-    random: np.random.Generator,
-) -> Instrument:
+def _play_lead(tune: Tune, random: np.random.Generator) -> Instrument:
     """Play a melody with breaths, slides and vibrato."""
     program = int(random.choice(GUITARS if random.random() < 0.5 else SINGING))
     part = _take(program, random, volume=(90, 127))
-    low = root + int(random.choice([48, 60, 60, 60, 72]))
-    step, time, end = int(random.integers(0, 8)), random.uniform(0, 2), 4 * beat * len(degrees)
+    low = tune.root + int(random.choice([48, 60, 60, 60, 72]))
+    step, time = int(random.integers(0, 8)), random.uniform(0, 2)
+    end = 4 * tune.beat * len(tune.degrees)
     vibrato, speed = random.choice([0, 0.15, 0.3, 0.6]), random.uniform(4.5, 7)
-    grid = beat * random.choice([0.25, 0.5, 0.5, 1.0])
+    grid = tune.beat * random.choice([0.25, 0.5, 0.5, 1.0])
     double = random.random() < 0.15  # two strings at once
     while time < end:
         for _ in range(random.integers(3, 12)):
@@ -84,7 +96,7 @@ def _play_lead(
             if random.random() < 0.15:
                 length *= 3
             step = int(np.clip(step + random.integers(-3, 4), -3, 13))
-            pitch = low + _pitch(scale, step)
+            pitch = low + tune.pitch(step)
             sounding = length * random.choice([0.6, 0.95, 1.02])
             strength = int(random.integers(70, 127))
             part.notes.append(Note(strength, pitch, time, time + sounding))
@@ -95,7 +107,7 @@ def _play_lead(
             if random.random() < 0.3:  # swell
                 part.control_changes.extend(_swell(time, length, random))
             time += length
-        time += random.choice([0.5, 1, 2, 4]) * beat
+        time += random.choice([0.5, 1, 2, 4]) * tune.beat
     return part
 
 
@@ -116,27 +128,21 @@ def _swell(start: float, length: float, random: np.random.Generator) -> Iterator
         yield ControlChange(EXPRESSION, loudness, start + part * length)
 
 
-def _play_chords(
-    root: int,
-    scale: tuple[int, ...],
-    degrees: list[int],
-    beat: float,
-    random: np.random.Generator,
-) -> Instrument:
+def _play_chords(tune: Tune, random: np.random.Generator) -> Instrument:
     """Hold, strum or break chords; guitars with distortion play fifths."""
     program = int(random.choice(CHORDS))
     part = _take(program, random, volume=(50, 115))
     tones = (0, 4, 7) if program in (29, 30) else (0, 2, 4, 7)[: random.integers(3, 5)]
-    low = root + int(random.choice([36, 48] if program in (29, 30) else [48, 48, 60]))
-    rhythm = beat * random.choice([0.25, 0.5, 0.5, 1, 2, 4])
+    low = tune.root + int(random.choice([36, 48] if program in (29, 30) else [48, 48, 60]))
+    rhythm = tune.beat * random.choice([0.25, 0.5, 0.5, 1, 2, 4])
     broken, hits = random.random() < 0.35, random.random(16) < random.uniform(0.5, 1)
     hits[0] = True
-    for bar, degree in enumerate(degrees):
-        chord = [low + _pitch(scale, degree + tone) for tone in tones]
-        for index, time in enumerate(np.arange(0, 4 * beat - 1e-6, rhythm)):
+    for bar, degree in enumerate(tune.degrees):
+        chord = [low + tune.pitch(degree + tone) for tone in tones]
+        for index, time in enumerate(np.arange(0, 4 * tune.beat - 1e-6, rhythm)):
             if not hits[index % 16]:
                 continue
-            start, strength = 4 * beat * bar + time, int(random.integers(55, 120))
+            start, strength = 4 * tune.beat * bar + time, int(random.integers(55, 120))
             length = rhythm * random.choice([0.4, 0.95, 1.0])
             for number, pitch in enumerate([chord[index % len(chord)]] if broken else chord):
                 strum = 0.012 * number
@@ -144,22 +150,16 @@ def _play_chords(
     return part
 
 
-def _play_bass(
-    root: int,
-    scale: tuple[int, ...],
-    degrees: list[int],
-    beat: float,
-    random: np.random.Generator,
-) -> Instrument:
+def _play_bass(tune: Tune, random: np.random.Generator) -> Instrument:
     """Play roots, now and then fifths and octaves."""
     part = _take(int(random.choice(BASSES)), random, volume=(70, 120))
-    rhythm = beat * random.choice([0.25, 0.5, 0.5, 1, 2])
-    for bar, degree in enumerate(degrees):
-        for time in np.arange(0, 4 * beat - 1e-6, rhythm):
+    rhythm = tune.beat * random.choice([0.25, 0.5, 0.5, 1, 2])
+    for bar, degree in enumerate(tune.degrees):
+        for time in np.arange(0, 4 * tune.beat - 1e-6, rhythm):
             if random.random() < 0.85:
                 step = degree + int(random.choice([0, 0, 0, 4, 7]))
-                pitch = 28 + (root + 8) % 12 + _pitch(scale, step)
-                start = 4 * beat * bar + time
+                pitch = 28 + (tune.root + 8) % 12 + tune.pitch(step)
+                start = 4 * tune.beat * bar + time
                 part.notes.append(
                     Note(int(random.integers(70, 120)), pitch, start, start + 0.9 * rhythm)
                 )
@@ -200,11 +200,6 @@ def _take(program: int, random: np.random.Generator, volume: tuple[int, int]) ->
     return part
 
 
-def _pitch(scale: tuple[int, ...], step: int) -> int:
-    """Return the semitones of a step of a scale, in any octave."""
-    return 12 * (step // len(scale)) + scale[step % len(scale)]
-
-
 def play(piece: PrettyMIDI, seconds: float, soundfont: Path, path: Path) -> None:
     """Let FluidSynth play a piece to a FLAC file."""
     with tempfile.TemporaryDirectory() as folder:
@@ -225,6 +220,10 @@ def main() -> None:
     parser.add_argument("--soundfont", type=Path, default=SOUNDFONT)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
+    if not shutil.which("fluidsynth"):
+        parser.error("there is no fluidsynth; install it (apt-get install fluidsynth)")
+    if not arguments.soundfont.is_file():
+        parser.error(f"{arguments.soundfont}: no such SoundFont; say where one is by --soundfont")
     folder = arguments.folder / "instrumental" / "composed"
     folder.mkdir(parents=True, exist_ok=True)
     for index in tqdm(range(round(arguments.minutes * 60 / SECONDS)), unit="piece"):

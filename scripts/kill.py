@@ -22,6 +22,7 @@ import signal
 import sys
 import tempfile
 import time
+import traceback
 from collections import Counter
 from pathlib import Path
 
@@ -43,6 +44,7 @@ def start(folder: Path) -> int:
     if process:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         return process
+    status = 1
     try:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         os.chdir(folder)
@@ -51,13 +53,16 @@ def start(folder: Path) -> int:
         command = ["separate", "song.wav", "-o", "out", "--model", "model", "--overwrite"]
         sys.argv = ["splitter", *command]
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-        main()
-    except SystemExit as stop:
-        os._exit(int(stop.code or 0))
-    except KeyboardInterrupt:  # before main() has begun
-        os._exit(130)
+        try:
+            main()
+        except SystemExit as stop:
+            status = int(stop.code or 0)
+    except KeyboardInterrupt:  # before main() has begun, or after its end
+        status = 130
+    except BaseException:  # what main() let through
+        traceback.print_exc()
     finally:
-        os._exit(1)  # what main() let through
+        os._exit(status)
 
 
 def finish(process: int) -> int:
@@ -118,6 +123,8 @@ def run() -> None:
         writer.join()
         taken = [measure(folder)]
         whole = find_stems(folder)
+        if not whole:
+            sys.exit(f"an undisturbed run made nothing: {(folder / 'stderr').read_text('utf-8')}")
         for turn in range(options.times):
             number = (signal.SIGKILL, signal.SIGINT)[turn % 2]
             outcome = disturb(folder, number, moments.uniform(0, 1) * min(taken[-5:]), whole)

@@ -74,8 +74,8 @@ def _find_missing(folder: Path) -> list[Path]:
 def _open_new(path: Path) -> BinaryIO:
     """Open a new file, in folders that are made where they are missing."""
     for _ in range(_TRIES - 1):
-        path.parent.mkdir(parents=True, exist_ok=True)
         with suppress(FileNotFoundError):
+            path.parent.mkdir(parents=True, exist_ok=True)
             return path.open("xb+")
     path.parent.mkdir(parents=True, exist_ok=True)
     return path.open("xb+")
