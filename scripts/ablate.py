@@ -24,8 +24,8 @@ from splitter.memory import reuse_freed_memory
 from splitter.training.loop import Trainer, batches, train_on
 from splitter.training.losses import LOSSES
 from splitter.training.mixing import Mixer
-from splitter.training.pools import Pools, find_sources, load_sources, sort_pools
 from splitter.training.recipe import Mixing, Recipe, read_recipe
+from splitter.training.sources import Pools, find_sources, load_sources, sort_pools
 
 BASE = Path(__file__).with_name("ablation.json")
 WARM, TIMED = 2, 4  # steps that are not timed, and steps that are

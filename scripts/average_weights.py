@@ -13,9 +13,9 @@ from pathlib import Path
 
 import torch
 
-from splitter.catalogue import CONFIG
+from splitter.loading import ModelChoice, find_model, load_model, read_config, save_model
 from splitter.networks import ARCHITECTURES
-from splitter.zoo import ModelChoice, find_model, load_model, read_config, save_model
+from splitter.registry import CONFIG
 
 
 def main() -> None:

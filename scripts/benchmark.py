@@ -32,10 +32,10 @@ from splitter.audio import OutputFormat, open_song, write_stems
 from splitter.devices import fast_dtype, pick_device
 from splitter.engines.lanes import make_lanes, share_processor
 from splitter.engines.sharing import Lane
+from splitter.loading import Model, load_model
 from splitter.memory import reuse_freed_memory
 from splitter.separation import Computing
 from splitter.tiling import cut
-from splitter.zoo import Model, load_model
 
 RATE = 44100  # Hz
 ROOT = Path(__file__).parents[1]

@@ -235,8 +235,8 @@ class Reader:
 
 def separate_cases(numbers: range, seed: int, folder: Path) -> Counter[str]:
     """Take cases through the whole separation; see what lies under a stem's name."""
+    from splitter.loading import load_model
     from splitter.songs import separate_file
-    from splitter.zoo import load_model
 
     model = load_model(str(sounds.write_small_model(folder / "model")))
     songs = {kind: make_song(kind, folder) for kind in KINDS}

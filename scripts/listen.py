@@ -23,7 +23,7 @@ from scipy.signal import butter, sosfilt
 
 from splitter import load_model, separate
 from splitter.audio import open_song
-from splitter.zoo import Model
+from splitter.loading import Model
 
 Signal = npt.NDArray[np.float32]  # (channels, samples)
 BANDS = ((50, 1000), (1000, 4000), (4000, 8000), (8000, 16000))  # Hz

@@ -22,19 +22,19 @@ import soundfile
 import torch
 from tqdm import tqdm
 
-from splitter.catalogue import ModelChoice
 from splitter.cli.train import finish, show_progress
 from splitter.datasets import Song, at_level, find_songs, select_songs
 from splitter.devices import pick_device, training_dtype
 from splitter.evaluation.journal import Journal
-from splitter.evaluation.running import evaluate
+from splitter.evaluation.run import evaluate
 from splitter.evaluation.scoring import Failure, SongScores
 from splitter.evaluation.summary import Results, make_table, write_scores, write_table
 from splitter.evaluation.systems import BaselineSystem, System, describe_model
 from splitter.memory import reuse_freed_memory
+from splitter.registry import ModelChoice
 from splitter.training.loop import Trainer, train_on
-from splitter.training.pools import find_sources, load_sources, sort_pools
 from splitter.training.recipe import RECIPE, Recipe, read_recipe, write_recipe
+from splitter.training.sources import find_sources, load_sources, sort_pools
 
 DEFAULT = Path(__file__).with_suffix(".json")
 FOLLOWED = 12  # every so many test clips are in the learning curve

@@ -14,17 +14,17 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from splitter.catalogue import ModelChoice
+    from splitter.loading import load_model
+    from splitter.registry import ModelChoice
     from splitter.separation import separate
     from splitter.songs import separate_file
-    from splitter.zoo import load_model
 
 __all__ = ["ModelChoice", "__version__", "load_model", "separate", "separate_file"]
 __version__ = "0.1.0"
 
 _HOMES = {
-    "ModelChoice": "splitter.catalogue",
-    "load_model": "splitter.zoo",
+    "ModelChoice": "splitter.registry",
+    "load_model": "splitter.loading",
     "separate": "splitter.separation",
     "separate_file": "splitter.songs",
 }

@@ -23,7 +23,7 @@ from typing import Any
 
 from splitter.audio import SUFFIXES
 from splitter.errors import DataError
-from splitter.places import is_folder, is_local, is_there, locate, locate_folder
+from splitter.paths import is_folder, is_local, is_there, locate, locate_folder
 
 JOURNAL = "splitter.jsonl"
 ENTRIES = ".splitter"  # where the lines of a journal in a store lie, an object a song

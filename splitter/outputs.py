@@ -16,7 +16,7 @@ from typing import BinaryIO, TypeAlias
 
 from splitter.audio import OutputFormat, SongReader, Tags, check_outputs, fit_format, fit_pipe
 from splitter.errors import AudioError, SplitterError
-from splitter.places import is_there
+from splitter.paths import is_there
 
 Target: TypeAlias = Path | BinaryIO  # where a stem goes: a file, or a pipe
 

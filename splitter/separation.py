@@ -23,9 +23,9 @@ import torch
 from splitter.audio import Block, resample
 from splitter.devices import fast_dtype
 from splitter.errors import SplitterError
+from splitter.loading import Model, ModelChoice, load_model
 from splitter.networks import Network
 from splitter.tiling import Tile, TileShape, batched, cut, stack_signals
-from splitter.zoo import Model, ModelChoice, load_model
 
 Stems = dict[str, Block]  # name → (channels, samples)
 Piece = npt.NDArray[np.float32]  # (stems, channels, samples): what a network makes of a tile

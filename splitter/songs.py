@@ -14,9 +14,9 @@ from pathlib import Path
 
 from splitter.audio import OutputFormat, SongReader, StemWriter, open_song, write_stems
 from splitter.errors import saying_shortage
+from splitter.loading import DEFAULT_MODEL, Model, ModelChoice, load_model
 from splitter.outputs import Output, Plan, name_stems, plan_stems
 from splitter.separation import Computing, Stems, separate_blocks
-from splitter.zoo import DEFAULT_MODEL, Model, ModelChoice, load_model
 
 __all__ = ["Output", "Separated", "Watch", "separate_file", "separate_song", "unwatched"]
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from splitter.training.pools import Pools, find_sources, load_sources, sort_pools
-from splitter.zoo import Model, load_model
+from splitter.loading import Model, load_model
+from splitter.training.sources import Pools, find_sources, load_sources, sort_pools
 from tests import sounds
 from tests.commands import Done, call
 from tests.trainings import RECIPE

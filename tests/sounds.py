@@ -13,8 +13,8 @@ import numpy.typing as npt
 import soundfile
 
 from splitter.audio import Block
+from splitter.loading import Config, save_model
 from splitter.networks import MaskUNet
-from splitter.zoo import Config, save_model
 
 SMALL_SIZES = {
     "window": 256,

@@ -17,11 +17,11 @@ LAYERS = [
     {"__main__"},
     {"cli"},
     {"engines"},
-    {"songs", "training", "evaluation", "reporting"},
+    {"songs", "training", "evaluation", "plots"},
     {"separation", "datasets", "jobs", "outputs"},
-    {"zoo"},
+    {"loading"},
     {"networks", "audio", "metrics"},
-    {"tiling", "spectral", "errors", "devices", "memory", "catalogue", "places", "whole"},
+    {"tiling", "spectral", "errors", "devices", "memory", "registry", "paths", "atomic"},
 ]
 # package that is not ours → the only modules of ours that may import it
 DOORS = {
@@ -29,12 +29,12 @@ DOORS = {
     "soxr": {"audio"},
     "av": {"audio"},
     "mutagen": {"audio"},
-    "safetensors": {"zoo"},
+    "safetensors": {"loading"},
     "ray": {"engines"},
-    "upath": {"places"},
+    "upath": {"paths"},
     "museval": {"metrics"},
     "musdb": {"datasets"},
-    "matplotlib": {"reporting"},
+    "matplotlib": {"plots"},
     "click": {"cli"},
     "tqdm": {"cli"},
 }

@@ -66,7 +66,7 @@ def test_formats_that_do_not_state_their_length_are_read_whole(
 
 
 @pytest.mark.parametrize("suffix", FORMATS)
-def test_the_announced_length_is_the_length(songs: dict[str, Path], suffix: str) -> None:
+def test_the_length_in_the_header_is_the_length(songs: dict[str, Path], suffix: str) -> None:
     with open_song(songs[suffix]) as song:
         assert song.rate == rate_of(suffix)
         assert song.samples is not None

@@ -79,7 +79,7 @@ def test_absurd_announcements_allocate_nothing(tmp_path: Path, rate: int, channe
         file.writeframes(bytes(2 * channels * 100))
     data = bytearray(path.read_bytes())
     data[24:28] = rate.to_bytes(4, "little")
-    data[40:44] = (0xFFFF_0000).to_bytes(4, "little")  # four gigabytes announced
+    data[40:44] = (0xFFFF_0000).to_bytes(4, "little")  # four gigabytes stated
     with pytest.raises(AudioError):
         read(io.BytesIO(bytes(data)))
 

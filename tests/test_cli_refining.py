@@ -10,8 +10,8 @@ import pytest
 import soundfile
 
 from splitter.audio import Block
+from splitter.loading import ModelChoice, load_model
 from splitter.separation import Computing, separate
-from splitter.zoo import ModelChoice, load_model
 from tests import sounds
 from tests.commands import call
 

@@ -21,7 +21,7 @@ from splitter.engines.cluster import RemoteWorker
 from splitter.engines.worker import Outcome, Worker
 from splitter.errors import SplitterError
 from splitter.jobs import Found, Job
-from splitter.zoo import ModelChoice
+from splitter.loading import ModelChoice
 from tests.commands import ROOT, call
 from tests.jobs import make_song, plan, work
 
@@ -252,7 +252,7 @@ def test_a_cluster_of_two_nodes_loses_one_and_finishes(
     finally:
         nodes.shutdown()
     assert sorted(done) == sorted(songs)
-    from splitter.zoo import load_model
+    from splitter.loading import load_model
 
     with Worker([load_model(choice)], work()) as worker:
         for song in songs[::6]:

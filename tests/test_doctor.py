@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from splitter.catalogue import list_models
+from splitter.registry import list_models
 from tests.commands import call, start
 
 
@@ -35,7 +35,7 @@ def test_doctor_names_a_model_that_is_broken(
 ) -> None:
     shutil.copytree(small_model_folder, tmp_path / "small")
     (tmp_path / "small" / "weights.safetensors").write_bytes(b"half a downl")
-    monkeypatch.setattr("splitter.catalogue.models_folder", lambda: tmp_path)
+    monkeypatch.setattr("splitter.registry.models_folder", lambda: tmp_path)
     done = call("doctor", folder=tmp_path)
     assert done.status == 1
     assert "weights.safetensors: not a readable safetensors file" in done.stderr

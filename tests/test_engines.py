@@ -20,11 +20,11 @@ from splitter.engines.local import separate_songs
 from splitter.engines.sharing import SharedNetwork
 from splitter.engines.worker import Outcome, Work, Worker
 from splitter.jobs import Job, claim
+from splitter.loading import Model
 from splitter.outputs import Output, name_stems
 from splitter.separation import Computing, Piece, Stems, compute, infer
 from splitter.songs import separate_file
 from splitter.tiling import Tile
-from splitter.zoo import Model
 from tests import sounds
 
 COMPUTING = Computing(core=1024, precision="float32")

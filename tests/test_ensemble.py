@@ -11,9 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from splitter.loading import Model
 from splitter.networks import Augmented, Average, MaskUNet, Network
 from splitter.separation import Computing, separate
-from splitter.zoo import Model
 from tests.sounds import SMALL_SIZES, noise
 from tests.test_separation import decibels, whole
 

@@ -15,7 +15,7 @@ from splitter.errors import DataError
 from splitter.evaluation import baselines
 from splitter.evaluation.baselines import BASELINES, MASKED, Grid
 from splitter.evaluation.journal import Journal, make_key
-from splitter.evaluation.running import Outcome, evaluate
+from splitter.evaluation.run import Outcome, evaluate
 from splitter.evaluation.scoring import (
     FAMILIES,
     Failure,

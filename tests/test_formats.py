@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 from splitter.audio import Block, OutputFormat, StemWriter, Tags, open_song, resample_signal
+from splitter.loading import Model, load_model
 from splitter.outputs import Output
 from splitter.songs import separate_file
-from splitter.zoo import Model, load_model
 from tests import sounds
 
 TAGS = Tags(

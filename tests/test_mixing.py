@@ -11,14 +11,14 @@ import torch
 
 from splitter.errors import DataError
 from splitter.training.mixing import Mixer, Pool
-from splitter.training.pools import (
+from splitter.training.recipe import Mixing
+from splitter.training.sources import (
     Pools,
     find_sources,
     load_sources,
     measure_bandwidth,
     sort_pools,
 )
-from splitter.training.recipe import Mixing
 from tests import sounds
 from tests.trainings import RECIPE
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from splitter.zoo import load_model, save_model
+from splitter.loading import load_model, save_model
 from tests import sounds
 from tests.commands import ENVIRONMENT, ROOT
 

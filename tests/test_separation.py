@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from splitter.errors import SplitterError
+from splitter.loading import Model, ModelChoice, list_models, load_model
 from splitter.separation import (
     LEAST_CORE,
     Computing,
@@ -20,7 +21,6 @@ from splitter.separation import (
     separate_blocks,
 )
 from splitter.tiling import TileShape, cut, mirror
-from splitter.zoo import Model, ModelChoice, list_models, load_model
 from tests.sounds import noise
 
 EXACT = Computing(core=1024, batch=3, precision="float32")

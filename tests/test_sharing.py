@@ -21,9 +21,9 @@ from splitter.engines.lanes import (
 )
 from splitter.engines.sharing import SharedNetwork, Signals, StoppedError
 from splitter.errors import DeviceError, SplitterError
+from splitter.loading import Model, ModelChoice
 from splitter.separation import Computing, compute
 from splitter.tiling import Tile
-from splitter.zoo import Model, ModelChoice
 from tests import sounds
 
 COMPUTING = Computing(core=1024, precision="float32")

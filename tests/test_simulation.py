@@ -12,8 +12,8 @@ import pytest
 import soundfile
 
 from splitter.audio import Block
-from splitter.training.pools import find_sources
 from splitter.training.simulation import simulate_music, simulate_voice
+from splitter.training.sources import find_sources
 
 RATE = 16000
 SCRIPTS = Path(__file__).parents[1] / "scripts"

@@ -13,8 +13,8 @@ import soundfile
 
 from splitter.audio import open_song
 from splitter.errors import AudioError
+from splitter.loading import Model
 from splitter.songs import Output, separate_file
-from splitter.zoo import Model
 from tests import sounds
 
 

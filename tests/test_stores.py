@@ -17,8 +17,8 @@ from splitter.engines.stores import separate_stored
 from splitter.engines.worker import Worker
 from splitter.errors import SplitterError
 from splitter.jobs import Found, Job, Search, find_songs, open_journal
-from splitter.places import is_local, open_place
-from splitter.zoo import Model
+from splitter.loading import Model
+from splitter.paths import is_local, open_path
 from tests.commands import ROOT, call
 from tests.jobs import make_song, plan, work
 
@@ -32,7 +32,7 @@ def store() -> Iterator[str]:
     pytest.importorskip("upath")
     url = "memory://splitter"
     yield url
-    place = open_place(url)
+    place = open_path(url)
     place.fs.store.clear()  # type: ignore[attr-defined]
     place.fs.pseudo_dirs[:] = [""]  # type: ignore[attr-defined]
 
@@ -58,19 +58,19 @@ def strict_store(store: str, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def test_paths_and_file_urls_are_local(tmp_path: Path) -> None:
-    assert open_place(str(tmp_path)) == tmp_path
-    assert open_place(f"file://{tmp_path}") == tmp_path
+    assert open_path(str(tmp_path)) == tmp_path
+    assert open_path(f"file://{tmp_path}") == tmp_path
     assert is_local(tmp_path)
 
 
 def test_an_unknown_kind_of_store_is_said_so() -> None:
     pytest.importorskip("upath")
     with pytest.raises(SplitterError, match="nonsense"):
-        open_place("nonsense://bucket/songs")
+        open_path("nonsense://bucket/songs")
 
 
 def fill(store: str, songs: int) -> Path:
-    place = open_place(store)
+    place = open_path(store)
     for index in range(songs):
         parent = place / "songs" / "AB"[index % 2]
         parent.mkdir(parents=True, exist_ok=True)
@@ -106,7 +106,7 @@ def test_songs_in_a_store_become_stems_in_a_store(
 def test_a_song_at_the_top_of_a_folder_lies_at_the_top_of_another(
     songs: str, output: str, store: str, tmp_path: Path
 ) -> None:
-    folder, out = (open_place(text) if ":" in text else tmp_path / text for text in (songs, output))
+    folder, out = (open_path(text) if ":" in text else tmp_path / text for text in (songs, output))
     for parent in (folder, folder / "A"):
         parent.mkdir(parents=True)
         (parent / "song.wav").write_bytes(make_song(0))
@@ -117,7 +117,7 @@ def test_a_song_at_the_top_of_a_folder_lies_at_the_top_of_another(
 
 
 def test_a_journal_in_a_store_makes_its_folder_and_keeps_any_name(strict_store: str) -> None:
-    place = open_place(strict_store)
+    place = open_path(strict_store)
     song = Path("/songs") / os.fsdecode(b"caf\xe9.wav")
     job = Job(song, {"vocals": place / "out" / "vocals.wav"}, size=7)
     open_journal(place / "out", {}).add(job)
@@ -137,14 +137,14 @@ def test_a_name_that_a_store_cannot_hold_costs_that_song_only(
         done = call(*command, *options, folder=tmp_path)
         assert done.status == 1
         assert "1 failed" in done.stderr and "caf\\udce9.wav: cannot be" in done.stderr
-    assert (open_place(strict_store) / "out" / "good" / "vocals.wav").exists()
+    assert (open_path(strict_store) / "out" / "good" / "vocals.wav").exists()
 
 
 def test_stems_in_a_store_are_replaced_only_when_asked_for(
     store: str, tmp_path: Path, small_model_folder: Path
 ) -> None:
     (tmp_path / "song.wav").write_bytes(make_song(0))
-    stem = open_place(store) / "out" / "song" / "vocals.wav"
+    stem = open_path(store) / "out" / "song" / "vocals.wav"
     stem.parent.mkdir(parents=True)
     stem.write_bytes(b"precious")
     command = ("separate", "song.wav", "-o", f"{store}/out", "--model", small_model_folder)
@@ -174,7 +174,7 @@ def test_names_that_only_a_fetched_song_knows_are_refused(
 
 
 def test_what_cannot_be_fetched_is_an_outcome(store: str, small_model: Model) -> None:
-    place = open_place(store)
+    place = open_path(store)
     (job,) = plan([Found(place / "songs" / "none.wav")], place / "out")
     with Worker([small_model], work()) as worker:
         outcome = separate_stored(worker, job)
@@ -182,7 +182,7 @@ def test_what_cannot_be_fetched_is_an_outcome(store: str, small_model: Model) ->
 
 
 def test_an_unreadable_song_in_a_store_is_called_by_its_url(store: str, small_model: Model) -> None:
-    place = open_place(store)
+    place = open_path(store)
     (place / "songs").mkdir(parents=True)
     (place / "songs" / "bad.mp3").write_bytes(b"no sound")
     (job,) = plan([Found(place / "songs" / "bad.mp3")], place / "out")
@@ -217,7 +217,7 @@ def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
                 if probe.connect_ex(("127.0.0.1", port)) == 0:
                     break
             time.sleep(0.1)
-        bucket = open_place("s3://songs")
+        bucket = open_path("s3://songs")
         bucket.fs.mkdir("songs")  # type: ignore[attr-defined]
         yield "s3://songs"
         bucket.fs.clear_instance_cache()  # type: ignore[attr-defined]

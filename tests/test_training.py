@@ -12,15 +12,15 @@ import pytest
 import torch
 
 from splitter.errors import DataError, ModelError
+from splitter.loading import load_model
 from splitter.networks import Average
-from splitter.reporting import draw_curves
+from splitter.plots import draw_curves
 from splitter.training.loop import Trainer, Validation, batches, learning_rate, train_on
 from splitter.training.mixing import Mixer
 from splitter.training.optimizers import OPTIMIZERS
-from splitter.training.pools import Pools
 from splitter.training.ranks import Ranks
 from splitter.training.recipe import Recipe, read_recipe, write_recipe
-from splitter.zoo import load_model
+from splitter.training.sources import Pools
 from tests import sounds
 from tests.trainings import RECIPE
 

@@ -15,7 +15,7 @@ import soundfile
 import torch
 
 from splitter.audio import Block
-from splitter.zoo import read_tensors, write_tensors
+from splitter.loading import read_tensors, write_tensors
 from tests import sounds
 from tests.commands import Done, call, files_below
 from tests.sounds import read

@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from splitter.loading import Model
 from splitter.networks import Augmented, MaskUNet, Network, Wiener
 from splitter.networks.wiener import refine
 from splitter.separation import separate
 from splitter.spectral import Stft, find_stft
-from splitter.zoo import Model
 from tests.sounds import SMALL_SIZES, noise
 from tests.test_ensemble import Echo, check_tiled_equals_whole
 from tests.test_separation import EXACT, decibels

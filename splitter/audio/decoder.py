@@ -22,7 +22,7 @@ class Decoder(Protocol):
 
     rate: int  # Hz
     channels: int
-    samples: int | None  # as announced
+    samples: int | None  # as the header says
     bits: int  # 16, 24 or 32
     floating: bool
     metadata: dict[str, str]  # FFmpeg's names, in lower case
@@ -41,9 +41,9 @@ class Decoder(Protocol):
         """Free what is held."""
 
 
-def describe_break(decoded: int, rate: int, announced: int | None = None) -> str:
+def describe_break(decoded: int, rate: int, stated: int | None = None) -> str:
     """Say where a song breaks off, or that it lacks something before."""
-    if announced is None:
+    if stated is None:
         return f"breaks off after {decoded / rate:.2f} s"
-    share = f"{decoded / rate:.2f} of {announced / rate:.2f} s"
-    return f"breaks off after {share}, or has gaps: {announced - decoded} samples are missing"
+    share = f"{decoded / rate:.2f} of {stated / rate:.2f} s"
+    return f"breaks off after {share}, or has gaps: {stated - decoded} samples are missing"

@@ -8,14 +8,14 @@ from typing import Any
 import av
 import numpy as np
 
-from splitter.audio.announced import (
-    Announced,
-    measure_mp3_frame,
-    read_announced,
-    read_ogg_ending,
-)
 from splitter.audio.blocks import Block
 from splitter.audio.decoder import PADDING, DamagedError, UndecodableError, describe_break
+from splitter.audio.headers import (
+    Header,
+    measure_mp3_frame,
+    read_header,
+    read_ogg_ending,
+)
 from splitter.audio.options import RAW_ENCODINGS, RawFormat
 from splitter.audio.sources import Source
 
@@ -92,7 +92,7 @@ class FFmpegDecoder:
         if raw:
             self.bits = RAW_ENCODINGS[raw.encoding]
         self.metadata = _join_metadata(self._container.metadata, self._track.metadata)
-        self._announced = Announced() if raw else read_announced(self._source.read_at)
+        self._header = Header() if raw else read_header(self._source.read_at)
         self._duration = self._find_duration()
         self._exact = self._find_samples()
         self.samples = self._exact if self._exact is not None else self._estimate_samples()
@@ -113,7 +113,7 @@ class FFmpegDecoder:
         gapless = _ITUNES_GAPLESS.match(self.metadata.get("itunsmpb", ""))
         if gapless:
             return int(gapless[1], 16)
-        return self._announced.samples or self._duration
+        return self._header.samples or self._duration
 
     def _estimate_samples(self) -> int | None:
         """Give FFmpeg's own idea of the length, good enough for a progress bar."""
@@ -215,7 +215,7 @@ class FFmpegDecoder:
         return end if end is not None and 0 <= decoded - end <= PADDING else decoded
 
     def find_fault(self, decoded: int) -> str | None:
-        """Compare what came with what the file announced."""
+        """Compare what came with what the header states."""
         exact = self._exact
         tolerance = round(_DURATION_IS_EXACT.get(self._format, 0.0) * self.rate) + self._priming
         if exact is not None and decoded < exact - tolerance:
@@ -226,7 +226,7 @@ class FFmpegDecoder:
 
     def _lacks_bytes(self) -> bool:
         head, size = self._last_packet
-        if self._announced.end is not None and self._source.measure() < self._announced.end:
+        if self._header.end is not None and self._source.measure() < self._header.end:
             return True
         if self._format == "ogg":
             return not read_ogg_ending(self._source.read_ending()).whole

@@ -32,8 +32,9 @@ _MAX_CHANNELS = 64
 class SongReader:
     """A song that is being read, from first to last sample; made by `open_song`.
 
-    `samples` is the length as announced, for a progress bar: exact for wav, flac, aiff, alac, ogg,
-    opus, and mp3 and m4a with gapless information; FFmpeg's estimate for others; None if unknown.
+    `samples` is the length that the header states, for a progress bar: exact for wav, flac, aiff,
+    alac, ogg, opus, and mp3 and m4a with gapless information; FFmpeg's estimate for others; None
+    if unknown.
     `damage` says after reading what was missing, when that was allowed.
     """
 

@@ -6,10 +6,10 @@ from io import BytesIO
 import numpy as np
 import soundfile
 
-from splitter.audio.announced import read_ogg_ending
 from splitter.audio.blocks import Block
 from splitter.audio.decoder import DamagedError, UndecodableError, describe_break
 from splitter.audio.formats import MPEG_RATES
+from splitter.audio.headers import read_ogg_ending
 from splitter.audio.sources import Source
 
 _DEPTHS = {"PCM_24": 24, "PCM_32": 32, "FLOAT": 32, "DOUBLE": 32}  # all else is given back as 16
@@ -66,7 +66,7 @@ class SndfileDecoder:
         return decoded
 
     def find_fault(self, decoded: int) -> str | None:
-        """Compare with the announced length."""
+        """Compare with the length that the header states."""
         if decoded < self._sound.frames:
             return describe_break(decoded, self.rate, self._sound.frames)
         if self._sound.format == "OGG" and not read_ogg_ending(self._source.read_ending()).whole:

@@ -10,10 +10,10 @@ from importlib.metadata import PackageNotFoundError, version
 import click
 
 from splitter import __version__
-from splitter.catalogue import find_model, list_models
 from splitter.cli.messages import complain
 from splitter.cli.models import describe_model
 from splitter.errors import SplitterError
+from splitter.registry import find_model, list_models
 
 PACKAGES = ("numpy", "soundfile", "soxr", "av", "mutagen", "safetensors", "librosa")
 EXTRAS = ("museval", "matplotlib", "ray", "fsspec")
@@ -88,8 +88,8 @@ def _try_all() -> Iterator[str]:
     import numpy as np
 
     from splitter.devices import pick_device
+    from splitter.loading import load_model
     from splitter.separation import separate
-    from splitter.zoo import load_model
 
     song = np.float32(0.1) * np.random.default_rng(0).standard_normal((2, 44100), np.float32)
     for name in list_models():

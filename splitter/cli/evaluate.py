@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 import click
 from tqdm import tqdm
 
-from splitter.catalogue import DEFAULT_MODEL, ModelChoice
 from splitter.cli.parameters import refining
+from splitter.registry import DEFAULT_MODEL, ModelChoice
 
 if TYPE_CHECKING:
     from splitter.datasets import Song
-    from splitter.evaluation.running import Outcome
+    from splitter.evaluation.run import Outcome
     from splitter.evaluation.summary import Results
     from splitter.evaluation.systems import System
 
@@ -100,7 +100,7 @@ def evaluate(
     """
     from splitter.datasets import find_songs, recognise, select_songs
     from splitter.evaluation.journal import Journal
-    from splitter.evaluation.running import evaluate as run
+    from splitter.evaluation.run import evaluate as run
     from splitter.evaluation.summary import make_table, write_scores, write_table
     from splitter.metrics import import_museval
 

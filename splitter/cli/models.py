@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from splitter.catalogue import CARD, ModelChoice, find_model, list_models
+from splitter.registry import CARD, ModelChoice, find_model, list_models
 
 
 @click.command()

@@ -11,12 +11,12 @@ from typing import BinaryIO
 import click
 
 from splitter.audio import CONTAINERS, OutputFormat, Reading, fit_format, fit_pipe, parse_raw
-from splitter.catalogue import ModelChoice
 from splitter.cli.parameters import parse_place
 from splitter.errors import SplitterError
 from splitter.jobs import Journal, open_journal
 from splitter.outputs import Output, check_template, needs_tags
-from splitter.places import is_folder, is_local
+from splitter.paths import is_folder, is_local
+from splitter.registry import ModelChoice
 
 PIPE = "-"
 

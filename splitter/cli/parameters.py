@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from splitter.errors import SplitterError
-from splitter.places import open_place
+from splitter.paths import open_path
 
 
 def refining(command: Callable[..., None]) -> Callable[..., None]:
@@ -52,6 +52,6 @@ def parse_bitrate(value: object) -> int:
 def parse_place(value: object) -> Path:
     """Read a path, or a URL such as s3://bucket/songs."""
     try:
-        return open_place(str(value))
+        return open_path(str(value))
     except SplitterError as error:
         raise click.BadParameter(str(error)) from error

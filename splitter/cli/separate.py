@@ -7,8 +7,7 @@ from typing import Any
 import click
 
 from splitter.audio import CLIPS, CONTAINERS
-from splitter.catalogue import DEFAULT_MODEL, ModelChoice
-from splitter.cli.batches import ENGINES
+from splitter.cli.batch import ENGINES
 from splitter.cli.options import (
     Options,
     check_options,
@@ -18,8 +17,9 @@ from splitter.cli.options import (
 )
 from splitter.cli.parameters import parse_bitrate, parse_place, parse_seconds, refining
 from splitter.cli.progress import PROGRESS
-from splitter.cli.running import Run
+from splitter.cli.run import Run
 from splitter.outputs import TEMPLATE
+from splitter.registry import DEFAULT_MODEL, ModelChoice
 
 
 @click.command()

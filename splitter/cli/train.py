@@ -66,12 +66,12 @@ def train(
     import torch
 
     from splitter.devices import pick_device, training_dtype
+    from splitter.loading import load_model
     from splitter.memory import reuse_freed_memory
     from splitter.training.loop import Trainer, train_on
-    from splitter.training.pools import find_sources, load_sources, sort_pools
     from splitter.training.ranks import join_ranks, leave_ranks
     from splitter.training.recipe import RECIPE, Recipe, read_recipe, write_recipe
-    from splitter.zoo import load_model
+    from splitter.training.sources import find_sources, load_sources, sort_pools
 
     reuse_freed_memory()
     plan = read_recipe(recipe) if recipe else Recipe()
@@ -125,6 +125,6 @@ def finish(trainer: Trainer, output: Path) -> None:
     """Write the model and, where there is matplotlib, the curves."""
     trainer.export(output)
     if find_spec("matplotlib"):  # an extra
-        from splitter.reporting import draw_curves
+        from splitter.plots import draw_curves
 
         draw_curves(trainer.run)

@@ -28,8 +28,8 @@ from splitter.engines.stores import separate_stored
 from splitter.engines.worker import Outcome, Work, Worker
 from splitter.errors import CommandError, MissingExtra, SplitterError
 from splitter.jobs import Job
+from splitter.loading import ModelChoice
 from splitter.memory import reuse_freed_memory
-from splitter.zoo import ModelChoice
 
 log = logging.getLogger(__name__)
 

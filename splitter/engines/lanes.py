@@ -15,8 +15,8 @@ import torch
 from splitter.devices import pick_device
 from splitter.engines.sharing import Lane, Signals
 from splitter.errors import DeviceError, saying_shortage
+from splitter.loading import Model, ModelChoice, load_model
 from splitter.separation import Computing, compute
-from splitter.zoo import Model, ModelChoice, load_model
 
 MOST_LANES = 8  # on a processor; each has a tile in memory
 GPU_LANES = 2

@@ -11,7 +11,7 @@ from splitter.engines.worker import Outcome, Worker
 from splitter.errors import AudioError
 from splitter.jobs import Job
 from splitter.outputs import check_existing
-from splitter.places import is_local
+from splitter.paths import is_local
 
 
 def separate_stored(worker: Worker, job: Job) -> Outcome:

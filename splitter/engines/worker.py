@@ -11,10 +11,10 @@ from splitter.engines.lanes import make_lanes
 from splitter.engines.sharing import SharedNetwork, StoppedError
 from splitter.errors import SplitterError
 from splitter.jobs import Job
+from splitter.loading import Model
 from splitter.outputs import Output, plan_stems
 from splitter.separation import Computing
 from splitter.songs import Separated, Watch, separate_song, unwatched
-from splitter.zoo import Model
 
 log = logging.getLogger(__name__)
 

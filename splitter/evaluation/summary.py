@@ -11,10 +11,10 @@ from statistics import fmean, median
 from typing import Any
 
 from splitter import __version__
+from splitter.atomic import write_atomically
 from splitter.errors import DataError
 from splitter.evaluation.scoring import DIGITS, STEMS, Failure, SongScores, encode, to_json
 from splitter.metrics import weighted_mean
-from splitter.whole import write_whole
 
 SCHEMA = 1
 ROUNDING_DB = 100.0  # a ratio above is not measured any more: what is left is rounding
@@ -214,6 +214,6 @@ def _name_some(songs: Iterable[str]) -> str:
 
 def _write_text(path: Path, text: str) -> None:
     try:
-        write_whole(path, text.encode("utf-8"))
+        write_atomically(path, text.encode("utf-8"))
     except OSError as error:
         raise DataError(f"{path}: cannot be written ({error.strerror})") from error

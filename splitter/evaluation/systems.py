@@ -15,8 +15,8 @@ from typing import Protocol
 from splitter.datasets import Signal, Song, Tracks, find_stem, read_sound, require_alike
 from splitter.errors import DataError, ModelError
 from splitter.evaluation.baselines import BASELINES, MASKED, Grid, Stems, find_grid
+from splitter.loading import ModelChoice, load_model
 from splitter.separation import separate
-from splitter.zoo import ModelChoice, load_model
 
 Separate = Callable[[Song, Tracks], Stems]
 
@@ -47,7 +47,7 @@ class System(Protocol):
 
 @dataclass(frozen=True)
 class ModelSystem:
-    """A model of the zoo, or what is made of several."""
+    """A model, or the average of several."""
 
     name: str
     choice: ModelChoice

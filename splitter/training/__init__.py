@@ -1,5 +1,5 @@
 """Training: pools of sound → random mixes → a network that masks → a model folder.
 
-folders ── pools ──▶ recordings ── mixing ──▶ examples ── loop ──▶ checkpoint, model folder
+folders ── sources ──▶ recordings ── mixing ──▶ examples ── loop ──▶ checkpoint, model folder
                         recipe.json says how ──▲─────────▲
 """

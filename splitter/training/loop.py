@@ -26,19 +26,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from splitter.atomic import write_atomically
 from splitter.audio import Block
 from splitter.errors import DataError, ModelError
-from splitter.metrics import usdr
-from splitter.networks import ARCHITECTURES, MaskModel
-from splitter.training.changes import Array, place
-from splitter.training.losses import LOSSES, Estimate, heard_bins
-from splitter.training.mixing import Example, Mixer, fit_channels, stay
-from splitter.training.optimizers import OPTIMIZERS
-from splitter.training.pools import Pools
-from splitter.training.ranks import Ranks
-from splitter.training.recipe import RECIPE, Recipe, check_begun
-from splitter.whole import write_whole
-from splitter.zoo import (
+from splitter.loading import (
     Config,
     build_network,
     fill_network,
@@ -46,6 +37,15 @@ from splitter.zoo import (
     save_model,
     write_tensors,
 )
+from splitter.metrics import usdr
+from splitter.networks import ARCHITECTURES, MaskModel
+from splitter.training.augmentation import Array, place
+from splitter.training.losses import LOSSES, Estimate, heard_bins
+from splitter.training.mixing import Example, Mixer, fit_channels, stay
+from splitter.training.optimizers import OPTIMIZERS
+from splitter.training.ranks import Ranks
+from splitter.training.recipe import RECIPE, Recipe, check_begun
+from splitter.training.sources import Pools
 
 Part = TypeVar("Part")
 
@@ -357,7 +357,7 @@ def _forget(path: Path, step: int) -> None:
     header, *rows = path.read_bytes().splitlines(keepends=True) or [b""]
     kept = [row for row in rows if row.endswith(b"\n") and int(row.split(b",")[0]) <= step]
     if kept:
-        write_whole(path, b"".join([header, *kept]))
+        write_atomically(path, b"".join([header, *kept]))
     else:
         path.unlink()
 

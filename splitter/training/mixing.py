@@ -1,4 +1,4 @@
-"""Examples to train on: any voice with any music, each changed (`changes`) as a recipe says.
+"""Examples to train on: any voice with any music, each changed (`augmentation`) as a recipe says.
 
     drawn crop ── read, bend ── put ── equalize, reverberate, … ── mix ──▶ example
                   (processor)          (processor or GPU)
@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from splitter.audio import Block, resample_signal
-from splitter.training.changes import (
+from splitter.training.augmentation import (
     Array,
     brighten,
     code,
@@ -33,8 +33,8 @@ from splitter.training.changes import (
     set_loudness,
     widen,
 )
-from splitter.training.pools import Pools, Recording, Source
 from splitter.training.recipe import Recipe
+from splitter.training.sources import Pools, Recording, Source
 
 DULL = 0.6  # of the bandwidth that there could be; sounds with less may be brightened
 

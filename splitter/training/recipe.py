@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from splitter.atomic import write_atomically
 from splitter.errors import DataError
-from splitter.whole import write_whole
 
 RECIPE = "recipe.json"  # in the folder of a run
 COUNTS = ("rate", "channels", "crop", "batch", "steps", "warmup", "validate_every")
@@ -109,7 +109,7 @@ def check_begun(recipe: Recipe, path: Path) -> None:
 def write_recipe(recipe: Recipe, path: Path) -> None:
     """Write a recipe with every value, defaults included."""
     text = json.dumps(asdict(recipe), indent=2) + "\n"
-    write_whole(path, text.encode("utf-8"))
+    write_atomically(path, text.encode("utf-8"))
 
 
 def _refuse_unknown(raw: Mapping[str, Any], kind: type, path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 
-def write_whole(path: Path, content: bytes) -> None:
+def write_atomically(path: Path, content: bytes) -> None:
     """Write a file beside its name, and give it the name when it is whole."""
     beside = path.with_name(f".{path.name}.part")
     beside.write_bytes(content)

@@ -9,7 +9,7 @@ import safetensors.torch
 import torch
 
 from splitter.errors import ModelError
-from splitter.zoo import (
+from splitter.loading import (
     DEFAULT_MODEL,
     ModelChoice,
     find_model,

@@ -14,7 +14,7 @@ from typing import Any
 from splitter.errors import MissingExtra, SplitterError
 
 
-def open_place(place: str) -> Path:
+def open_path(place: str) -> Path:
     """Turn a path or URL into a path, or something that serves as one.
 
     Raises MissingExtra when the package for this kind of store is not installed.

@@ -18,9 +18,9 @@ from splitter.jobs import Job, Journal, claim
 
 if TYPE_CHECKING:
     from splitter.audio import SongReader
-    from splitter.catalogue import ModelChoice
     from splitter.engines import Outcome
     from splitter.engines.worker import Work
+    from splitter.registry import ModelChoice
     from splitter.separation import Stems
     from splitter.songs import Watch
 

@@ -21,14 +21,14 @@ _WAVE_CODES = (1, 3, 0xFFFE)  # integers, floats, extensible: all of one size pe
 
 
 @dataclass(frozen=True)
-class Announced:
+class Header:
     """A song's length as its own head has it; None where it does not say."""
 
     samples: int | None = None
     end: int | None = None  # bytes that the file must have
 
 
-def read_announced(peek: Peek) -> Announced:
+def read_header(peek: Peek) -> Header:
     """Recognise the container and read the lengths in its head."""
     magic = peek(0, 16)
     if magic[:4] in (b"RIFF", b"RF64") and magic[8:12] == b"WAVE":
@@ -39,10 +39,10 @@ def read_announced(peek: Peek) -> Announced:
         return _read_asf(peek)
     if magic[:3] == b"ID3" or _is_layer3(magic):
         return _read_mp3(peek)
-    return Announced()
+    return Header()
 
 
-def _read_wave(peek: Peek) -> Announced:
+def _read_wave(peek: Peek) -> Header:
     offset, align, long_size = 12, 0, 0
     while len(head := peek(offset, 8)) == 8:
         name, size = struct.unpack("<4sI", head)
@@ -55,10 +55,10 @@ def _read_wave(peek: Peek) -> Announced:
         elif name == b"data":
             size = long_size if size == 0xFFFFFFFF else size
             if _is_open_ended(size):
-                return Announced()
-            return Announced(size // align if align else None, body + size)
+                return Header()
+            return Header(size // align if align else None, body + size)
         offset = body + size + size % 2
-    return Announced()
+    return Header()
 
 
 def _is_open_ended(size: int) -> bool:
@@ -83,25 +83,25 @@ def measure_mp3_frame(head: bytes) -> int:
     return bits // hertz + (head[2] >> 1 & 1)
 
 
-def _read_mp3(peek: Peek) -> Announced:
+def _read_mp3(peek: Peek) -> Header:
     start = 0
     while (head := peek(start, 10))[:3] == b"ID3" and len(head) == 10:
         start += 10 + (head[6] << 21 | head[7] << 14 | head[8] << 7 | head[9])
     frame = peek(start, 400)
     if not _is_layer3(frame):
-        return Announced()
+        return Header()
     first, mono = frame[1] >> 3 & 3 == 3, frame[3] >> 6 == 3
     tag = 4 + (32, 17, 17, 9)[2 * (not first) + mono]  # the side information that comes before
     if frame[tag : tag + 4] not in (b"Xing", b"Info") or len(frame) < 400:
-        return Announced()
+        return Header()
     return _read_xing(frame, tag, 1152 if first else 576)
 
 
-def _read_xing(frame: bytes, tag: int, samples_per_frame: int) -> Announced:
+def _read_xing(frame: bytes, tag: int, samples_per_frame: int) -> Header:
     """Read the Xing tag and the LAME tag behind it (gabriel.mp3-tech.org/mp3infotag.html)."""
     flags = frame[tag + 7]
     if not flags & 1:
-        return Announced()
+        return Header()
     frames = int.from_bytes(frame[tag + 8 : tag + 12], "big")
     # behind bytes, seek table and quality, where there are any
     lame = tag + 12 + 4 * (flags >> 1 & 1) + 100 * (flags >> 2 & 1) + 4 * (flags >> 3 & 1)
@@ -110,16 +110,16 @@ def _read_xing(frame: bytes, tag: int, samples_per_frame: int) -> Announced:
         packed = int.from_bytes(frame[lame + 21 : lame + 24], "big")
         delay_and_padding = (packed >> 12) + (packed & 0xFFF)
     samples = frames * samples_per_frame - delay_and_padding
-    return Announced(samples if samples > 0 else None)
+    return Header(samples if samples > 0 else None)
 
 
-def _read_matroska(peek: Peek) -> Announced:
+def _read_matroska(peek: Peek) -> Header:
     """Give the end of the segment, which holds all but a short head (RFC 8794)."""
     head_size, offset = _read_vint(peek, 4)
     if head_size is None or peek(offset + head_size, 4) != b"\x18\x53\x80\x67":
-        return Announced()
+        return Header()
     size, offset = _read_vint(peek, offset + head_size + 4)
-    return Announced(end=None if size is None else offset + size)
+    return Header(end=None if size is None else offset + size)
 
 
 def _read_vint(peek: Peek, offset: int) -> tuple[int | None, int]:
@@ -133,11 +133,11 @@ def _read_vint(peek: Peek, offset: int) -> tuple[int | None, int]:
     return (None if unknown else value), offset + length
 
 
-def _read_asf(peek: Peek) -> Announced:
+def _read_asf(peek: Peek) -> Header:
     opening = peek(0, 65536)
     place = opening.find(_ASF_FILE_PROPERTIES)
     size = int.from_bytes(opening[place + 40 : place + 48], "little")
-    return Announced(end=size if place >= 0 and size else None)
+    return Header(end=size if place >= 0 and size else None)
 
 
 @dataclass(frozen=True)

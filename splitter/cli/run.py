@@ -18,8 +18,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 import click
 
 from splitter.audio import Reading, SongReader, Tags, open_song
-from splitter.catalogue import ModelChoice
-from splitter.cli.batches import Bars, Batch, run_batch
+from splitter.cli.batch import Bars, Batch, run_batch
 from splitter.cli.messages import complain, printable
 from splitter.cli.options import PIPE, Options
 from splitter.cli.progress import choose_watch
@@ -27,14 +26,15 @@ from splitter.cli.records import describe, describe_failure, describe_skipped
 from splitter.errors import AudioError, CommandError, DataError, SplitterError
 from splitter.jobs import Found, Job, Journal, Search, find_songs, plan_jobs, read_names
 from splitter.outputs import Output, Target, name_stems, needs_tags, plan_stems
-from splitter.places import is_folder, is_local, is_there, locate, locate_folder
+from splitter.paths import is_folder, is_local, is_there, locate, locate_folder
+from splitter.registry import ModelChoice
 
 if TYPE_CHECKING:
     from splitter.engines import Outcome
     from splitter.engines.sharing import Lane
+    from splitter.loading import Model
     from splitter.separation import Computing
     from splitter.songs import Separated
-    from splitter.zoo import Model
 
 log = logging.getLogger(__name__)
 

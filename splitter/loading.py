@@ -1,4 +1,4 @@
-"""Model folders as networks: loading, checking and saving weights (`catalogue` finds them)."""
+"""Model folders as networks: loading, checking and saving weights (`registry` finds them)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from splitter.catalogue import (
+from splitter.atomic import write_atomically
+from splitter.errors import ModelError
+from splitter.networks import ARCHITECTURES, Augmented, Average, Network, Wiener, fold_batch_norms
+from splitter.registry import (
     CONFIG,
     DEFAULT_MODEL,
     WEIGHTS,
@@ -23,9 +26,6 @@ from splitter.catalogue import (
     list_models,
     read_config,
 )
-from splitter.errors import ModelError
-from splitter.networks import ARCHITECTURES, Augmented, Average, Network, Wiener, fold_batch_norms
-from splitter.whole import write_whole
 
 __all__ = [
     "DEFAULT_MODEL",
@@ -117,7 +117,7 @@ def save_model(folder: Path, config: Config, network: nn.Module) -> None:
     }
     write_tensors(folder / WEIGHTS, tensors)
     text = json.dumps(asdict(config), indent=2) + "\n"
-    write_whole(folder / CONFIG, text.encode("utf-8"))
+    write_atomically(folder / CONFIG, text.encode("utf-8"))
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -131,7 +131,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     """Write a safetensors file, whole or not at all."""
     flat = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    write_whole(path, safetensors.torch.save(flat))
+    write_atomically(path, safetensors.torch.save(flat))
 
 
 def fill_network(network: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from scipy.ndimage import uniform_filter1d
 
-from splitter.training.changes import (
+from splitter.training.augmentation import (
     Array,
     average_around,
     brighten,
