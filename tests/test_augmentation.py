@@ -15,10 +15,12 @@ from splitter.training.augmentation import (
     brighten,
     code,
     compress,
+    distort,
     double,
     drive,
     equalize,
     pan,
+    push_aside,
     reverberate,
     set_level,
     widen,
@@ -33,6 +35,8 @@ CHANGES: dict[str, Callable[[Array, np.random.Generator], Array]] = {
     "widen": widen,
     "compress": lambda signal, random: compress(signal, RATE, random),
     "drive": drive,
+    "distort": lambda signal, random: distort(signal, RATE, random),
+    "push_aside": push_aside,
     "double": lambda signal, random: double(signal, RATE, random),
     "brighten": lambda signal, random: brighten(signal, RATE, 8000.0, random),
     "code": lambda signal, random: code(signal, RATE, random),
@@ -135,3 +139,21 @@ def test_treble_is_invented_where_there_was_none_and_when_the_octave_below_sound
     assert np.abs(added[:, :7000]).max() < 1e-3 * np.abs(added).max()
     loud, soft = (np.sqrt(np.mean(np.square(half))) for half in np.split(bright - dull, 2, axis=1))
     assert loud / soft > 30
+
+
+def test_what_is_pushed_aside_is_15_to_60_decibels_weaker_on_the_other_side() -> None:
+    signal = sounds.noise(1000)
+    sides = set()
+    for seed in range(8):
+        gains = push_aside(signal, np.random.default_rng(seed)).std(1) / signal.std(1)
+        assert gains.max() == pytest.approx(1)
+        assert -60.1 < 20 * np.log10(gains.min()) < -14.9
+        sides.add(int(gains.argmax()))
+    assert sides == {0, 1}
+
+
+def test_distortion_adds_overtones_and_takes_treble_away() -> None:
+    tone = np.sin(2 * np.pi * 200 * np.arange(RATE) / RATE).astype(np.float32)
+    spectrum = np.abs(np.fft.rfft(distort(np.stack([tone, tone]), RATE, np.random.default_rng(1))))
+    assert spectrum[:, 400:2001:200].max() > 0.05 * spectrum.max()
+    assert spectrum[:, 15000:].max() < 1e-3 * spectrum.max()

@@ -42,7 +42,14 @@ def small_with_blocks_up() -> MaskModel:
     return small_with_blocks(down=1, up=2)
 
 
-NETWORKS = [small, small_tfctdf, small_with_blocks, small_with_blocks_up]
+def small_with_level() -> MaskModel:
+    torch.manual_seed(0)
+    network = MaskUNet(**SMALL_SIZES, level_span=4).build(channels=2, stems=1).eval()
+    assert isinstance(network, MaskModel)
+    return network
+
+
+NETWORKS = [small, small_tfctdf, small_with_blocks, small_with_blocks_up, small_with_level]
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
@@ -149,3 +156,32 @@ def test_a_unet_of_one_level_has_the_reach_that_it_says() -> None:
     seen = picture.grad[0, 0].abs().sum(0).nonzero()
     assert 20 - seen.min() <= unet.reach
     assert seen.max() - 20 <= unet.reach
+
+
+@pytest.mark.parametrize("gains", [(0.001, 0.001), (10.0, 10.0), (1.0, 0.03), (0.003, 1.0)])
+def test_a_network_that_measures_levels_hears_a_song_the_same_at_any_level_and_balance(
+    gains: tuple[float, float],
+) -> None:
+    network = small_with_level()
+    signal = torch.from_numpy(noise(6000))[None]
+    scale = torch.tensor(gains)[:, None]
+    # what counts as silence lies 70 dB below the quietest of these
+    torch.testing.assert_close(network(signal * scale) / scale, network(signal), atol=1e-4, rtol=0)
+
+
+def test_a_network_that_measures_levels_hears_what_is_on_one_side_as_if_it_were_on_both() -> None:
+    network = small_with_level()
+    both = torch.from_numpy(noise(6000))[None, :1].repeat(1, 2, 1)
+    left = both * torch.tensor([1.0, 0.0])[:, None]
+    expected = network(both)[:, :, 0]
+    torch.testing.assert_close(network(left)[:, :, 0], expected, atol=1e-6, rtol=0)
+
+
+def test_a_network_that_measures_levels_is_deaf_to_a_constant_offset() -> None:
+    network = small_with_level()
+    signal = torch.from_numpy(noise(6000))[None]
+    plain, moved = (network.mask(network.stft(each)) for each in (signal, signal + 0.3))
+    away_from_the_ends = slice(45, 50)  # where the offset begins there is a click
+    torch.testing.assert_close(
+        moved[..., away_from_the_ends], plain[..., away_from_the_ends], atol=1e-5, rtol=0
+    )

@@ -28,6 +28,7 @@ class MaskSizes:
     hop: int = 1024  # samples
     # (bands, bins a band): full resolution to 4.1 kHz at 44.1 kHz, coarser above
     bands: Sequence[Sequence[int]] = ((384, 1), (192, 2), (128, 4), (32, 8), (32, 16))
+    level_span: int = 0  # frames to either side over which loudness is measured; 0: it is absolute
 
     def spectrogram(self) -> tuple[Stft, Bands]:
         """Make the transform and the bands."""
@@ -58,7 +59,7 @@ class MaskUNet(MaskSizes):
             self.blocks_up,
             bands.bands,
         )
-        return MaskModel(stft, bands, unet, channels, stems)
+        return MaskModel(stft, bands, unet, channels, stems, self.level_span)
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ class MaskTfcTdf(MaskSizes):
         stft, bands = self.spectrogram()
         inputs, outputs = channels, stems * channels
         unet = TfcTdf(inputs, outputs, bands.bands, self.width, self.levels, self.patch)
-        return MaskModel(stft, bands, unet, channels, stems)
+        return MaskModel(stft, bands, unet, channels, stems, self.level_span)
 
 
 ARCHITECTURES: dict[str, type[MaskUNet | MaskTfcTdf]] = {

@@ -1,11 +1,14 @@
 """Separation by masking: a network looks at a spectrogram and says how much of it is voice.
 
-    signal ── Stft ── |X| ── fold ── log ── network ── sigmoid ── spread ── M · X ── Stft.inverse
-                 └────────────────────────────────────────────────────────┘
+    signal ─ Stft ─ |X| ─ fold ─ level ─ log ─ network ─ sigmoid ─ spread ─ M · X ─ Stft.inverse
+               └────────────────────────────────────────────────────────────┘
 
 Folding joins neighbouring bins into bands: full resolution where voices have their harmonics, bands
 of 2, 4, 8 and 16 bins above. The network sees (and pays for) bands only; the mask of a band holds
 for all its bins, so the whole bandwidth is separated at less than half the arithmetic.
+
+A song may be quiet, or louder on one side. `Level` divides each channel by its own loudness around
+each frame, so the mask of a song is the mask of the same song at any level and any balance.
 """
 
 from __future__ import annotations
@@ -23,6 +26,10 @@ from splitter.networks.unet import UNet
 from splitter.spectral import Stft
 
 LOUDNESS = 4.0  # log1p(4·|X|): −60 dBFS noise lies in the linear part, music in the logarithmic one
+USUAL = 2.0  # mean |X| of music at −21 dBFS (RMS), to which `Level` brings all music
+INAUDIBLE = 2  # bands from 0 Hz up that hold a constant offset, and nothing that is heard
+DEAF = 1e-3  # a channel so much weaker (−60 dB) than the strongest is taken for empty
+FLOOR = 1e-6  # mean |X|, about −150 dBFS: weaker is silence
 
 
 class Bands(nn.Module):
@@ -92,6 +99,32 @@ def _magnitude(spectrogram: Tensor) -> Tensor:
     return spectrogram.real.square().addcmul_(imaginary, imaginary).sqrt_()
 
 
+class Level(nn.Module):
+    """Divide each channel of a picture by its mean over `span` frames to either side of each.
+
+    What does not change with time is not heard, and neither measured nor passed on. Where a channel
+    is empty, as in songs that are on one side only, the network sees the strongest in its place, as
+    it sees a song of one channel on both sides.
+    """
+
+    def __init__(self, span: int) -> None:
+        super().__init__()
+        self.span = span
+
+    def forward(self, picture: Tensor) -> Tensor:
+        """Map (batch, channels, bands, frames) ≥ 0 to the same shape, in the unit of `USUAL`."""
+        picture = F.pad(picture[:, :, INAUDIBLE:], (0, 0, INAUDIBLE, 0))
+        level = F.avg_pool1d(
+            picture.mean(2), 2 * self.span + 1, 1, self.span, count_include_pad=False
+        )
+        level = level[:, :, None]  # batch, channels, 1, frames
+        strongest = level.amax(1, keepdim=True)
+        empty = level < DEAF * strongest
+        picture = torch.where(empty, picture.amax(1, keepdim=True), picture)
+        level = torch.where(empty, strongest, level)
+        return picture * (USUAL / (level + FLOOR))
+
+
 class MaskModel(Network):
     """Separate signals by a mask that a U-Net draws on their spectrogram.
 
@@ -99,11 +132,18 @@ class MaskModel(Network):
     """
 
     def __init__(
-        self, stft: Stft, bands: Bands, unet: UNet | TfcTdf, channels: int, stems: int
+        self,
+        stft: Stft,
+        bands: Bands,
+        unet: UNet | TfcTdf,
+        channels: int,
+        stems: int,
+        level_span: int = 0,
     ) -> None:
         super().__init__()
         self.stft = stft
         self.bands = bands
+        self.level = Level(level_span) if level_span else None  # None: loudness is absolute
         self.norm = BandNorm(bands.bands)
         self.unet = unet
         self.channels = channels
@@ -122,7 +162,8 @@ class MaskModel(Network):
 
         The mask's reach in frames, and half the overlap of a frame on the way in and out.
         """
-        return self.unet.reach * self.stft.hop + self.stft.size
+        reach = self.unet.reach + (self.level.span if self.level else 0)
+        return reach * self.stft.hop + self.stft.size
 
     def forward(self, signal: Tensor, trim: int = 0) -> Tensor:
         """Separate (batch, channels, samples) into (batch, stems, channels, samples − 2 · trim)."""
@@ -141,7 +182,8 @@ class MaskModel(Network):
         """
         frames = spectrogram.shape[-1]
         stop = frames if stop is None else min(stop, frames)
-        picture = torch.log1p(LOUDNESS * self.bands.fold(_magnitude(spectrogram)))
+        picture = self.bands.fold(_magnitude(spectrogram))
+        picture = torch.log1p(LOUDNESS * (self.level(picture) if self.level else picture))
         picture = self.norm(F.pad(picture, (0, -frames % self.unet.stride)))
         logits = self.unet(picture.contiguous(memory_format=torch.channels_last), start, stop)
         mask = torch.sigmoid(logits.float())

@@ -7,6 +7,7 @@ the same numbers make the same changes in both places.
 
 from __future__ import annotations
 
+import math
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -63,6 +64,31 @@ def pan(signal: Array, random: np.random.Generator) -> Array:
     """Move a sound between its channels by up to ± 6 dB."""
     gains = decibels(random.uniform(-6, 6) * np.linspace(-0.5, 0.5, signal.shape[0]))
     return signal * _beside(signal, gains[:, None])
+
+
+def push_aside(signal: Array, random: np.random.Generator) -> Array:
+    """Leave a sound on one side: its other channels are 15 to 60 dB weaker."""
+    gains = np.full(signal.shape[0], decibels(random.uniform(-60, -15)))
+    gains[random.integers(signal.shape[0])] = 1
+    return signal * _beside(signal, gains[:, None])
+
+
+def distort(signal: Array, rate: int, random: np.random.Generator) -> Array:
+    """Play a sound through an amplifier at its limit, and a loudspeaker that has no treble.
+
+    The clipping is uneven, as a valve's is, so that even overtones come along.
+    """
+    xp = array_namespace(signal)
+    gain = float(decibels(random.uniform(12, 36)))
+    bias = random.uniform(0, 0.4)
+    clipped = xp.tanh(signal * (gain / xp.clip(_rms(signal), SILENCE) / 4) + bias) - math.tanh(bias)
+    fft = _find_fft(signal)
+    octaves = np.log2(
+        np.fft.rfftfreq(signal.shape[-1], 1 / rate) / random.uniform(3500, 7000) + 1e-9
+    )
+    loudspeaker = decibels(-24 * np.clip(octaves, 0, 4))
+    heard = fft.irfft(fft.rfft(clipped) * _beside(signal, loudspeaker), n=signal.shape[-1])
+    return set_level(heard, signal, 0.0)
 
 
 def widen(signal: Array, random: np.random.Generator) -> Array:

@@ -54,7 +54,7 @@ BATCHES_AHEAD = 4
 LOG_EVERY = 20  # steps
 ADDED = "unet.added"  # weights of blocks that begin with nothing
 # sizes in which a network may differ from the one that it starts from
-FREE_SIZES = {"blocks", "blocks_up", "dropout"}
+FREE_SIZES = {"blocks", "blocks_up", "dropout", "level_span"}
 CHECKPOINT, BEST = "checkpoint.safetensors", "best.safetensors"
 LOG, VALIDATION = "log.csv", "validation.csv"
 

@@ -24,10 +24,12 @@ from splitter.training.augmentation import (
     code,
     compress,
     decibels,
+    distort,
     double,
     drive,
     equalize,
     pan,
+    push_aside,
     reverberate,
     set_level,
     set_loudness,
@@ -118,7 +120,18 @@ class Mixer:
         """Return one piece of music or two, and their bandwidth in Hz."""
         mixing = self.recipe.mixing
         draw = partial(self._one, self.music, "instrumental", mixing.reverb_music, random)
+        draw = partial(self._distorted, draw, random) if mixing.distort else draw
         return _perhaps_two(draw, mixing.second_music, random)
+
+    def _distorted(
+        self, draw: Callable[[], tuple[Array, float]], random: np.random.Generator
+    ) -> tuple[Array, float]:
+        """Draw music; by chance put a wall of distortion, made of it, in front of it."""
+        signal, limit = draw()
+        if random.random() >= self.recipe.mixing.distort:
+            return signal, limit
+        wall = distort(signal, self.recipe.rate, random)
+        return signal + set_level(wall, signal, random.uniform(-6, 12)), limit
 
     def _one(
         self, pool: Pool, part: str, reverb: float, random: np.random.Generator
@@ -147,6 +160,8 @@ class Mixer:
             signal = widen(signal, random)
         if random.random() < mixing.pan:
             signal = pan(signal, random)
+        if mixing.one_sided and random.random() < mixing.one_sided:
+            signal = push_aside(signal, random)
         if mixing.codec and random.random() < mixing.codec:
             signal = code(signal, self.recipe.rate, random)
         return signal, bandwidth

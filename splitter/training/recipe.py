@@ -39,6 +39,8 @@ class Mixing:
     double: float = 0.0  # sounds with a late, swaying copy in each channel
     brighten: float = 0.0  # sounds without treble that get one, invented from what they have
     codec: float = 0.0  # sources that went through an MP3 of few bits
+    distort: float = 0.0  # music behind a wall of distorted guitars, made of itself
+    one_sided: float = 0.0  # sources that are on one side only
     pan: float = 0.5  # of sources in the middle or mono: moved by up to ± 6 dB between channels
 
 
