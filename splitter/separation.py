@@ -25,7 +25,7 @@ from splitter.devices import fast_dtype
 from splitter.errors import SplitterError
 from splitter.loading import Model, ModelChoice, load_model
 from splitter.networks import Network
-from splitter.tiling import Tile, TileShape, batched, cut, stack_signals
+from splitter.tiling import Tile, TileShape, batched, cut, join, stack_signals
 
 Stems = dict[str, Block]  # name → (channels, samples)
 Piece = npt.NDArray[np.float32]  # (stems, channels, samples): what a network makes of a tile
@@ -49,15 +49,22 @@ PAIRS: dict[int, tuple[tuple[int, ...], ...]] = {
 
 @dataclass(frozen=True)
 class Computing:
-    """How, and by whom, a network is run; none of it changes what is computed, rounding apart."""
+    """How, and by whom, a network is run.
+
+    None of it changes what is computed, rounding apart, but `overlap`.
+    """
 
     core: int = 0  # samples of a tile that are kept; 0: no fewer than are lost as context
     batch: int = 1  # tiles at a time; for lanes 0 is what memory holds
     precision: str = "auto"  # "auto": the fastest that the device has; or "float32"
+    overlap: float | None = None  # of tiles, 0…1, where the network has its own; None: as it says
     runner: Runner | None = None  # who runs it, for many songs say; None: whoever asks for stems
 
     def tile_shape(self, network: Network) -> TileShape:
         """Say how songs are cut for a network: its context is computed with each tile, and lost."""
+        if network.own_tiles is not None:
+            tiles = network.own_tiles
+            return tiles if self.overlap is None else tiles.overlapping(self.overlap)
         core = self.core or max(LEAST_CORE, 2 * network.context)
         return TileShape.for_network(core, network.context, network.grid)
 
@@ -137,9 +144,11 @@ def separate_blocks(
     is taken: stems that are written in this depth sum to a song of this depth without any error.
     """
     song = Song(blocks, rate, channels, model, bits)
-    tiles = song.tiles(computing.tile_shape(model.network))
+    shape = computing.tile_shape(model.network)
+    tiles = song.tiles(shape)
     run = computing.runner
-    return song.stems(run(tiles) if run else infer(tiles, model, computing))
+    pieces = run(tiles) if run else infer(tiles, model, computing)
+    return song.stems(join(pieces, shape))
 
 
 def separate(
@@ -172,7 +181,7 @@ def infer(tiles: Iterable[Tile], model: Model, computing: Computing) -> Iterator
     Tiles of one batch that differ in shape are computed one shape after the other.
     """
     for batch in batched(tiles, computing.batch):
-        for _, same in groupby(batch, key=lambda tile: tile.signal.shape):
+        for _, same in groupby(batch, key=lambda tile: tile.kind):
             group = list(same)
             outputs = compute(stack_signals(group), model, computing, group[0].context)
             for tile, output in zip(group, outputs, strict=True):

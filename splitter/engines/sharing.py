@@ -141,8 +141,8 @@ class SharedNetwork:
             if not self._waiting or not self._idle:
                 return None
             lane = self._idle.popleft()
-            shapes = [item.tile.signal.shape for item in self._waiting]
-            alike = [index for index, shape in enumerate(shapes) if shape == shapes[0]]
+            kinds = [item.tile.kind for item in self._waiting]
+            alike = [index for index, kind in enumerate(kinds) if kind == kinds[0]]
             batch = [self._waiting[index] for index in alike[: lane.batch]]
             for index in reversed(alike[: lane.batch]):
                 del self._waiting[index]

@@ -6,6 +6,8 @@ from abc import abstractmethod
 
 from torch import Tensor, nn
 
+from splitter.tiling import TileShape
+
 
 class Network(nn.Module):
     """Map (batch, channels, samples) to (batch, stems, channels, samples), any samples ≥ 1."""
@@ -20,6 +22,11 @@ class Network(nn.Module):
     def context(self) -> int:
         """Return how many samples to either side an output depends on."""
 
+    @property
+    def own_tiles(self) -> TileShape | None:
+        """Return how a song must be cut for a network that sees without bounds; see Unbounded."""
+        return None
+
     @abstractmethod
     def forward(self, signal: Tensor, trim: int = 0) -> Tensor:
         """Separate (batch, channels, samples) into (batch, stems, channels, samples − 2 · trim).
@@ -27,3 +34,30 @@ class Network(nn.Module):
         `trim` samples at both ends are heard, but not given back: nothing need be computed for
         them alone.
         """
+
+
+class Unbounded(Network):
+    """A network whose outputs depend on all that it is given: an LSTM, a transformer, a norm.
+
+    A tile is not what the whole song would have given, so tiles overlap, and are faded into each
+    other. Nothing can be left out, either: `trim` is cut off what was computed.
+    """
+
+    def __init__(self, tiles: TileShape) -> None:
+        super().__init__()
+        self._tiles = tiles
+
+    @property
+    def grid(self) -> int:
+        """Return the core of a tile: all are whole."""
+        return self._tiles.grid
+
+    @property
+    def context(self) -> int:
+        """Return the context of a tile."""
+        return self._tiles.context
+
+    @property
+    def own_tiles(self) -> TileShape:
+        """Return the length, overlap and window that the network was made for."""
+        return self._tiles

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from splitter.networks.contract import Network
+from splitter.tiling import TileShape
 
 SHIFT = 3  # shifts are a third of the grid: no step of 2ⁿ frames, nor the hop, divides that
 
@@ -67,6 +68,11 @@ class Augmented(Network):
     def context(self) -> int:
         """Return the network's own context: an output lies as far from what it sees as ever."""
         return self.network.context
+
+    @property
+    def own_tiles(self) -> TileShape | None:
+        """Return the network's own tiles."""
+        return self.network.own_tiles
 
     def forward(self, signal: Tensor, trim: int = 0) -> Tensor:
         """Separate (batch, channels, samples) into (batch, stems, channels, samples − 2 · trim)."""

@@ -26,6 +26,7 @@ from torch import Tensor
 
 from splitter.networks.contract import Network
 from splitter.spectral import Stft, find_stft
+from splitter.tiling import TileShape
 
 REACH = 32  # frames before, and about as many after: 1.5 s in all at 44.1 kHz and a hop of 1024
 PORTION = 64  # bins that are filtered at a time, for the processor's cache
@@ -58,6 +59,11 @@ class Wiener(Network):
         A frame on the way in and out, the frames around it in each iteration, and the network.
         """
         return self.network.context + self._reach
+
+    @property
+    def own_tiles(self) -> TileShape | None:
+        """Return the network's own tiles; the filter sees no further than they."""
+        return self.network.own_tiles
 
     @property
     def _reach(self) -> int:
