@@ -13,17 +13,19 @@ from torch import Tensor, nn
 
 from splitter.atomic import write_atomically
 from splitter.errors import ModelError
+from splitter.memory import free_memory
 from splitter.networks import ARCHITECTURES, Augmented, Average, Network, Wiener, fold_batch_norms
+from splitter.paths import check_plain_file
 from splitter.registry import (
     CONFIG,
     DEFAULT_MODEL,
     WEIGHTS,
     Config,
     ModelChoice,
-    check_keys,
     find_model,
     hash_model,
     list_models,
+    parse_declared,
     read_config,
 )
 
@@ -33,6 +35,8 @@ __all__ = [
     "Model",
     "ModelChoice",
     "build_network",
+    "check_memory",
+    "check_tensors",
     "fill_network",
     "find_model",
     "hash_model",
@@ -41,8 +45,12 @@ __all__ = [
     "read_config",
     "read_tensors",
     "save_model",
+    "sketch_network",
     "write_tensors",
 ]
+
+
+MAX_CONTEXT = 2**23  # samples, 190 s at 44.1 kHz: tiles are three times as long, and in memory
 
 
 @dataclass(frozen=True)
@@ -73,7 +81,8 @@ def load_model(
     """
     choice = model if isinstance(model, ModelChoice) else ModelChoice((model,))
     config = choice.config
-    network = _improve([_load_network(folder) for folder in choice.folders], choice)
+    networks = {folder: _load_network(folder) for folder in dict.fromkeys(choice.folders)}
+    network = _improve([networks[folder] for folder in choice.folders], choice)
     network.eval()
     if folded:
         fold_batch_norms(network)
@@ -82,8 +91,14 @@ def load_model(
 
 
 def _load_network(folder: Path) -> Network:
-    network = build_network(read_config(folder / CONFIG), folder / CONFIG)
-    fill_network(network, read_tensors(folder / WEIGHTS), folder / WEIGHTS)
+    """Load a network; what its config promises takes no memory that the weights do not fill."""
+    config, weights = read_config(folder / CONFIG), folder / WEIGHTS
+    sketch = sketch_network(config, folder / CONFIG)
+    check_memory(sketch, folder)
+    tensors = read_tensors(weights)
+    check_tensors(sketch, tensors, weights)
+    network = build_network(config, folder / CONFIG)
+    network.load_state_dict(tensors)
     return network
 
 
@@ -101,11 +116,33 @@ def build_network(config: Config, path: Path) -> Network:
     if architecture is None:
         known = ", ".join(ARCHITECTURES)
         raise ModelError(f"{path}: unknown network {config.network!r}; known are: {known}")
-    check_keys(config.sizes, architecture, path)
+    sizes = parse_declared(architecture, config.sizes, path)
     try:
-        return architecture(**config.sizes).build(config.channels, len(config.stems))
-    except (TypeError, ValueError, RuntimeError) as error:
+        return sizes.build(config.channels, len(config.stems))
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
         raise ModelError(f"{path}: these sizes make no network ({error})") from error
+
+
+def sketch_network(config: Config, path: Path) -> Network:
+    """Make a network without any weights, which takes no memory: all its shapes can be asked."""
+    with torch.device("meta"):
+        network = build_network(config, path)
+    if network.context > MAX_CONTEXT:
+        raise ModelError(
+            f"{path}: this network would hear {network.context} samples to either side of a tile; "
+            f"{MAX_CONTEXT} are the most"
+        )
+    return network
+
+
+def check_memory(sketch: nn.Module, path: Path) -> None:
+    """Raise ModelError for a network whose weights do not fit the memory that is free."""
+    size, free = sum(tensor.nbytes for tensor in sketch.state_dict().values()), free_memory()
+    if free is not None and size > free:
+        raise ModelError(
+            f"{path}: its weights need {size / 1e9:.1f} GB of memory, and {free / 1e9:.1f} GB "
+            "are free; use a smaller model, or a machine with more"
+        )
 
 
 def save_model(folder: Path, config: Config, network: nn.Module) -> None:
@@ -123,6 +160,7 @@ def save_model(folder: Path, config: Config, network: nn.Module) -> None:
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """Read a safetensors file."""
     try:
+        check_plain_file(path)
         return safetensors.torch.load_file(path)
     except (OSError, safetensors.SafetensorError) as error:
         raise ModelError(f"{path}: not a readable safetensors file ({error})") from error
@@ -135,10 +173,13 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
 
 
 def fill_network(network: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Load tensors into the network.
+    """Load tensors into the network; raise ModelError as `check_tensors` does."""
+    check_tensors(network, tensors, path)
+    network.load_state_dict(tensors)
 
-    Raises ModelError that names `path` and the first tensor that is missing, unknown or misshapen.
-    """
+
+def check_tensors(network: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Raise ModelError that names the first tensor that is missing, unknown or misshapen."""
     wanted = network.state_dict()
     for name in sorted(wanted.keys() - tensors.keys()):
         raise ModelError(f"{path}: tensor {name!r} is missing")
@@ -148,4 +189,3 @@ def fill_network(network: nn.Module, tensors: Mapping[str, Tensor], path: Path) 
         if tensor.shape != tensors[name].shape:
             shapes = f"{tuple(tensors[name].shape)}, not {tuple(tensor.shape)}"
             raise ModelError(f"{path}: tensor {name!r} has shape {shapes}")
-    network.load_state_dict(tensors)

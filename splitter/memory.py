@@ -1,9 +1,13 @@
-"""How the process gets its memory from the system."""
+"""How the process gets its memory from the system, and how much there is."""
 
 from __future__ import annotations
 
 import ctypes
+import os
 import platform
+import re
+from contextlib import suppress
+from pathlib import Path
 
 # mallopt(3): numbers of the parameters, as in <malloc.h>
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX, M_ARENA_MAX = -1, -2, -4, -8
@@ -29,3 +33,14 @@ def reuse_freed_memory() -> bool:
     }
     done = [mallopt(name, value) for name, value in settings.items()]
     return all(done)
+
+
+def free_memory() -> int | None:
+    """Return the bytes of memory that are free for use, or None where the system does not say."""
+    with suppress(OSError):  # Linux
+        found = re.search(r"MemAvailable:\s*(\d+) kB", Path("/proc/meminfo").read_text("ascii"))
+        if found:
+            return int(found[1]) * 1024
+    with suppress(AttributeError, OSError, ValueError):  # macOS: all that there is
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return None

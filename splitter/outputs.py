@@ -16,15 +16,12 @@ from typing import BinaryIO, TypeAlias
 
 from splitter.audio import OutputFormat, SongReader, Tags, check_outputs, fit_format, fit_pipe
 from splitter.errors import AudioError, SplitterError
-from splitter.paths import is_there
+from splitter.paths import SEPARATORS, is_device, is_there, place_inside
 
 Target: TypeAlias = Path | BinaryIO  # where a stem goes: a file, or a pipe
 
 TEMPLATE = "{name}/{stem}.{ext}"
 FIELDS = ("name", "stem", "ext", "parent", "artist", "title", "model")
-
-_RESERVED = '<>:"/\\|?*'  # in names on Windows; elsewhere only the slash
-_DEVICES = {"CON", "PRN", "AUX", "NUL"} | {f"{d}{n}" for d in ("COM", "LPT") for n in range(1, 10)}
 
 
 @dataclass(frozen=True)
@@ -64,6 +61,11 @@ def check_template(template: str, stems: int) -> None:
         raise SplitterError(f"{template}: all stems would have one name; add {{stem}}")
     if not Path(template).name:
         raise SplitterError("an empty template names nothing; try {name}/{stem}.{ext}")
+    try:
+        place_inside(Path(), template)
+    except SplitterError as error:
+        way_out = "stems go below --output, and a template names them in there"
+        raise SplitterError(f"{template}: leads out of the output folder; {way_out}") from error
 
 
 def needs_tags(template: str) -> bool:
@@ -76,7 +78,7 @@ def name_stems(
 ) -> dict[str, Path]:
     """Say which files the stems of a song become; `stems` are the model's, if none are asked for.
 
-    What a song calls itself is made fit for a file's name.
+    What a song or a model calls itself is made fit for a file's name: all lie in the folder.
     """
     values = {
         "name": song.stem,
@@ -88,19 +90,19 @@ def name_stems(
     }
     safe = {name: fit_name(value) for name, value in values.items()}
     return {
-        stem: output.folder / output.template.format(**safe, stem=stem)
+        stem: place_inside(output.folder, output.template.format(**safe, stem=fit_name(stem)))
         for stem in output.stems or stems
     }
 
 
 def fit_name(text: str, windows: bool = os.name == "nt") -> str:
     """Replace what the name of a file cannot hold."""
-    reserved = _RESERVED if windows else "/"
+    reserved = SEPARATORS if windows else "/"
     fitted = "".join("_" if c in reserved or (windows and c < " ") else c for c in text)
     fitted = fitted.replace("\0", "_")
     if windows:
         fitted = fitted.rstrip(". ")
-        if fitted.partition(".")[0].rstrip().upper() in _DEVICES:
+        if is_device(fitted):
             fitted = f"_{fitted}"
     return fitted if fitted.strip(".") else fitted.replace(".", "_") or "_"
 

@@ -1,17 +1,62 @@
 """Where files lie: in folders, or in stores that URLs name (s3://, gs://, …).
 
+Names that strangers chose meet a path in two places only: `is_plain_name` says which of them are
+taken, and `place_inside` joins them to a folder that they cannot leave.
+
 What a URL becomes has what is used of a path here: joining, opening, listing. It is no `Path`, and
 `is_local` tells them apart; only `engines.stores` and `jobs` ever meet one.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 from contextlib import suppress
-from pathlib import Path
+from pathlib import Path, PurePath, PureWindowsPath
 from typing import Any
 
 from splitter.errors import MissingExtra, SplitterError
+
+NAME_BYTES = 100  # in UTF-8: leaves room for a suffix, and for a mark that a file is not whole yet
+SEPARATORS = '<>:"/\\|?*'  # what a name cannot hold on one system or another
+DEVICES = {"CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$"} | {
+    f"{device}{digit}" for device in ("COM", "LPT") for digit in "0123456789¹²³"
+}  # of Windows, with any suffix and in any case
+
+
+def is_plain_name(name: str) -> bool:
+    """Tell whether a text can be the name of a file, and of nothing else, on every system."""
+    return (
+        name.isprintable()
+        and 0 < len(name.encode()) <= NAME_BYTES
+        and not set(SEPARATORS).intersection(name)
+        and not name.startswith((".", "-", " "))
+        and not name.endswith((".", " "))
+        and not is_device(name)
+    )
+
+
+def is_device(name: str) -> bool:
+    """Tell whether Windows takes a name for a device's."""
+    return name.partition(".")[0].rstrip().upper() in DEVICES
+
+
+def place_inside(folder: Path, name: str) -> Path:
+    """Return the path of a file below a folder, by its name or relative path.
+
+    Raises SplitterError for one that leads elsewhere, or that no file can have.
+    """
+    kind = PureWindowsPath if os.name == "nt" else PurePath
+    path = kind(name)
+    if path.anchor or not path.name or ".." in path.parts or "\0" in name:
+        raise SplitterError(f"{name!r}: leads out of {folder}, where it belongs")
+    return folder / name
+
+
+def check_plain_file(place: Path) -> None:
+    """Raise OSError for a pipe, a device or a folder: reading it may never end."""
+    if is_there(place) and not place.is_file():
+        raise OSError(errno.EINVAL, "not a plain file")
 
 
 def open_path(place: str) -> Path:

@@ -12,18 +12,26 @@ whose network is called `average` has no weights: it stands for the models that 
 from __future__ import annotations
 
 import hashlib
-import json
+import unicodedata
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypeVar
 
 from splitter.errors import ModelError
+from splitter.paths import check_plain_file, is_plain_name
+from splitter.schema import Length, Range, Words, parse, read_json
 
 DEFAULT_MODEL = "unet"
 SCHEMA = 1
 AVERAGE = "average"
 CONFIG, WEIGHTS, CARD = "config.json", "weights.safetensors", "card.md"
+CHUNK = 2**20  # bytes
+
+Kind = TypeVar("Kind")
+Name = Annotated[str, Words(is_plain_name, "that can be a file's name on every system")]
+Rate = Annotated[int, Range(1000, 192000)]  # Hz
+Channels = Annotated[int, Range(1, 32)]
 
 
 @dataclass(frozen=True)
@@ -32,12 +40,13 @@ class Config:
 
     network: str  # a key of networks.ARCHITECTURES, or AVERAGE
     sizes: Mapping[str, Any] = field(default_factory=dict)  # fields of the architecture
-    rate: int = 44100  # Hz
-    channels: int = 2
-    stems: Sequence[str] = ("vocals",)  # what the network estimates
-    residual: str = "instrumental"  # what is left of the song
-    models: Sequence[str] = ()  # of an average: folders beside its own; the rest is what they say
-    schema: int = SCHEMA
+    rate: Rate = 44100  # Hz
+    channels: Channels = 2
+    stems: Annotated[Sequence[Name], Length(1, 16)] = ("vocals",)  # what the network estimates
+    residual: Name = "instrumental"  # what is left of the song
+    # of an average: folders beside its own; the rest is what they say
+    models: Annotated[Sequence[Name], Length(0, 16)] = ()
+    schema: Annotated[int, Range(1, SCHEMA)] = SCHEMA
 
     @property
     def all_stems(self) -> tuple[str, ...]:
@@ -82,23 +91,39 @@ def _is_model(folder: Path) -> bool:
 
 
 def read_config(path: Path) -> Config:
-    """Read `config.json`; raise ModelError for what is missing, unknown or of a later schema."""
+    """Read `config.json`; raise ModelError for what is not as `Config` declares it."""
     try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
+        raw = read_json(path)
     except (OSError, ValueError) as error:
         raise ModelError(f"{path}: not a readable model config ({error})") from error
-    if not isinstance(raw, dict):
-        raise ModelError(f"{path}: a model config is a JSON object")
-    if raw.get("schema", SCHEMA) > SCHEMA:
-        raise ModelError(f"{path}: schema {raw['schema']} is newer than this splitter; upgrade it")
-    check_keys(raw, Config, path)
-    if "network" not in raw:
-        raise ModelError(f"{path}: key 'network' is missing")
-    if (raw["network"] == AVERAGE) != bool(raw.get("models")):
+    schema = raw.get("schema") if isinstance(raw, dict) else None
+    if isinstance(schema, int) and schema > SCHEMA:
+        raise ModelError(f"{path}: schema {schema} is newer than this splitter; upgrade it")
+    config = parse_declared(Config, raw, path)
+    if (config.network == AVERAGE) != bool(config.models):
         raise ModelError(
             f"{path}: 'models' are what an {AVERAGE!r} is of, and nothing else has them"
         )
-    return Config(**raw)
+    _check_stems(config, path)
+    return config
+
+
+def parse_declared(kind: type[Kind], raw: Any, path: Path) -> Kind:
+    """Make a dataclass from what a file says; raise ModelError for what it does not declare."""
+    try:
+        return parse(kind, raw)
+    except ValueError as error:
+        raise ModelError(f"{path}: {error}") from error
+
+
+def _check_stems(config: Config, path: Path) -> None:
+    """Raise ModelError if two stems would be one file, on a system that tells no case apart."""
+    names: dict[str, str] = {}
+    for stem in config.all_stems:
+        alike = unicodedata.normalize("NFKC", stem).casefold()
+        if alike in names:
+            raise ModelError(f"{path}: the stems {names[alike]!r} and {stem!r} would be one file")
+        names[alike] = stem
 
 
 @dataclass(frozen=True)
@@ -176,16 +201,12 @@ def hash_model(folder: Path) -> str:
     """Return 16 hex digits of the SHA-256 of config and weights."""
     digest = hashlib.sha256()
     for name in (CONFIG, WEIGHTS):
+        path = folder / name
         try:
-            digest.update((folder / name).read_bytes())
+            check_plain_file(path)
+            with path.open("rb") as file:
+                while chunk := file.read(CHUNK):
+                    digest.update(chunk)
         except OSError as error:
-            raise ModelError(f"{folder / name}: cannot be read ({error.strerror})") from error
+            raise ModelError(f"{path}: cannot be read ({error.strerror})") from error
     return digest.hexdigest()[:16]
-
-
-def check_keys(raw: Mapping[str, Any], kind: type, path: Path) -> None:
-    """Raise ModelError for the first key that no field of the dataclass `kind` is called by."""
-    unknown = raw.keys() - {item.name for item in fields(kind)}
-    if unknown:
-        known = ", ".join(item.name for item in fields(kind))
-        raise ModelError(f"{path}: unknown key {min(unknown)!r}; known are: {known}")

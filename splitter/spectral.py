@@ -33,7 +33,9 @@ class Stft(nn.Module):
             raise ValueError(f"the hop ({hop}) must divide the window ({size}) evenly")
         self.size = size
         self.hop = hop
-        self.register_buffer("window", torch.hann_window(size), persistent=False)
+        # not on "meta", where a sketch is made: to compute there takes seconds of imports
+        window = torch.hann_window(size, device="cpu")
+        self.register_buffer("window", window, persistent=False)
 
     @property
     def bins(self) -> int:

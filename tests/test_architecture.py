@@ -21,7 +21,7 @@ LAYERS = [
     {"separation", "datasets", "jobs", "outputs"},
     {"loading"},
     {"networks", "audio", "metrics"},
-    {"tiling", "spectral", "errors", "devices", "memory", "registry", "paths", "atomic"},
+    {"tiling", "spectral", "errors", "devices", "memory", "registry", "paths", "atomic", "schema"},
 ]
 # package that is not ours → the only modules of ours that may import it
 DOORS = {

@@ -125,8 +125,8 @@ def test_train_makes_a_model_that_separates(tmp_path: Path) -> None:
     [
         ({"crop": 1 << 44}, 'cpu: there is not enough memory; give the recipe a smaller "batch"'),
         (
-            {"sizes": {**sounds.SMALL_SIZES, "width": 1 << 20}},
-            "mine.run/recipe.json: these sizes make no network",
+            {"sizes": {"window": 2048, "bands": [[1024, 1]], "width": 1024, "levels": 10}},
+            "mine.run/recipe.json: its weights need ",
         ),
     ],
     ids=["sound", "network"],

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import os
+import resource
 import shutil
 from pathlib import Path
 
@@ -161,6 +163,93 @@ def test_an_unknown_network_is_named(folder: Path) -> None:
 def test_sizes_that_make_no_network_are_refused(folder: Path) -> None:
     change_config(folder, sizes={"bands": [[5, 1]]})
     with pytest.raises(ModelError, match="make no network"):
+        load_model(str(folder))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"stems": ["../../../escaped"]}, "file's name"),
+        ({"residual": "../../x"}, "file's name"),
+        ({"stems": ["a\0b"]}, "file's name"),
+        ({"stems": ["instrumental"]}, "'instrumental' and 'instrumental' would be one file"),
+        ({"stems": ["a", "A"]}, "'a' and 'A' would be one file"),
+        ({"stems": ["ﬁ", "fi"]}, "would be one file"),
+        ({"stems": []}, "stems is"),
+        ({"stems": 5}, "stems is 5"),
+        ({"stems": [1]}, r"stems\[0\] is 1"),
+        ({"residual": None}, "residual is None"),
+        ({"schema": "x"}, "schema is 'x'"),
+        ({"schema": None}, "schema is None"),
+        ({"network": ["x"]}, "network is"),
+        ({"sizes": 5}, "sizes is 5"),
+        ({"sizes": None}, "sizes is None"),
+        ({"rate": 0}, "rate is 0"),
+        ({"rate": -5}, "rate is -5"),
+        ({"rate": "x"}, "rate is 'x'"),
+        ({"rate": float("nan")}, "rate is nan"),
+        ({"channels": 10**9}, "channels is"),
+        ({"models": 5}, "models is 5"),
+        ({"models": [5]}, r"models\[0\] is 5"),
+        ({"network": "average", "models": ["a"] * 300}, "models is"),
+        ({"network": "average", "models": ["../a"]}, r"models\[0\] is '../a'"),
+        ({"sizes": {"levels": 2000}}, "levels is 2000; it must be a whole number from 1 to 10"),
+        ({"sizes": {"levels": 2**40}}, "levels is"),
+        ({"sizes": {"hop": 0}}, "hop is 0"),
+        ({"sizes": {"hop": -1024}}, "hop is -1024"),
+        ({"sizes": {"dropout": float("nan")}}, "dropout is nan"),
+        ({"sizes": {"bands": [[1, 1e400]]}}, r"bands\[0\]\[1\] is inf"),
+    ],
+)
+def test_a_config_that_no_network_can_have_is_refused_in_a_line(
+    folder: Path, changes: dict[str, object], message: str
+) -> None:
+    change_config(folder, **changes)
+    with pytest.raises(ModelError, match=message) as caught:
+        load_model(str(folder))
+    assert str(caught.value).startswith(f"{folder / 'config.json'}: ")
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < len(str(folder)) + 250
+
+
+def test_a_deeply_nested_config_is_refused(folder: Path) -> None:
+    (folder / "config.json").write_text('{"sizes": ' + '{"a":' * 100_000)
+    with pytest.raises(ModelError, match="nested too deep"):
+        load_model(str(folder))
+
+
+def test_weights_that_do_not_fit_the_memory_are_told_with_their_size(folder: Path) -> None:
+    change_config(folder, sizes={"window": 2048, "bands": [[1024, 1]], "width": 1024, "levels": 10})
+    with pytest.raises(ModelError, match=r"broken: .*need \d{5}\.\d GB of memory, and \d+\.\d GB"):
+        load_model(str(folder))
+
+
+def test_sizes_that_the_weights_do_not_have_take_no_memory(folder: Path) -> None:
+    change_config(folder, sizes={**sounds.SMALL_SIZES, "width": 400, "levels": 3})  # 1 GB
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(ModelError, match="has shape"):
+        load_model(str(folder))
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000  # kB
+
+
+def test_a_network_that_hears_for_minutes_is_refused(folder: Path) -> None:
+    change_config(folder, sizes={"window": 65536, "hop": 32768, "bands": [[32768, 1]], "levels": 8})
+    with pytest.raises(ModelError, match=r"would hear \d+ samples"):
+        load_model(str(folder))
+
+
+def test_networks_that_are_named_twice_are_loaded_once(small_model_folder: Path) -> None:
+    twice = load_model(ModelChoice((str(small_model_folder),) * 2)).network
+    once = load_model(str(small_model_folder)).network
+    assert len(twice.state_dict()) == 2 * len(once.state_dict())
+    assert len(list(twice.parameters())) == len(list(once.parameters()))
+    signal = torch.randn(1, 2, 1000)
+    assert torch.equal(twice(signal), once(signal))
+
+
+def test_weights_from_a_pipe_are_refused(folder: Path) -> None:
+    (folder / "weights.safetensors").unlink()
+    os.mkfifo(folder / "weights.safetensors")
+    with pytest.raises(ModelError, match=r"weights\.safetensors: .*not a plain file"):
         load_model(str(folder))
 
 

@@ -46,6 +46,18 @@ def test_what_a_song_calls_itself_cannot_leave_the_folder() -> None:
         assert path.parent == Path("out") and path.name not in (".", "..") and "\0" not in path.name
 
 
+@pytest.mark.parametrize("template", ["../{stem}", "{name}/../../{stem}", "/tmp/{stem}", "a/.."])
+def test_a_template_that_leads_out_of_the_folder_is_refused(template: str) -> None:
+    with pytest.raises(SplitterError, match="leads out of the output folder"):
+        check_template(template, 1)
+
+
+@pytest.mark.parametrize("stem", ["../../../escaped", "/etc/passwd", "..", "a\0b"])
+def test_what_a_model_calls_a_stem_cannot_leave_the_folder(stem: str) -> None:
+    (path,) = name_stems(Path("song.wav"), Output(Path("out")), "unet", (stem,)).values()
+    assert path.parent == Path("out/song") and path.name != "..wav" and "\0" not in path.name
+
+
 @pytest.mark.parametrize(
     ("text", "fitted"),
     [

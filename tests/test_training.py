@@ -176,8 +176,11 @@ def test_a_run_of_another_recipe_is_not_gone_on_with(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("raw", "complaint"),
     [
-        ([], "a recipe is a JSON object"),
-        ({"mixing": None}, "a recipe is a JSON object"),
+        ([], "all of it must be a JSON object"),
+        ({"mixing": None}, "mixing must be a JSON object"),
+        ({"mixing": {"pan": 2}}, "mixing.pan is 2; it must be a number from 0 to 1"),
+        ({"learning_rate": float("nan")}, "learning_rate is nan"),
+        ({"weights": [["a", 1]]}, r"weights\[0\] is \['a', 1\]"),
         ({"warmup": 0}, "warmup is 0"),
         ({"validate_every": 0.5}, "validate_every is 0.5"),
         ({"stepps": 1}, "unknown key 'stepps'"),
@@ -239,7 +242,7 @@ def test_a_recipe_is_read_as_it_was_written(tmp_path: Path) -> None:
     write_recipe(RECIPE, path)
     again = read_recipe(path)
     assert json.dumps(again.sizes) == json.dumps(RECIPE.sizes)
-    assert again.mixing == replace(RECIPE.mixing, loudness=[-30.0, -12.0])
+    assert again.mixing == replace(RECIPE.mixing, loudness=(-30.0, -12.0))
 
 
 @pytest.mark.parametrize("text", ['{"stepz": 1}', '{"mixing": {"stepz": 1}}'])

@@ -1,14 +1,16 @@
 """Architectures: from (batch, channels, samples) to (batch, stems, channels, samples).
 
-Every architecture is a dataclass of sizes with `build`; `ARCHITECTURES` is the one place where the
-name in a config meets a class. What all networks promise stands in `contract`. Networks that make
-others better, at a price, stand in `ensemble` and `wiener`.
+Every architecture is a dataclass of sizes with `build`, and each field declares type and range of
+its size: see `schema`. `ARCHITECTURES` is the one place where the name in a config meets a class.
+What all networks promise stands in `contract`. Networks that make others better, at a price, stand
+in `ensemble` and `wiener`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 from splitter.networks.blocks import fold_batch_norms
 from splitter.networks.contract import Network
@@ -17,34 +19,47 @@ from splitter.networks.mask import Bands, MaskModel
 from splitter.networks.tfctdf import TfcTdf
 from splitter.networks.unet import UNet
 from splitter.networks.wiener import Wiener
+from splitter.schema import Length, Range
 from splitter.spectral import Stft
+
+Width = Annotated[int, Range(1, 1024)]  # features
+Levels = Annotated[int, Range(1, 10)]
+Blocks = Annotated[int, Range(0, 10)]
+Band = tuple[Annotated[int, Range(1, 65536)], Annotated[int, Range(1, 4096)]]
 
 
 @dataclass(frozen=True)
 class MaskSizes:
     """Sizes of the spectrogram that any mask network looks at."""
 
-    window: int = 4096  # samples
-    hop: int = 1024  # samples
+    window: Annotated[int, Range(16, 65536)] = 4096  # samples
+    hop: Annotated[int, Range(8, 32768)] = 1024  # samples
     # (bands, bins a band): full resolution to 4.1 kHz at 44.1 kHz, coarser above
-    bands: Sequence[Sequence[int]] = ((384, 1), (192, 2), (128, 4), (32, 8), (32, 16))
-    level_span: int = 0  # frames to either side over which loudness is measured; 0: it is absolute
+    bands: Annotated[Sequence[Band], Length(1, 64)] = (
+        (384, 1),
+        (192, 2),
+        (128, 4),
+        (32, 8),
+        (32, 16),
+    )
+    # frames to either side over which loudness is measured; 0: it is absolute
+    level_span: Annotated[int, Range(0, 4096)] = 0
 
     def spectrogram(self) -> tuple[Stft, Bands]:
         """Make the transform and the bands."""
         stft = Stft(self.window, self.hop)
-        return stft, Bands([(count, bins) for count, bins in self.bands], stft.bins)
+        return stft, Bands(self.bands, stft.bins)
 
 
 @dataclass(frozen=True)
 class MaskUNet(MaskSizes):
     """Sizes of a spectrogram-mask U-Net of strided convolutions."""
 
-    width: int = 16  # features after the first level; each further level doubles them
-    levels: int = 6
-    dropout: float = 0.1
-    blocks: int = 0  # upper levels that have a TFC-TDF block on the way down
-    blocks_up: int = 0  # and on the way up
+    width: Width = 16  # features after the first level; each further level doubles them
+    levels: Levels = 6
+    dropout: Annotated[float, Range(0, 1)] = 0.1
+    blocks: Blocks = 0  # upper levels that have a TFC-TDF block on the way down
+    blocks_up: Blocks = 0  # and on the way up
 
     def build(self, channels: int, stems: int) -> Network:
         """Make the network with random weights."""
@@ -66,9 +81,9 @@ class MaskUNet(MaskSizes):
 class MaskTfcTdf(MaskSizes):
     """Sizes of a spectrogram-mask U-Net of TFC-TDF blocks."""
 
-    width: int = 32  # features of the first level; the n-th has n times as many
-    levels: int = 3
-    patch: int = 8  # bands that are joined before the first level
+    width: Width = 32  # features of the first level; the n-th has n times as many
+    levels: Levels = 3
+    patch: Annotated[int, Range(1, 256)] = 8  # bands that are joined before the first level
 
     def build(self, channels: int, stems: int) -> Network:
         """Make the network with random weights."""

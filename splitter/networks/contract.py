@@ -10,7 +10,10 @@ from splitter.tiling import TileShape
 
 
 class Network(nn.Module):
-    """Map (batch, channels, samples) to (batch, stems, channels, samples), any samples ≥ 1."""
+    """Map (batch, channels, samples) to (batch, stems, channels, samples), any samples ≥ 1.
+
+    Making one on the device "meta" must tell its shapes: that is how a size is known beforehand.
+    """
 
     @property
     @abstractmethod

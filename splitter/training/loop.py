@@ -32,9 +32,11 @@ from splitter.errors import DataError, ModelError
 from splitter.loading import (
     Config,
     build_network,
+    check_memory,
     fill_network,
     read_tensors,
     save_model,
+    sketch_network,
     write_tensors,
 )
 from splitter.metrics import usdr
@@ -127,6 +129,7 @@ class Trainer:
         self.config = Config(recipe.network, recipe.sizes, recipe.rate, recipe.channels)
         self.loss = self._choose("loss", LOSSES)
         make_optimizers = self._choose("optimizer", OPTIMIZERS)
+        check_memory(sketch_network(self.config, run / RECIPE), run / RECIPE)
         torch.manual_seed(recipe.seed)
         self.network = self._build()
         sizes = asdict(ARCHITECTURES[recipe.network](**recipe.sizes))  # also those by default
