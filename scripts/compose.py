@@ -22,7 +22,9 @@ from pathlib import Path
 import numpy as np
 import soundfile
 from pretty_midi import ControlChange, Instrument, Note, PitchBend, PrettyMIDI
-from tqdm import tqdm
+
+from splitter.cli.progress import watch_items
+from splitter.cli.screen import Screen
 
 RATE = 44100  # Hz
 SECONDS = 30.0  # a piece
@@ -226,7 +228,8 @@ def main() -> None:
         parser.error(f"{arguments.soundfont}: no such SoundFont; say where one is by --soundfont")
     folder = arguments.folder / "instrumental" / "composed"
     folder.mkdir(parents=True, exist_ok=True)
-    for index in tqdm(range(round(arguments.minutes * 60 / SECONDS)), unit="piece"):
+    count = round(arguments.minutes * 60 / SECONDS)
+    for index in watch_items(Screen(), range(count), "writing", count, "pieces"):
         piece = compose(SECONDS, np.random.default_rng((arguments.seed, index)))
         play(piece, SECONDS, arguments.soundfont, folder / f"{index:04}.flac")
 

@@ -20,8 +20,9 @@ from pathlib import Path
 import numpy as np
 import soundfile
 import torch
-from tqdm import tqdm
 
+from splitter.cli.progress import watch_items
+from splitter.cli.screen import Screen
 from splitter.cli.train import finish, show_progress
 from splitter.datasets import Song, at_level, find_songs, select_songs
 from splitter.devices import pick_device, training_dtype
@@ -81,14 +82,14 @@ def train(output: Path, recipe: Recipe, device: torch.device, stop_at: int | Non
     trainer = Trainer(recipe, run, device, training_dtype(device))
     trainer.load()
     write_recipe(recipe, run / RECIPE)
-    show_progress(train_on(pools, trainer, stop_at), trainer)
+    show_progress(Screen(), train_on(pools, trainer, stop_at), trainer)
     finish(trainer, output / MODEL)
     return trainer.step
 
 
 def unpack(songs: Sequence[Song], folder: Path) -> None:
     """Write the two stems of each song at 0 dB to a folder, unless they are there."""
-    for song in tqdm(songs, desc="unpack", unit="clip"):
+    for song in watch_items(Screen(), songs, "unpacking", len(songs), "clips"):
         if (folder / song.label / "instrumental.wav").exists():
             continue
         tracks = at_level(song, LEVEL).load()
@@ -110,12 +111,8 @@ def score(test: Sequence[Song], output: Path, jobs: int) -> str:
     assert grid is not None
     systems: list[System] = [*judged, *(BaselineSystem(name, grid) for name in BASELINES)]
     os.environ["OMP_NUM_THREADS"] = "1"  # PyTorch reads it where a process starts
-    bar = tqdm(total=len(songs), desc="score", unit="clip")
-    outcomes = []
-    for outcome in evaluate(songs, systems, METRICS, Journal(output / "scores.jsonl"), jobs):
-        outcomes.append(outcome)
-        bar.update()
-    bar.close()
+    scored = evaluate(songs, systems, METRICS, Journal(output / "scores.jsonl"), jobs)
+    outcomes = list(watch_items(Screen(), scored, "scoring", len(songs), "clips"))
     outcomes.sort(key=lambda outcome: outcome.song)
     results = Results(
         data={"folder": str(output), "data set": "MIR-1K at 0 dB", "split": "test"},

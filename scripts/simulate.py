@@ -11,9 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
-from tqdm import tqdm
 
 from splitter.audio import Block
+from splitter.cli.progress import watch_items
+from splitter.cli.screen import Screen
 from splitter.training.simulation import simulate_music, simulate_voice
 
 SECONDS = 30.0  # a file
@@ -31,7 +32,8 @@ def main() -> None:
     parser.add_argument("--rate", type=int, default=44100, help="Hz")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
-    for index in tqdm(range(round(arguments.minutes * 60 / SECONDS)), unit="file"):
+    count = round(arguments.minutes * 60 / SECONDS)
+    for index in watch_items(Screen(), range(count), "writing", count, "files"):
         for number, (part, simulate) in enumerate(PARTS.items()):
             random = np.random.default_rng((arguments.seed, index, number))
             path = arguments.folder / part / "simulated" / f"{index:04}.flac"

@@ -36,7 +36,6 @@ DOORS = {
     "musdb": {"datasets"},
     "matplotlib": {"plots"},
     "click": {"cli"},
-    "tqdm": {"cli"},
 }
 
 

@@ -71,7 +71,7 @@ def test_one_broken_song_harms_no_other(small_model_folder: Path, tmp_path: Path
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (("separate",), "Missing argument"),
+        (("separate",), "name a song or a folder"),
         (("separate", "song.wav", "--format", "xyz"), "xyz"),
         (("separate", "song.wav", "--stems", "drums"), "no stem 'drums'"),
         (("nosuch",), "nosuch"),

@@ -19,6 +19,7 @@ from splitter.cli import splitter
 from splitter.errors import SplitterError
 from splitter.evaluation.baselines import BASELINES
 from splitter.evaluation.scoring import FAMILIES
+from tests.commands import call
 
 RATE = 8000  # Hz
 ROOT = Path(__file__).parents[1]
@@ -130,8 +131,9 @@ def test_what_cannot_be_scored_is_a_line_each_and_the_rest_is_scored(
     write(data / "test" / "d" / "vocals.wav", noise(4))  # nothing but vocals
     write(data / "test" / "e" / "vocals.wav", noise(5, channels=2))
     write(data / "test" / "e" / "instrumental.wav", noise(5))
-    result = run(data, "-e", estimates, *FAST, "-o", tmp_path / "scores.json")
-    assert result.exit_code == 1
+    arguments = (data, "-e", estimates, *FAST, "-o", tmp_path / "scores.json")
+    result = call("evaluate", *arguments, folder=tmp_path)
+    assert result.status == 1
     lines = [line for line in result.stderr.splitlines() if line.startswith("splitter:")]
     assert len(lines) == 4
     for line, song, message in zip(

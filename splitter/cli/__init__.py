@@ -16,7 +16,10 @@ from types import FrameType
 import click
 
 from splitter import __version__
+from splitter.cli.command import verbose
 from splitter.cli.messages import complain
+from splitter.cli.screen import Screen
+from splitter.cli.usage import explain, explain_command
 from splitter.errors import CommandError, SplitterError, saying_shortage
 
 # name of the command → what `splitter --help` says of it; the module has the same name
@@ -48,6 +51,14 @@ class LazyCommands(click.Group):
         assert isinstance(command, click.Command)
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command; say what was probably meant where there is none."""
+        if args[0] not in COMMANDS and not args[0].startswith("-"):
+            raise click.UsageError(explain_command(args[0], list(COMMANDS)), ctx)
+        return super().resolve_command(ctx, args)
+
     def invoke(self, ctx: click.Context) -> object:
         """Run the command; where whoever reads its output has gone, end quietly."""
         try:
@@ -65,15 +76,18 @@ class LazyCommands(click.Group):
 
 @click.group(cls=LazyCommands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="splitter")
-@click.option("-v", "--verbose", is_flag=True, help="Say more on stderr.")
-def splitter(verbose: bool) -> None:
+@verbose
+def splitter() -> None:
     """Take a song apart into vocals and instrumental."""
-    level = logging.DEBUG if verbose else logging.INFO
-    handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(message)s"))
+
+
+def _open_screen() -> Screen:
+    """Have all that is logged written to standard error, above the line that says what is done."""
+    screen = Screen()
     log = logging.getLogger("splitter")
-    log.handlers[:] = [handler]
-    log.setLevel(level)
+    log.handlers[:] = [screen]
+    log.setLevel(logging.INFO)
+    return screen
 
 
 def _terminate(number: int, _: FrameType | None) -> None:
@@ -87,17 +101,30 @@ def main() -> None:
         number = getattr(signal, name, None)
         if number and signal.getsignal(number) is not signal.SIG_IGN:  # as nohup leaves it
             signal.signal(number, _terminate)
+    screen = _open_screen()
     try:
-        with saying_shortage("this command"):
-            status = splitter.main(standalone_mode=False) or 0  # what click.exceptions.Exit said
-    except click.ClickException as error:
-        error.show()
-        status = error.exit_code
-    except SplitterError as error:
-        complain(error)
-        status = EXIT_USAGE if isinstance(error, CommandError) else EXIT_FAILED
-    except (KeyboardInterrupt, click.Abort):
-        click.echo("splitter: interrupted", err=True)
-        status = EXIT_INTERRUPTED
+        status = _run(screen)
+    finally:
+        screen.clear()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # there is nothing left to interrupt
     sys.exit(status)
+
+
+def _run(screen: Screen) -> int:
+    """Run the command line; return its exit status."""
+    try:
+        with saying_shortage("this command"):
+            # the status is what click.exceptions.Exit said
+            return splitter.main(prog_name="splitter", standalone_mode=False, obj=screen) or 0
+    except click.ClickException as error:
+        if sys.argv[1:]:
+            complain(explain(error))
+        else:  # the help
+            screen.say(error.message)
+        return error.exit_code
+    except SplitterError as error:
+        complain(error)
+        return EXIT_USAGE if isinstance(error, CommandError) else EXIT_FAILED
+    except (KeyboardInterrupt, click.Abort):
+        complain("interrupted")
+        return EXIT_INTERRUPTED

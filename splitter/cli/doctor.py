@@ -10,8 +10,10 @@ from importlib.metadata import PackageNotFoundError, version
 import click
 
 from splitter import __version__
+from splitter.cli.command import pass_screen, verbose
 from splitter.cli.messages import complain
 from splitter.cli.models import describe_model
+from splitter.cli.screen import Screen, State
 from splitter.errors import SplitterError
 from splitter.registry import find_model, list_models
 
@@ -20,22 +22,33 @@ EXTRAS = ("museval", "matplotlib", "ray", "fsspec")
 
 
 @click.command()
-def doctor() -> None:
+@verbose
+@pass_screen
+def doctor(screen: Screen) -> None:
     """Say what is installed, what works, and what is wrong; exit status 1 if anything is."""
     python = f"Python {platform.python_version()} ({sys.executable})"
     click.echo(f"splitter {__version__}, {python}, {platform.platform()}")
-    checks = (_list_packages, _list_formats, _list_models, _list_devices, _try_all)
-    healthy = [_report(check) for check in checks]
+    checks = {
+        "looking at packages": _list_packages,
+        "trying formats": _list_formats,
+        "looking at models": _list_models,
+        "loading PyTorch": _list_devices,
+        "trying models": _try_all,
+    }
+    healthy = [_report(screen, doing, check) for doing, check in checks.items()]
+    screen.clear()
     if not all(healthy):
         raise click.exceptions.Exit(1)
     click.echo("all is well")
 
 
-def _report(check: Callable[[], Iterator[str]]) -> bool:
+def _report(screen: Screen, doing: str, check: Callable[[], Iterator[str]]) -> bool:
     """Print what a check finds; tell whether it got to its end."""
     try:
+        screen.show(State(doing))
         for line in check():
-            click.echo(line)
+            with screen.aside():
+                click.echo(line)
     except (SplitterError, ImportError, OSError) as error:
         complain(error)
         return False

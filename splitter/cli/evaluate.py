@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from tqdm import tqdm
 
+from splitter.cli.command import pass_screen, verbose
+from splitter.cli.messages import complain, printable
 from splitter.cli.parameters import refining
+from splitter.cli.progress import watch_items
+from splitter.cli.screen import Screen, State
 from splitter.registry import DEFAULT_MODEL, ModelChoice
 
 if TYPE_CHECKING:
@@ -19,8 +21,6 @@ if TYPE_CHECKING:
     from splitter.evaluation.run import Outcome
     from splitter.evaluation.summary import Results
     from splitter.evaluation.systems import System
-
-log = logging.getLogger(__name__)
 
 DATASETS = ["musdb18", "musdb18hq", "dsd100", "ccmixter", "mir1k", "ikala", "medleydb", "folders"]
 METRICS = ["sdr", "usdr", "si-sdr", "v3", "images"]
@@ -76,7 +76,10 @@ ALL = "all"
     help="Scores; the table and the journal lie beside it as .md and .jsonl.",
 )
 @click.option("--per-song", is_flag=True, help="Print a line for each song, too.")
+@verbose
+@pass_screen
 def evaluate(
+    screen: Screen,
     data: Path,
     models: Sequence[str],
     tta: bool,
@@ -98,6 +101,7 @@ def evaluate(
     A run that was stopped goes on when the same command is given again: finished songs are kept in
     the journal. A song that cannot be scored is one line on stderr, and makes the exit status 1.
     """
+    screen.show(State("loading"))
     from splitter.datasets import find_songs, recognise, select_songs
     from splitter.evaluation.journal import Journal
     from splitter.evaluation.run import evaluate as run
@@ -120,21 +124,18 @@ def evaluate(
     _share_processor(jobs)
 
     journal = Journal(output.with_suffix(".jsonl"))
-    bar = tqdm(total=len(songs), desc="evaluate", unit="song", disable=None)
-    outcomes = []
-    with bar:
-        for outcome in run(songs, systems, metrics, journal, jobs):
-            outcomes.append(outcome)
-            bar.update()
+    scored = run(songs, systems, metrics, journal, jobs)
+    outcomes = list(watch_items(screen, scored, "scoring", len(songs), "songs"))
+    screen.clear()
     described = {"folder": str(data), "data set": dataset, "split": split or ""}
     results = _gather(outcomes, systems, metrics, described)
     write_scores(output, results)
     write_table(output.with_suffix(".md"), results)
     if per_song:
         _print_songs(results, contenders)
-    click.echo(make_table(results), nl=False)
+    _print(make_table(results))
     for failure in results.failures:
-        log.error("splitter: %s: %s", failure.song, failure.message)
+        complain(f"{failure.song}: {failure.message}")
     if results.failures:
         raise click.exceptions.Exit(1)
 
@@ -210,4 +211,10 @@ def _print_songs(results: Results, contenders: Sequence[System]) -> None:
 
     for scores in results.scores:
         for system in contenders:
-            click.echo(format_song(scores, system.name))
+            _print(format_song(scores, system.name))
+
+
+def _print(text: str) -> None:
+    """Print lines that may hold names of songs."""
+    for line in text.splitlines():
+        click.echo(printable(line))

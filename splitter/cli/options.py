@@ -36,14 +36,16 @@ class Options:
     wiener: int
     device: str
     container: str
-    bits: str | None
+    bits: int | None
     bitrate: int | None
     clip: str
     dither: bool
     stems: str | None
     template: str
     tags: bool
-    existing: str | None  # overwrite or skip; None refuses
+    overwrite: bool
+    skip_existing: bool
+    dry_run: bool
     start: float
     duration: float | None
     raw: str | None
@@ -57,6 +59,11 @@ class Options:
     quiet: bool
 
     @property
+    def existing(self) -> str | None:
+        """Return what is to be done about stems that exist; None refuses them."""
+        return "overwrite" if self.overwrite else "skip" if self.skip_existing else None
+
+    @property
     def to_pipe(self) -> bool:
         """Tell whether the stem goes to stdout."""
         return self.output == PIPE
@@ -65,7 +72,9 @@ class Options:
 def check_options(options: Options) -> None:
     """Refuse what contradicts itself."""
     if not options.songs and not options.files0_from:
-        raise click.UsageError("Missing argument 'SONGS': name files or folders")
+        raise click.UsageError("name a song or a folder: splitter separate song.mp3")
+    if options.overwrite and options.skip_existing:
+        raise click.UsageError("--overwrite and --skip-existing exclude each other; give one")
     if options.duration == 0:
         raise click.UsageError("--duration 0 leaves nothing of a song")
     if needs_tags(options.template) and not all(map(is_local, options.songs)):
@@ -116,9 +125,8 @@ def choose_output(options: Options, stems: Sequence[str]) -> Output:
             raise click.UsageError(f"no stem {name!r}; this model has {', '.join(stems)}")
     if options.to_pipe and len(wanted or stems) != 1:
         raise click.UsageError("-o - writes one stem: add --stems vocals, say")
-    bits = int(options.bits) if options.bits else None
     form = OutputFormat(
-        options.container, bits, options.bitrate, options.clip, dither=int(options.dither)
+        options.container, options.bits, options.bitrate, options.clip, dither=int(options.dither)
     )
     try:
         # which bitrates there are depends on the song
@@ -129,9 +137,8 @@ def choose_output(options: Options, stems: Sequence[str]) -> Output:
         check_template(options.template, len(wanted or stems))
     except SplitterError as error:
         raise click.UsageError(str(error)) from error
-    overwrite = options.existing == "overwrite"
     folder = parse_place(options.output)
-    return Output(folder, wanted, form, options.template, options.tags, overwrite)
+    return Output(folder, wanted, form, options.template, options.tags, options.overwrite)
 
 
 def choose_reading(options: Options) -> Reading:

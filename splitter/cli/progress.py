@@ -1,62 +1,201 @@
-"""How far a song is: a bar for people, lines of JSON for programs, on stderr."""
+"""How far a command is, in the words of its line on the screen."""
 
 from __future__ import annotations
 
-import json
-import sys
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from threading import Lock
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
-import click
-from tqdm import tqdm
-
-from splitter.cli.messages import printable
+from splitter.cli.messages import count, format_duration, format_speed, format_time
+from splitter.cli.screen import Screen, State
 
 if TYPE_CHECKING:
     from splitter.audio import SongReader
+    from splitter.engines import Outcome
+    from splitter.jobs import Job
     from splitter.separation import Stems
     from splitter.songs import Watch
 
+Fact: TypeAlias = tuple[str, str]  # in long and short
+# A tile is done at once, so that the first seconds tell little of how long the rest will take.
+LEAST_SHARE = 0.03
+LEAST_TIME = 10.0  # seconds
 PROGRESS = ("bar", "json", "none")
-_KNOWN = "{desc}: {percentage:3.0f}% |{bar}| {n:.0f}/{total:.0f} s of song, {rate_noinv_fmt}"
-_UNKNOWN = "{desc}: {n:.0f} s of song, {rate_noinv_fmt}"
+Item = TypeVar("Item")
 
 
-def choose_watch(kind: str) -> Watch:
-    """Return what shows the progress of a song; `kind` is one of PROGRESS."""
-    if kind == "json":
-        return _with_lines
-    return _with_bar if kind == "bar" and sys.stderr.isatty() else _unshown
+class Pace:
+    """How long something has taken, and how long the rest will take at the average so far."""
+
+    def __init__(self, begun: float = 0.0) -> None:
+        self.begun = begun  # fraction that was done before
+        self._started = time.monotonic()
+
+    @property
+    def taken(self) -> float:
+        """Return the seconds since the start."""
+        return time.monotonic() - self._started
+
+    def left(self, fraction: float) -> list[Fact]:
+        """Say how much time is left, once that can be told."""
+        done = fraction - self.begun
+        if done < LEAST_SHARE and (self.taken < LEAST_TIME or done <= 0):
+            return []
+        left = f"{format_time(self.taken * max(1 - fraction, 0) / done)} left"
+        return [(left, left)]
+
+    def speed(self, seconds: float) -> Fact:
+        """Say how many times real time it went, on average."""
+        speed = format_speed(seconds, self.taken)
+        return f"{speed} × real time", f"{speed} ×"
 
 
-def _unshown(_: SongReader, stems: Iterator[Stems]) -> Iterator[Stems]:
+def watch_song(screen: Screen) -> Watch:
+    """Return what shows the progress of one song."""
+    shows = {"bar": _watch_on_line, "json": _watch_as_json}
+    return partial(shows[screen.kind], screen) if screen.kind in shows else _unwatched
+
+
+def _unwatched(_: SongReader, stems: Iterator[Stems]) -> Iterator[Stems]:
     return stems
 
 
-def _with_bar(song: SongReader, stems: Iterator[Stems]) -> Iterator[Stems]:
-    """Show how many seconds of the song are done, and how many times real time that is."""
-    total = _length(song)
-    shape = _UNKNOWN if total is None else _KNOWN
-    name = printable(song.source.rpartition("/")[2])
-    with tqdm(desc=name, total=total, unit="× real time", bar_format=shape) as bar:
-        for block in stems:
-            yield block
-            bar.update(_samples(block) / song.rate)
-
-
-def _with_lines(song: SongReader, stems: Iterator[Stems]) -> Iterator[Stems]:
-    """Write a JSON object for each block: song, seconds done, seconds in all (null: unknown)."""
-    done = 0
+def _watch_on_line(screen: Screen, song: SongReader, stems: Iterator[Stems]) -> Iterator[Stems]:
+    """Show how many seconds of the song are done, how fast that goes, and how long it takes."""
+    name, done, pace = _name(song), 0, Pace()
+    screen.show(State(f"separating {name}", None if song.samples is None else 0.0))
     for block in stems:
         yield block
-        done += _samples(block)
-        state = {"song": song.source, "done": done / song.rate, "total": _length(song)}
-        click.echo(json.dumps(state), err=True)
+        done += _count_samples(block)
+        screen.show(_describe_song(song, done, pace))
+    screen.keep(State(name, None, _summarise(done / song.rate, pace)))
 
 
-def _length(song: SongReader) -> float | None:
-    return None if song.samples is None else song.samples / song.rate
+def _describe_song(song: SongReader, done: int, pace: Pace) -> State:
+    """Describe a song of which so many samples are done."""
+    doing, seconds = f"separating {_name(song)}", f"{done / song.rate:.0f}"
+    speed = pace.speed(done / song.rate)
+    if not song.samples:
+        return State(doing, None, [(f"{seconds} s", f"{seconds} s"), speed])
+    fraction = min(done / song.samples, 1.0)
+    total = f"{song.samples / song.rate:.0f} s"
+    far = f"{seconds} of {total}", f"{seconds}/{total}"
+    return State(doing, fraction, [far, speed, *pace.left(fraction)])
 
 
-def _samples(block: Stems) -> int:
+def _summarise(seconds: float, pace: Pace) -> list[Fact]:
+    """Say how much sound took how long."""
+    taken = format_duration(pace.taken)
+    return [(f"{format_duration(seconds)} of sound in {taken}", taken), pace.speed(seconds)]
+
+
+def _watch_as_json(screen: Screen, song: SongReader, stems: Iterator[Stems]) -> Iterator[Stems]:
+    """Write a JSON object for each block: song, seconds done, seconds in all (null: unknown)."""
+    from splitter.cli.records import to_json
+
+    done, total = 0, None if song.samples is None else song.samples / song.rate
+    for block in stems:
+        yield block
+        done += _count_samples(block)
+        state = {"song": song.source, "done": done / song.rate, "total": total}
+        screen.say(to_json(state))
+
+
+def _name(song: SongReader) -> str:
+    return song.source.rpartition("/")[2]
+
+
+def _count_samples(block: Stems) -> int:
     return int(next(iter(block.values())).shape[-1])
+
+
+@dataclass
+class BatchProgress:
+    """How far a run over many songs is.
+
+    Songs are counted by their bytes, so that nothing need be opened to know how much is left.
+    """
+
+    screen: Screen
+    jobs: Sequence[Job]
+    done: int = 0
+    failed: int = 0
+    audio: float = 0.0  # seconds separated
+    pace: Pace = field(default_factory=Pace)  # from the first sound on, where that is known
+    _bytes: float = 0.0  # of songs that have come to their end
+    _current: dict[str, tuple[float, float]] = field(default_factory=dict)  # seconds done, bytes
+    _lock: Lock = field(default_factory=Lock)
+
+    def __post_init__(self) -> None:
+        self._sizes = {str(job.song): job.size for job in self.jobs}
+        self._whole = self.pace
+
+    def watch(self, song: SongReader, stems: Iterator[Stems]) -> Iterator[Stems]:
+        """Pass a song's stems on and show how far all songs are."""
+        done = 0
+        with self._lock:
+            if self.pace is self._whole:
+                self.pace = Pace()
+        try:
+            for block in stems:
+                yield block
+                done += _count_samples(block)
+                share = min(done / song.samples, 1.0) if song.samples else 0.0
+                size = self._sizes.get(song.source, 0)
+                with self._lock:
+                    self._current[song.source] = done / song.rate, share * size
+                self.show()
+        finally:
+            with self._lock:
+                self._current.pop(song.source, None)
+
+    def count(self, outcome: Outcome) -> None:
+        """Count a song that has come to its end."""
+        with self._lock:
+            self._bytes += outcome.job.size
+            if outcome.separated:
+                self.done += 1
+                self.audio += outcome.separated.samples / outcome.separated.rate
+            else:
+                self.failed += 1
+        self.show()
+
+    def show(self) -> None:
+        """Show songs done of all, speed and time left; names the song that is on the longest."""
+        with self._lock:
+            seconds = self.audio + sum(done for done, _ in self._current.values())
+            size = self._bytes + sum(share for _, share in self._current.values())
+            song = next(iter(self._current), "").rpartition("/")[2]
+        total = sum(self._sizes.values())
+        fraction = min(size / total, 1.0) if total else 0.0
+        ended, all_songs = self.done + self.failed, len(self.jobs)
+        failed = f", {self.failed} failed" if self.failed else ""
+        songs = f"{ended} of {all_songs} songs{failed}", f"{ended}/{all_songs} songs"
+        facts = [songs, self.pace.speed(seconds), *self.pace.left(fraction)]
+        self.screen.show(State(f"separating {song or 'songs'}", fraction, facts))
+
+    @property
+    def summary(self) -> State:
+        """Say what was done."""
+        failed = f", {self.failed} failed" if self.failed else ""
+        doing = f"{count(self.done, 'song')} done{failed}"
+        return State(doing, None, _summarise(self.audio, self._whole) if self.done else [])
+
+
+def watch_items(
+    screen: Screen, items: Iterable[Item], doing: str, total: int, thing: str
+) -> Iterator[Item]:
+    """Pass items on and show how many of all have come; `total` 0 is unknown."""
+    pace = Pace()
+    screen.show(State(doing))
+    for number, item in enumerate(items, 1):
+        yield item
+        if total:
+            fraction = number / total
+            facts = [(f"{number} of {total} {thing}", f"{number}/{total}"), *pace.left(fraction)]
+            screen.show(State(doing, fraction, facts))
+        else:
+            screen.show(State(doing, None, [(f"{number} {thing}", f"{number}")]))

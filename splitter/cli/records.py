@@ -14,10 +14,15 @@ Every object has every key, so that a program need not ask; what is not known is
     damage    what is missing of a song that breaks off (--keep-partial)
     skipped   true: the stems were there already (--skip-existing)
     error     why there are no stems
+
+Any strict parser reads it: what a path holds that is no UTF-8 is U+FFFD, and a number is finite.
 """
 
 from __future__ import annotations
 
+import json
+import math
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -73,9 +78,35 @@ def describe_failure(song: str, error: str) -> dict[str, Any]:
     return _EMPTY | {"song": song, "error": error}
 
 
-def describe_skipped(song: str, stems: Mapping[str, Path]) -> dict[str, Any]:
-    """Describe a song whose stems were there already."""
-    there = {
+def describe_planned(song: str, stems: Mapping[str, Path]) -> dict[str, Any]:
+    """Describe a song that would be separated."""
+    named = {
         name: {"path": str(path), "peak": None, "clipped": None} for name, path in stems.items()
     }
-    return _EMPTY | {"song": song, "stems": there, "skipped": True}
+    return _EMPTY | {"song": song, "stems": named}
+
+
+def describe_skipped(song: str, stems: Mapping[str, Path]) -> dict[str, Any]:
+    """Describe a song whose stems were there already."""
+    return describe_planned(song, stems) | {"skipped": True}
+
+
+def to_json(record: Mapping[str, Any]) -> str:
+    """Write a record as one line of strict JSON."""
+    return json.dumps(_make_strict(record), allow_nan=False)
+
+
+def _make_strict(value: Any) -> Any:
+    """Replace what JSON has no word for: bytes of a path that are no UTF-8, infinite numbers."""
+    if isinstance(value, str):
+        # under a C locale a path that is valid UTF-8 is held as single bytes, too
+        return os.fsencode(value).decode("utf-8", "replace") if _is_raw(value) else value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: _make_strict(item) for key, item in value.items()}
+    return value
+
+
+def _is_raw(text: str) -> bool:
+    return any("\ud800" <= char <= "\udfff" for char in text)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import logging
 import math
 import os
@@ -18,14 +17,30 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 import click
 
 from splitter.audio import Reading, SongReader, Tags, open_song
-from splitter.cli.batch import Bars, Batch, run_batch
-from splitter.cli.messages import complain, printable
+from splitter.cli.batch import Batch, run_batch
+from splitter.cli.messages import complain
 from splitter.cli.options import PIPE, Options
-from splitter.cli.progress import choose_watch
-from splitter.cli.records import describe, describe_failure, describe_skipped
+from splitter.cli.progress import BatchProgress, watch_song
+from splitter.cli.records import (
+    describe,
+    describe_failure,
+    describe_planned,
+    describe_skipped,
+    to_json,
+)
+from splitter.cli.screen import Screen, State, compose
 from splitter.errors import AudioError, CommandError, DataError, SplitterError
-from splitter.jobs import Found, Job, Journal, Search, find_songs, plan_jobs, read_names
-from splitter.outputs import Output, Target, name_stems, needs_tags, plan_stems
+from splitter.jobs import (
+    Found,
+    Job,
+    Journal,
+    Search,
+    claim,
+    find_songs,
+    plan_jobs,
+    read_names,
+)
+from splitter.outputs import Output, Target, check_existing, name_stems, needs_tags, plan_stems
 from splitter.paths import is_folder, is_local, is_there, locate, locate_folder
 from splitter.registry import ModelChoice
 
@@ -52,6 +67,7 @@ class Run:
     model: ModelChoice
     stems: Sequence[str]
     journal: Journal | None  # of a run over folders
+    screen: Screen
 
     def plan(self) -> list[Job]:
         """Name all stems of all songs, and refuse two songs for one file."""
@@ -83,6 +99,22 @@ class Run:
         if options.files0_from:
             yield from read_names(options.files0_from.read())
 
+    def preview(self, jobs: Sequence[Job]) -> list[bool]:
+        """Print what would be written; tell for which songs nothing stands in the way."""
+        return [self._preview(job) for job in jobs if not self._is_done(job)]
+
+    def _preview(self, job: Job) -> bool:
+        song = PIPE if job.song == STDIN else str(job.song)
+        ours = claim(job, self.journal.made if self.journal else ())
+        try:
+            check_existing(job.stems.values(), self.output, ours.claimed)
+        except SplitterError as error:
+            complain(error)
+            self._print(describe_failure(song, str(error)), [])
+            return False
+        self._print(describe_planned(song, job.stems), job.stems.values())
+        return True
+
     def is_batch(self, jobs: Sequence[Job]) -> bool:
         """Tell whether there is work for an engine: many songs, and no pipe among them."""
         many = len(jobs) > 1 or self.journal is not None or self.options.engine == "ray"
@@ -96,10 +128,17 @@ class Run:
             log.info("%d of %d songs are done already", len(jobs) - len(undone), len(jobs))
         if not undone:
             return []
-        kind = "none" if self.options.quiet else self.options.progress
-        bars = Bars(undone, kind == "bar" and sys.stderr.isatty())
-        outcomes = run_batch(undone, self._batch(), bars, choose_watch(kind))
-        return [self._report(outcome, bars) for outcome in outcomes]
+        self.screen.show(State(f"loading {self.model.name}"))
+        progress = BatchProgress(self.screen, undone)
+        watch = progress.watch if self.screen.kind == "bar" else watch_song(self.screen)
+        outcomes = run_batch(undone, self._batch(), progress, watch)
+        done = [self._report(outcome) for outcome in outcomes]
+        if self.journal:
+            self.screen.clear()
+            log.info("%s", compose(progress.summary))
+        else:
+            self.screen.keep(progress.summary)
+        return done
 
     def _is_done(self, job: Job) -> bool:
         if self.options.existing == "overwrite":
@@ -123,17 +162,15 @@ class Run:
             work, self.model.resolve(), devices, options.engine, options.address, self.journal
         )
 
-    def _report(self, outcome: Outcome, bars: Bars) -> bool:
+    def _report(self, outcome: Outcome) -> bool:
         song = str(outcome.job.song)
-        with bars.aside():
-            if outcome.separated is None:
-                complain(outcome.error)
-                self._print(describe_failure(song, str(outcome.error)), [])
-                return False
-            _warn_of_clipping(outcome.separated)
-            stems = outcome.separated.stems.values()
-            self._print(describe(song, outcome.separated), stems)
-            return True
+        if outcome.separated is None:
+            complain(outcome.error)
+            self._print(describe_failure(song, str(outcome.error)), [])
+            return False
+        _warn_of_clipping(outcome.separated)
+        self._print(describe(song, outcome.separated), outcome.separated.stems.values())
+        return True
 
     def _name_early(self, song: Path, folder: Path) -> Mapping[str, Path]:
         """Name the stems of a song that is not open yet; it is opened only if it must be."""
@@ -149,7 +186,7 @@ class Run:
         """Separate one song; say what failed, and tell whether it went well."""
         song = PIPE if job.song == STDIN else str(job.song)
         if self._may_skip(job):
-            log.info("%s: its stems are there already, skipped", printable(song))
+            log.info("%s: its stems are there already, skipped", song)
             self._print(describe_skipped(song, job.stems), [])
             return True
         try:
@@ -174,11 +211,12 @@ class Run:
     def _separate_open(self, job: Job, reader: SongReader) -> Separated:
         """Check all that can be checked, then load PyTorch and the model, and separate."""
         plan = plan_stems(reader, self._targets(job, reader), self.output)
+        self.screen.show(State(f"loading {self.model.name}"))
         model, computing, lanes = self._loaded
         from splitter.engines.sharing import SharedNetwork
         from splitter.songs import separate_song
 
-        watch = choose_watch("none" if self.options.quiet else self.options.progress)
+        watch = watch_song(self.screen)
         if not lanes:
             return separate_song(reader, plan, model, computing, watch)
         with SharedNetwork(lanes) as network:
@@ -213,11 +251,12 @@ class Run:
         return job.stems
 
     def _print(self, record: dict[str, Any], paths: Iterable[Path]) -> None:
-        if self.options.as_json:
-            click.echo(json.dumps(record))
-        elif not self.options.to_pipe:
-            for path in paths:
-                click.echo(str(path) if os.name == "nt" else os.fsencode(str(path)))
+        with self.screen.aside():
+            if self.options.as_json:
+                click.echo(to_json(record))
+            elif not self.options.to_pipe:
+                for path in paths:
+                    click.echo(str(path) if os.name == "nt" else os.fsencode(str(path)))
 
 
 class _Behind(io.FileIO):
@@ -246,10 +285,10 @@ def _warn_of_clipping(done: Separated) -> None:
             peak = done.peaks[name]
             level = f"its peak is {peak:.3f}, {20 * math.log10(peak):+.1f} dB"
             way_out = "--clip rescale or --clip float keeps them"
-            song = printable(str(done.song))
+            song = str(done.song)
             log.warning(
                 "%s: %d samples of %s were cut off (%s); %s", song, count, name, level, way_out
             )
     if done.gain != 1:
-        song, quieter = printable(str(done.song)), -20 * math.log10(done.gain)
+        song, quieter = str(done.song), -20 * math.log10(done.gain)
         log.warning("%s: its stems were made quieter by %.2f dB to fit", song, quieter)

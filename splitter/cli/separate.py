@@ -1,4 +1,8 @@
-"""`splitter separate`: songs in, stems out."""
+"""`splitter separate`: songs in, stems out.
+
+Nothing heavy is imported before the first line is on the screen, so what options can be is written
+down here; the tests hold it to what the layers below take.
+"""
 
 from __future__ import annotations
 
@@ -6,129 +10,216 @@ from typing import Any
 
 import click
 
-from splitter.audio import CLIPS, CONTAINERS
-from splitter.cli.batch import ENGINES
-from splitter.cli.options import (
-    Options,
-    check_options,
-    choose_journal,
-    choose_output,
-    choose_reading,
+from splitter.cli.command import Command, option, pass_screen, verbose
+from splitter.cli.parameters import (
+    parse_bitrate,
+    parse_bits,
+    parse_place,
+    parse_seconds,
+    refining,
 )
-from splitter.cli.parameters import parse_bitrate, parse_place, parse_seconds, refining
 from splitter.cli.progress import PROGRESS
-from splitter.cli.run import Run
-from splitter.outputs import TEMPLATE
+from splitter.cli.screen import Screen, State
 from splitter.registry import DEFAULT_MODEL, ModelChoice
 
+FORMATS = ("wav", "raw", "flac", "mp3", "ogg", "opus", "m4a")
+CLIPS = ("clamp", "float", "rescale")
+ENGINES = ("local", "ray")
+TEMPLATE = "{name}/{stem}.{ext}"
 
-@click.command()
+SONGS = "Choosing songs"
+STEMS = "Naming and writing stems"
+COMPUTING = "Quality and speed"
+PROGRAMS = "For programs"
+
+EXAMPLES = [
+    ("splitter separate song.mp3", "Writes song/vocals.wav and song/instrumental.wav."),
+    ("splitter separate -r Music -o Stems", "Separates every song in Music and below it."),
+    (
+        "splitter separate song.mp3 --stems instrumental -o karaoke.mp3",
+        "Writes one stem to one file.",
+    ),
+]
+
+
+@click.command(cls=Command, examples=EXAMPLES)
 @click.argument("songs", nargs=-1, type=parse_place)
-@click.option("-r", "--recursive", is_flag=True, help="Look for songs in folders of folders, too.")
-@click.option("--include", multiple=True, metavar="GLOB", help="Of folders, only these songs.")
-@click.option("--exclude", multiple=True, metavar="GLOB", help="None of these songs and folders.")
-@click.option(
-    "--files0-from",
-    type=click.File("rb"),
-    metavar="FILE",
-    help="Songs, their names ended by NUL, as find -print0 writes them; - is stdin.",
-)
-@click.option(
+@option(
     "-o",
     "--output",
     default=".",
-    metavar="FOLDER",
-    help="Where stems go; - writes one stem to stdout as it is computed.  [default: here]",
+    metavar="PLACE",
+    help="Write stems to this folder. One stem of one song can go to a file, such as vocals.wav, "
+    "or to standard output: -.  [default: the current folder]",
 )
-@click.option(
-    "--template",
-    default=TEMPLATE,
+@option("-r", "--recursive", is_flag=True, help="Search the folders in a folder, too.")
+@option("--stems", metavar="NAMES", help="Write only these stems, such as vocals.  [default: all]")
+@option(
+    "-f",
+    "--format",
+    "container",
+    type=click.Choice(FORMATS, case_sensitive=False),
+    default="wav",
     show_default=True,
-    help="A stem's path in the folder, of {name} {stem} {ext} {parent} {artist} {title} {model}.",
+    help="Write files of this format.",
 )
-@click.option("--stems", help="Only these, as in vocals,instrumental.  [default: all]")
-@click.option("--overwrite", "existing", flag_value="overwrite", help="Replace stems.")
-@click.option(
-    "--skip-existing", "existing", flag_value="skip", help="Leave songs alone that have all stems."
-)
-@click.option(
-    "--format", "container", type=click.Choice(list(CONTAINERS)), default="wav", show_default=True
-)
-@click.option(
-    "--bits", type=click.Choice(["16", "24", "32"]), help="32 is float.  [default: as the song]"
-)
-@click.option(
-    "--bitrate", type=parse_bitrate, metavar="BIT/S", help="Of mp3, ogg, opus and m4a, as in 192k."
-)
-@click.option(
-    "--clip",
-    type=click.Choice(CLIPS),
-    default="clamp",
-    show_default=True,
-    help="Beyond full scale: cut off, write floats, or make all stems quieter by one gain.",
-)
-@click.option("--dither/--no-dither", default=True, help="Where bits are reduced.  [default: on]")
-@click.option("--tags/--no-tags", default=True, help="Copy title, artist, cover.  [default: on]")
-@click.option(
-    "--start",
-    type=parse_seconds,
-    metavar="TIME",
-    default=0.0,
-    help="Begin at this second, or at 1:30.",
-)
-@click.option(
-    "--duration",
-    type=parse_seconds,
-    metavar="TIME",
-    help="Take so many seconds.  [default: to the end]",
-)
-@click.option("--raw", metavar="RATE:CHANNELS:FORMAT", help="Headerless PCM, as 48000:2:s16le.")
-@click.option("--keep-partial", is_flag=True, help="Take what there is of a song that breaks off.")
-@click.option(
+@option(
     "-m",
     "--model",
     default=DEFAULT_MODEL,
     show_default=True,
-    help="A model's name or folder; of several, as in a,b, the estimates are averaged.",
+    help="Use this model, by name or folder; average several: a,b. `splitter models` lists them.",
+)
+@option("--overwrite", is_flag=True, help="Replace stems that exist.")
+@option("--skip-existing", is_flag=True, help="Skip songs whose stems all exist.")
+@option("-n", "--dry-run", is_flag=True, help="Print what would be written, and write nothing.")
+@option("-q", "--quiet", is_flag=True, help="Show no progress.")
+@verbose
+@option("--include", multiple=True, metavar="GLOB", group=SONGS, help="Take only these songs.")
+@option("--exclude", multiple=True, metavar="GLOB", group=SONGS, help="Skip these songs, folders.")
+@option(
+    "--files0-from",
+    type=click.File("rb"),
+    metavar="FILE",
+    group=SONGS,
+    help="Read songs from FILE (- is standard input), each name ended by a NUL byte, as "
+    "find -print0 writes them.",
+)
+@option(
+    "--start",
+    type=parse_seconds,
+    metavar="TIME",
+    default=0.0,
+    group=SONGS,
+    help="Start at this time: 90 or 1:30.",
+)
+@option(
+    "--duration",
+    type=parse_seconds,
+    metavar="TIME",
+    group=SONGS,
+    help="Take only so much of each song.  [default: to its end]",
+)
+@option(
+    "--raw",
+    metavar="RATE:CHANNELS:FORMAT",
+    group=SONGS,
+    help="Read samples without a header, such as 48000:2:s16le.",
+)
+@option(
+    "--keep-partial",
+    is_flag=True,
+    group=SONGS,
+    help="Separate what can be read of a damaged song.",
+)
+@option(
+    "--template",
+    default=TEMPLATE,
+    show_default=True,
+    group=STEMS,
+    help="Name stems like this. Fields: {name} {stem} {ext} {parent} {artist} {title} {model}.",
+)
+@option(
+    "--bits",
+    type=parse_bits,
+    metavar="16|24|32",
+    group=STEMS,
+    help="Bits per sample of wav, flac and raw; 32 means float.  [default: as the song]",
+)
+@option(
+    "--bitrate",
+    type=parse_bitrate,
+    metavar="RATE",
+    group=STEMS,
+    help="Bitrate of mp3, ogg, opus and m4a, such as 192k.",
+)
+@option(
+    "--clip",
+    type=click.Choice(CLIPS, case_sensitive=False),
+    default="clamp",
+    show_default=True,
+    group=STEMS,
+    help="Beyond full scale: cut off, write floats, or turn all stems down by the same gain.",
+)
+@option(
+    "--dither/--no-dither",
+    default=True,
+    group=STEMS,
+    help="Add noise where bits are taken away.  [default: --dither]",
+)
+@option(
+    "--tags/--no-tags",
+    default=True,
+    group=STEMS,
+    help="Copy title, artist, cover and other tags.  [default: --tags]",
 )
 @refining
-@click.option(
+@option(
     "--device",
     default="auto",
     show_default=True,
-    help="auto, cpu, cuda, mps, or several, as in cuda:0,cuda:1.",
+    group=COMPUTING,
+    help="Compute on cpu, cuda or mps, or on several: cuda:0,cuda:1.",
 )
-@click.option("--batch-size", type=click.IntRange(1), help="Tiles.  [default: as memory allows]")
-@click.option(
+@option(
+    "--batch-size",
+    type=click.IntRange(1),
+    metavar="N",
+    group=COMPUTING,
+    help="Compute N tiles at once.  [default: what memory holds]",
+)
+@option(
     "--precision",
     type=click.Choice(["auto", "float32"]),
     default="auto",
     show_default=True,
-    help="auto: bfloat16 or float16 where the device is faster with it.",
+    group=COMPUTING,
+    help="auto computes in bfloat16 or float16 where that is faster.",
 )
-@click.option(
+@option(
     "--engine",
     type=click.Choice(ENGINES),
     default="local",
     show_default=True,
-    help="ray: on all nodes of a Ray cluster.",
+    group=COMPUTING,
+    help="Compute on this machine, or on all nodes of a Ray cluster.",
 )
-@click.option("--address", help="Of a Ray cluster.  [default: start one here]")
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON object for each song.")
-@click.option(
-    "--progress", type=click.Choice(PROGRESS), default="bar", help="On stderr.  [default: bar]"
+@option(
+    "--address",
+    metavar="HOST:PORT",
+    group=COMPUTING,
+    help="Join the Ray cluster at this address.  [default: start one here]",
 )
-@click.option("-q", "--quiet", is_flag=True, help="No progress bar.")
-def separate(**given: Any) -> None:
-    """Separate SONGS into stems: <song>/vocals.wav and <song>/instrumental.wav.
+@option("--json", "as_json", is_flag=True, group=PROGRAMS, help="Print a JSON object per song.")
+@option(
+    "--progress",
+    type=click.Choice(PROGRESS),
+    default="bar",
+    show_default=True,
+    group=PROGRAMS,
+    help="Show progress on standard error as a bar, as JSON, or not at all.",
+)
+@pass_screen
+def separate(screen: Screen, /, **given: Any) -> None:
+    """Separate SONGS into vocals and instrumental.
 
-    The stems have the song's own sample rate, channels, bit depth and length, and they sum to the
-    song. A song can be any file with sound in it; - is stdin. The paths of the stems are printed to
-    stdout. Exit status: 0 all done, 1 some songs failed, 2 the command was wrong, 130 interrupted.
-
-    Of a FOLDER all songs are separated, each once: the output folder keeps a journal, so that the
-    same command goes on where it stopped, with songs that are new, changed or failed.
+    SONGS are files with sound in them (video, too), folders, or - for standard input. The stems
+    keep the song's sample rate, channels, length and bit depth, and add up to the song. Their
+    paths are printed to standard output. A folder's run keeps a journal beside its stems: repeat
+    the command, and it does only what is new, changed or failed.
     """
+    screen.kind = "none" if given["quiet"] else given["progress"]
+    screen.show(State("loading"))
+
+    from splitter.cli.options import (
+        Options,
+        check_options,
+        choose_journal,
+        choose_output,
+        choose_reading,
+    )
+    from splitter.cli.run import Run
+
     options = Options(**given)
     check_options(options)
     model = ModelChoice.parse(options.model, options.tta, options.wiener)
@@ -136,8 +227,13 @@ def separate(**given: Any) -> None:
     output = choose_output(options, stems)
     reading = choose_reading(options)
     journal = choose_journal(options, output, reading, model)
-    run = Run(options, output, reading, model, stems, journal)
+    run = Run(options, output, reading, model, stems, journal, screen)
     jobs = run.plan()
-    done = run.separate_many(jobs) if run.is_batch(jobs) else [run.separate(job) for job in jobs]
+    if options.dry_run:
+        done = run.preview(jobs)
+    elif run.is_batch(jobs):
+        done = run.separate_many(jobs)
+    else:
+        done = [run.separate(job) for job in jobs]
     if not all(done):
         raise click.exceptions.Exit(1)

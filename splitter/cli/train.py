@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from importlib.util import find_spec
@@ -11,8 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from tqdm import tqdm
 
+from splitter.cli.command import pass_screen, verbose
+from splitter.cli.messages import format_speed
+from splitter.cli.progress import Pace, watch_items
+from splitter.cli.screen import Screen, State
 from splitter.errors import saying_shortage
 
 if TYPE_CHECKING:
@@ -43,7 +45,10 @@ log = logging.getLogger(__name__)
     help="Threads that make examples.",
 )
 @click.option("--init", help="A model to start from: its name or folder.")
+@verbose
+@pass_screen
 def train(
+    screen: Screen,
     data: Path,
     output: Path,
     recipe: Path | None,
@@ -63,6 +68,7 @@ def train(
     A run that was stopped goes on from its checkpoint when the same command is given again.
     Several GPUs: torchrun --nproc-per-node N -m -- splitter train …
     """
+    screen.show(State("loading"))
     import torch
 
     from splitter.devices import pick_device, training_dtype
@@ -90,7 +96,10 @@ def train(
         run.mkdir(parents=True, exist_ok=True)
         write_recipe(plan, run / RECIPE)
 
-    files = tqdm(find_sources(data), desc="decode", unit="file")
+    if not ranks.first:
+        screen.kind = "none"
+    found = find_sources(data)
+    files = watch_items(screen, found, "decoding", len(found), "files")
     pools = sort_pools(load_sources(files, cache or run / "cache", plan.rate), plan.validation)
     log.info(
         "%d aligned pairs, %d voices, %d pieces of music; %d songs held out",
@@ -99,26 +108,33 @@ def train(
     if not pools.validation:
         log.warning("no song is held out, so nothing will be scored: see `validation` in a recipe")
     with saying_shortage(str(target), way_out='give the recipe a smaller "batch" or "crop"'):
-        show_progress(train_on(pools, trainer, stop_at, workers), trainer)
+        show_progress(screen, train_on(pools, trainer, stop_at, workers), trainer)
+    screen.clear()
     if ranks.first:
         finish(trainer, output)
         click.echo(output)
     leave_ranks(ranks)
 
 
-def show_progress(training: Iterator[Progress], trainer: Trainer) -> None:
-    """Train to the end, with a bar."""
-    start, steps, name = trainer.step, trainer.recipe.steps, trainer.run.name
-    with tqdm(total=steps, initial=start, desc=name, unit="step") as bar:
-        for progress in training:
-            bar.update(progress.step - bar.n)
-            bar.set_postfix_str(f"loss {progress.loss:.4f}, {progress.speed:.0f} × real time")
-            if progress.sdr is not None:
-                bar.write(
-                    f"step {progress.step}: vocals SDR {progress.sdr:.2f} dB, "
-                    f"{progress.improvement:.2f} dB over the mixture",
-                    file=sys.stderr,
-                )
+def show_progress(screen: Screen, training: Iterator[Progress], trainer: Trainer) -> None:
+    """Train to the end, and show how far it is."""
+    steps, doing = trainer.recipe.steps, f"training {trainer.run.name}"
+    pace = Pace(trainer.step / steps)
+    screen.show(State(doing, pace.begun))
+    for progress in training:
+        step, speed = f"step {progress.step} of {steps}", format_speed(progress.speed, 1)
+        facts = [
+            (f"loss {progress.loss:.4f}", f"loss {progress.loss:.2g}"),
+            (step, f"{progress.step}/{steps}"),
+            (f"{speed} × real time", f"{speed} ×"),
+            *pace.left(progress.step / steps),
+        ]
+        screen.show(State(doing, progress.step / steps, facts))
+        if progress.sdr is not None:
+            log.info(
+                "step %d: vocals SDR %.2f dB, %.2f dB over the mixture",
+                *(progress.step, progress.sdr, progress.improvement),
+            )
 
 
 def finish(trainer: Trainer, output: Path) -> None:

@@ -1,0 +1,73 @@
+"""Commands whose help puts the task first: examples, then options in groups."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import click
+
+from splitter.cli.screen import Screen
+
+COMMON = "Common options"
+EXAMPLE_WIDTH = 34  # columns of an example before what it does
+
+pass_screen = click.make_pass_decorator(Screen, ensure=True)
+
+
+class Option(click.Option):
+    """An option that belongs to a group of the help."""
+
+    def __init__(self, *names: Any, group: str = COMMON, **more: Any) -> None:
+        super().__init__(*names, **more)
+        self.group = group
+
+
+class Command(click.Command):
+    """A command whose help has examples, and its options in groups."""
+
+    def __init__(self, *names: Any, examples: Sequence[tuple[str, str]] = (), **more: Any) -> None:
+        super().__init__(*names, **more)
+        self.examples = examples
+
+    def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the examples below what the command does."""
+        super().format_help_text(ctx, formatter)
+        if self.examples:
+            with formatter.section("Examples"):
+                formatter.write_dl(self.examples, col_max=EXAMPLE_WIDTH)
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options, a section for each group in the order of their first options."""
+        groups: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is not None and isinstance(parameter, click.Option):
+                groups.setdefault(getattr(parameter, "group", COMMON), []).append(record)
+        for group, records in groups.items():
+            with formatter.section(group if len(groups) > 1 else "Options"):
+                formatter.write_dl(records)
+
+
+def option(*names: str, group: str = COMMON, **more: Any) -> Callable[..., Any]:
+    """Declare an option of a group."""
+    return click.option(*names, cls=Option, group=group, **more)
+
+
+def verbose(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add -v, which may stand before or behind the name of a command."""
+
+    def set_level(_: click.Context, __: click.Parameter, given: bool) -> None:
+        if given:
+            logging.getLogger("splitter").setLevel(logging.DEBUG)
+
+    add: Callable[[Callable[..., Any]], Callable[..., Any]] = click.option(
+        "-v",
+        "--verbose",
+        is_flag=True,
+        expose_value=False,
+        callback=set_level,
+        help="Say what is decided for each song.",
+    )
+    return add(command)
