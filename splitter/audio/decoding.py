@@ -8,23 +8,36 @@ mp3 that breaks off with silence, and takes a wav that breaks off for a shorter 
 from typing import BinaryIO
 
 from splitter.audio.decoder import Decoder, UndecodableError
-from splitter.audio.ffmpeg import FFmpegDecoder
+from splitter.audio.ffmpeg import FFmpegDecoder, open_container
+from splitter.audio.mp3 import MpegDecoder
 from splitter.audio.options import RawFormat
 from splitter.audio.sndfile import SndfileDecoder
-from splitter.audio.sources import open_source
+from splitter.audio.sources import Source, open_source
 
 
-def open_decoder(file: BinaryIO, raw: RawFormat | None = None) -> Decoder:
+def open_decoder(file: BinaryIO, raw: RawFormat | None = None, track: str | None = None) -> Decoder:
     """Find the decoder of a file or a stream; raise UndecodableError if there is none."""
     source = open_source(file)
     try:
-        return FFmpegDecoder(source, raw)
+        decoder = _open_ffmpeg(source, raw, track)
     except UndecodableError as error:
         if source.seekable and not raw and not _may_be_mp3(source.read_at(0, 3)):
             return SndfileDecoder(source)
         if source.read_at(4, 4) == b"ftyp":
             reason = "its index lies at its end, so it can only be read as a file"
             raise UndecodableError(reason) from error
+        raise
+    source.forget()
+    return decoder
+
+
+def _open_ffmpeg(source: Source, raw: RawFormat | None, track: str | None) -> Decoder:
+    container = open_container(source, raw)
+    kind = MpegDecoder if container.format.name == "mp3" else FFmpegDecoder
+    try:
+        return kind(source, container, raw, track)
+    except BaseException:
+        container.close()
         raise
 
 

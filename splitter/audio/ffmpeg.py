@@ -9,15 +9,18 @@ import av
 import numpy as np
 
 from splitter.audio.blocks import Block
-from splitter.audio.decoder import PADDING, DamagedError, UndecodableError, describe_break
-from splitter.audio.headers import (
-    Header,
-    measure_mp3_frame,
-    read_header,
-    read_ogg_ending,
+from splitter.audio.decoder import (
+    PADDING,
+    DamagedError,
+    Fault,
+    UndecodableError,
+    describe_break,
 )
+from splitter.audio.frames import Fitter
+from splitter.audio.headers import Header, read_header, read_ogg_ending
 from splitter.audio.options import RAW_ENCODINGS, RawFormat
 from splitter.audio.sources import Source
+from splitter.audio.tracks import choose_track
 
 _PCM_MAGIC = (b"RIFF", b"RF64", b"FORM")
 _MOV = "mov,mp4,m4a,3gp,3g2,mj2"
@@ -33,55 +36,50 @@ _DURATION_IS_EXACT = {
     "ape": 0.0,
     _MOV: 0.002,  # an edit list may count in milliseconds
 }
+# they begin and end anywhere, so that what comes before the first good frame is no damage
+_STREAMS = ("aac", "ac3", "eac3", "dts", "loas", "mp3", "mpegts")
+_DSD_RATE = 352_800  # Hz, of DSD64: faster DSD has nothing but noise above
 _TOGETHER = 4096  # samples at least that are passed on: each array costs Python time of its own
 _ITUNES_GAPLESS = re.compile(r"(?:\s*[0-9A-F]{8}){3}\s+([0-9A-F]{16})")  # …, samples
 _DEPTHS = {"u8": 16, "s16": 16, "s32": 24, "s64": 32, "flt": 32, "dbl": 32}
 
 
 class FFmpegDecoder:
-    """The first sound track of whatever FFmpeg reads."""
+    """One sound track of whatever FFmpeg reads; closes the container in the end."""
 
-    def __init__(self, source: Source, raw: RawFormat | None) -> None:
+    def __init__(
+        self, source: Source, container: Any, raw: RawFormat | None, track: str | None
+    ) -> None:
         self._source = source
-        self._container = _open_container(source, raw)
-        try:
-            self._choose_track(raw)
-        except BaseException:
-            self._container.close()
-            raise
-
-    def _choose_track(self, raw: RawFormat | None) -> None:
-        if not self._container.streams.audio:
-            raise UndecodableError("no sound in it; is it a song?")
-        self._track = self._container.streams.audio[0]
-        if self._track.codec_context is None:
-            raise UndecodableError("its sound is encrypted or in an unknown codec")
-        self._format: str = self._container.format.name
+        self._container = container
+        self._track, self.remarks = choose_track(container, track)
+        self._format: str = container.format.name
         self._codec: str = self._track.codec_context.name
         self._ogg_vorbis = self._codec == "vorbis" and self._format == "ogg"
         if self._ogg_vorbis:
             # FFmpeg cuts the end of short files too early; `find_end` knows better. This also
             # keeps what the first packet gives, which is no sound; `_decode` drops that.
             self._track.codec_context.flags2 |= av.codec.context.Flags2.skip_manual
-        self._packer: Any = None
         self.cover: bytes | None = None
         self._failed = False  # something could not be decoded, and nothing good has come since
         self._torn = False  # a packet is shorter than it should be
         self._damage: str | None = None  # where something good has come since
         self._priming = 0  # samples before the song that a track's duration may include
-        self._last_packet = b"", 0  # its first bytes, its size
         self._last_frame = 0, 0  # samples: decoded, and by the container
-        self._packets = self._container.demux(self._track, *self._find_pictures())
+        self._last_place: Fraction | None = None  # seconds, of the last frame by the container
+        self._packets = self._read_packets()
         self._frames = self._decode()
         self._first = next(self._frames, None)  # only now rate and channels are certain
         self._describe(raw)
         if self._first is None and (self._failed or self._exact):
             raise UndecodableError("not one sample of it can be decoded")
+        self._failed &= self._format not in _STREAMS
 
     def _describe(self, raw: RawFormat | None) -> None:
         context = self._track.codec_context
         shape = self._first or context
-        self.rate: int = shape.sample_rate
+        self.rate: int = min(shape.sample_rate, _DSD_RATE) if self._is_dsd else shape.sample_rate
+        self._fitter = Fitter(self.rate, shape.layout, self.remarks.append)
         self.channels: int = len(shape.layout.channels)
         sample_format = context.format.name.rstrip("p") if context.format else "s16"
         lossless = context.codec.lossless
@@ -89,13 +87,20 @@ class FFmpegDecoder:
         self.bits = _DEPTHS.get(sample_format, 16) if lossless else 16
         if self._codec.startswith("pcm_s32"):
             self.bits = 32
+        if self._is_dsd:
+            self.bits, self.floating = 24, False
         if raw:
             self.bits = RAW_ENCODINGS[raw.encoding]
         self.metadata = _join_metadata(self._container.metadata, self._track.metadata)
         self._header = Header() if raw else read_header(self._source.read_at)
         self._duration = self._find_duration()
+        self._skipped = self._header.skipped
         self._exact = self._find_samples()
         self.samples = self._exact if self._exact is not None else self._estimate_samples()
+
+    @property
+    def _is_dsd(self) -> bool:
+        return self._codec.startswith("dsd_")
 
     def _find_pictures(self) -> list[Any]:
         attached = av.stream.Disposition.attached_pic
@@ -128,7 +133,7 @@ class FFmpegDecoder:
 
     def read_arrays(self, patient: bool) -> Iterator[Block]:
         """Yield what is decoded as (channels, samples), some frames at a time."""
-        frame, decoded = self._first, 0
+        frame, decoded, skipped = self._first, 0, self._skipped
         waiting: list[Block] = []
         passed = 0
         while frame is not None:
@@ -138,59 +143,50 @@ class FFmpegDecoder:
                     yield from waiting
                     raise DamagedError(self._damage)
             self._failed = False
-            decoded += frame.samples
-            waiting.append(_to_block(self._pack(frame)))
+            for block in self._fitter.feed(frame):
+                waiting.append(block[:, skipped:])
+                decoded += waiting[-1].shape[1]
+                skipped = max(skipped - block.shape[1], 0)
             if decoded - passed >= _TOGETHER:
                 yield np.concatenate(waiting, axis=1)
                 waiting, passed = [], decoded
             frame = next(self._frames, None)
-        yield from waiting
+        yield from [*waiting, self._fitter.finish()]
 
     def _decode(self) -> Iterator[Any]:
-        """Yield frames of one shape; what cannot be decoded only leaves its mark."""
-        shape, first = None, self._ogg_vorbis
-        for packet in self._read_packets():
+        """Yield frames; what cannot be decoded only leaves its mark."""
+        first = self._ogg_vorbis
+        for packet in self._packets:
             try:
-                frames = packet.decode()[int(first) :]
+                frames = self._track.codec_context.decode(packet)[int(first) :]
             except av.FFmpegError:
                 self._failed = True
                 continue
             first = False
             for frame in frames:
-                shape = shape or _shape(frame)
-                if _shape(frame) != shape:
-                    self._failed = True
-                elif frame.samples:
+                if frame.samples:
                     self._last_frame = frame.samples, self._stated_samples(frame, packet)
+                    self._last_place = frame.pts and frame.pts * frame.time_base
                     yield frame
             # a short packet of PCM is no more than that: `find_fault` counts
             self._torn |= packet.is_corrupt and not self._codec.startswith("pcm_")
 
     def _read_packets(self) -> Iterator[Any]:
+        packets = self._container.demux(self._track, *self._find_pictures())
         while True:
             try:
-                packet = next(self._packets, None)
+                packet = next(packets, None)
             except av.FFmpegError:
                 self._failed, packet = True, None
-            self._source.check()
             if packet is None:
+                self._source.check()
                 return
             if packet.stream is not self._track:
                 self.cover = bytes(packet) if packet.size else self.cover
                 continue
-            if packet.size:
-                self._last_packet = bytes(memoryview(packet)[:4]), packet.size
-                if packet.pts is not None and packet.pts < 0:
-                    self._priming = max(self._priming, self._to_samples(-packet.pts, packet))
+            if packet.size and packet.pts is not None and packet.pts < 0:
+                self._priming = max(self._priming, self._to_samples(-packet.pts, packet))
             yield packet
-
-    def _pack(self, frame: Any) -> Any:
-        """Interleave frames of 8 channels and more: PyAV reads beyond the eighth plane."""
-        if not frame.format.is_planar or frame.layout.nb_channels < 8:
-            return frame
-        self._packer = self._packer or av.AudioResampler(frame.format.packed.name)
-        (packed,) = self._packer.resample(frame)
-        return packed
 
     def _stated_samples(self, frame: Any, packet: Any) -> int:
         """Give the frame's length as the container has it, which cuts the last one to measure."""
@@ -214,72 +210,64 @@ class FFmpegDecoder:
             end = decoded - last + stated
         return end if end is not None and 0 <= decoded - end <= PADDING else decoded
 
-    def find_fault(self, decoded: int) -> str | None:
+    def find_fault(self, decoded: int) -> Fault | None:
         """Compare what came with what the header states."""
         exact = self._exact
-        tolerance = round(_DURATION_IS_EXACT.get(self._format, 0.0) * self.rate) + self._priming
+        tolerance = self._header.slack + self._priming
+        tolerance += round(_DURATION_IS_EXACT.get(self._format, 0.0) * self.rate)
+        fault = None
         if exact is not None and decoded < exact - tolerance:
-            return describe_break(decoded, self.rate, exact)
-        if self._torn or self._lacks_bytes() or (self._failed and self._failure_counts(decoded)):
-            return describe_break(decoded, self.rate)
-        return self._damage
+            fault = describe_break(decoded, self.rate, exact)
+            if self._reaches(decoded + (exact - decoded) // 2):
+                fault = Fault(f"has gaps: {exact - decoded} of its samples are missing")
+        elif end := self._find_missing_end(decoded):
+            fault = describe_break(decoded, self.rate, end)
+        elif self._torn or self._is_open_ogg() or (self._failed and self._failure_counts(decoded)):
+            fault = describe_break(decoded, self.rate, exact)
+        if self._damage and (fault is None or fault.inaudible):
+            return Fault(self._damage)
+        return fault
 
-    def _lacks_bytes(self) -> bool:
-        head, size = self._last_packet
-        if self._header.end is not None and self._source.measure() < self._header.end:
-            return True
-        if self._format == "ogg":
-            return not read_ogg_ending(self._source.read_ending()).whole
-        return self._codec.startswith("mp3") and size < measure_mp3_frame(head)
+    def _reaches(self, sample: int) -> bool:
+        """Tell whether what came last lies behind this place, so that something before is lost."""
+        return self._last_place is not None and self._last_place * self.rate > sample
+
+    def _find_missing_end(self, decoded: int) -> int | None:
+        """Estimate where the song would end, in samples, if the file lacks bytes."""
+        stated, size = self._header.end, self._source.measure()
+        if stated is None or size >= stated:
+            return None
+        return max(round(decoded * stated / size), decoded + 1)
+
+    def _is_open_ogg(self) -> bool:
+        return self._format == "ogg" and not read_ogg_ending(self._source.read_ending()).whole
 
     def _failure_counts(self, decoded: int) -> bool:
         """Tell sound that is missing at the end from tags and junk behind the sound."""
-        if self._exact is not None:
-            return decoded < self._exact
-        return not self._codec.startswith("mp3")  # no mp3 frame fails for being cut short
+        return self._exact is None or decoded < self._exact
 
     def close(self) -> None:
         """Free what FFmpeg holds."""
         self._container.close()
 
 
-def _open_container(source: Source, raw: RawFormat | None) -> Any:
-    # A playlist in the disguise of a song must not open other files.
-    options = {"protocol_whitelist": "none"}
+def open_container(source: Source, raw: RawFormat | None) -> Any:
+    """Let FFmpeg look what it is; raise UndecodableError if it does not know."""
+    stream, options = source.for_ffmpeg()  # a playlist must not open other files
     if not source.seekable and source.read_at(0, 4) in _PCM_MAGIC:
         options["probesize"] = "65536"  # bytes; FFmpeg would look for other codecs for 5 seconds
     if raw:
         options |= {"sample_rate": str(raw.rate), "ch_layout": f"{raw.channels}C"}
     try:
         return av.open(
-            source.stream,
+            stream,
             format=raw.encoding if raw else None,
             options=options,
             metadata_errors="replace",
         )
     except av.FFmpegError as error:
         source.check()
-        raise UndecodableError("no sound that can be read; is it a song?") from error
-
-
-def _shape(frame: Any) -> tuple[int, int, str]:
-    return frame.sample_rate, frame.layout.nb_channels, frame.format.name
-
-
-def _to_block(frame: Any) -> Block:
-    """Bring any sample format to float32 (channels, samples)."""
-    if frame.format.name == "fltp":  # of most lossy codecs; to_ndarray takes as long as decoding
-        return np.array([np.frombuffer(p, np.float32, frame.samples) for p in frame.planes])
-    array = frame.to_ndarray()
-    if not frame.format.is_planar:
-        array = array.reshape(-1, len(frame.layout.channels)).T  # (1, samples · channels)
-    if array.dtype == np.uint8:
-        array = array.astype(np.float32) - 128
-        return np.asarray(array / 128, np.float32)
-    if np.issubdtype(array.dtype, np.integer):
-        scale = np.float32(-float(np.iinfo(array.dtype).min))
-        return np.asarray(array.astype(np.float32) / scale)
-    return np.asarray(array, np.float32)
+        raise UndecodableError("not an audio file, or its format is unknown") from error
 
 
 def _join_metadata(container: dict[str, str], track: dict[str, str]) -> dict[str, str]:

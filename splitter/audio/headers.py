@@ -2,21 +2,17 @@
 
 Decoders are content with what there is. To tell a whole song from one that breaks off, and to drop
 the padding that some decoders leave at the end, the container itself is asked: sizes in the head of
-wav, mp3 (Xing and LAME), Matroska and ASF, and the last page of Ogg.
+wav, CAF, Matroska and ASF, and the last page of Ogg. (Of mp3, see `mpeg`.)
 """
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 Peek = Callable[[int, int], bytes]  # (offset, size) → bytes, fewer where they are not known
 
-_LAYER3_KBITS = {
-    True: (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),  # MPEG 1
-    False: (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),  # MPEG 2 and 2.5
-}
-_LAYER3_RATES = (44100, 48000, 32000)  # Hz, of MPEG 1
 _ASF_FILE_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
+_CHUNKS = 10_000  # before the sound: nobody writes so many
 _WAVE_CODES = (1, 3, 0xFFFE)  # integers, floats, extensible: all of one size per sample
 
 
@@ -26,6 +22,8 @@ class Header:
 
     samples: int | None = None
     end: int | None = None  # bytes that the file must have
+    skipped: int = 0  # samples that the decoder gives before the song begins
+    slack: int = 0  # samples by which `samples` may be too many
 
 
 def read_header(peek: Peek) -> Header:
@@ -37,16 +35,14 @@ def read_header(peek: Peek) -> Header:
         return _read_matroska(peek)
     if magic[:4] == b"\x30\x26\xb2\x75":
         return _read_asf(peek)
-    if magic[:3] == b"ID3" or _is_layer3(magic):
-        return _read_mp3(peek)
+    if magic[:4] == b"caff":
+        return _read_caf(peek)
     return Header()
 
 
 def _read_wave(peek: Peek) -> Header:
-    offset, align, long_size = 12, 0, 0
-    while len(head := peek(offset, 8)) == 8:
-        name, size = struct.unpack("<4sI", head)
-        body = offset + 8
+    align, long_size = 0, 0
+    for name, body, size in _walk_chunks(peek, 12, "<4sI"):
         if name == b"fmt " and len(fmt := peek(body, 14)) == 14:
             code, align = struct.unpack("<H10xH", fmt)
             align *= code in _WAVE_CODES
@@ -57,7 +53,6 @@ def _read_wave(peek: Peek) -> Header:
             if _is_open_ended(size):
                 return Header()
             return Header(size // align if align else None, body + size)
-        offset = body + size + size % 2
     return Header()
 
 
@@ -66,51 +61,31 @@ def _is_open_ended(size: int) -> bool:
     return size == 0 or 0x7FFFF000 <= size <= 0x7FFFFFFF or 0xFFFFF000 <= size <= 0xFFFFFFFF
 
 
-def _is_layer3(head: bytes) -> bool:
-    return len(head) >= 4 and head[0] == 0xFF and head[1] & 0xE6 == 0xE2
+def _read_caf(peek: Peek) -> Header:
+    """Read the packet table, which counts what belongs to the song (Apple's CAF specification).
+
+    Some programs count the last packet as a full one.
+    """
+    packet = 1  # samples
+    for name, body, _ in _walk_chunks(peek, 8, ">4sQ"):
+        if name == b"desc" and len(description := peek(body, 24)) == 24:
+            packet = int.from_bytes(description[20:24], "big")
+        if name == b"pakt" and len(table := peek(body, 24)) == 24:
+            _, samples, priming, _ = struct.unpack(">QQII", table)
+            return Header(samples or None, skipped=priming, slack=max(packet - 1, 0))
+    return Header()
 
 
-def measure_mp3_frame(head: bytes) -> int:
-    """Give the bytes of the mp3 frame with this header; 0 where it does not say."""
-    if not _is_layer3(head):
-        return 0
-    version = head[1] >> 3 & 3  # 3: MPEG 1, 2: MPEG 2, 0: MPEG 2.5
-    first, bitrate, rate = version == 3, head[2] >> 4, head[2] >> 2 & 3
-    if bitrate == 15 or rate == 3 or version == 1 or not bitrate:
-        return 0
-    hertz = _LAYER3_RATES[rate] >> {3: 0, 2: 1, 0: 2}[version]
-    bits = _LAYER3_KBITS[first][bitrate] * 1000 * (144 if first else 72)
-    return bits // hertz + (head[2] >> 1 & 1)
-
-
-def _read_mp3(peek: Peek) -> Header:
-    start = 0
-    while (head := peek(start, 10))[:3] == b"ID3" and len(head) == 10:
-        start += 10 + (head[6] << 21 | head[7] << 14 | head[8] << 7 | head[9])
-    frame = peek(start, 400)
-    if not _is_layer3(frame):
-        return Header()
-    first, mono = frame[1] >> 3 & 3 == 3, frame[3] >> 6 == 3
-    tag = 4 + (32, 17, 17, 9)[2 * (not first) + mono]  # the side information that comes before
-    if frame[tag : tag + 4] not in (b"Xing", b"Info") or len(frame) < 400:
-        return Header()
-    return _read_xing(frame, tag, 1152 if first else 576)
-
-
-def _read_xing(frame: bytes, tag: int, samples_per_frame: int) -> Header:
-    """Read the Xing tag and the LAME tag behind it (gabriel.mp3-tech.org/mp3infotag.html)."""
-    flags = frame[tag + 7]
-    if not flags & 1:
-        return Header()
-    frames = int.from_bytes(frame[tag + 8 : tag + 12], "big")
-    # behind bytes, seek table and quality, where there are any
-    lame = tag + 12 + 4 * (flags >> 1 & 1) + 100 * (flags >> 2 & 1) + 4 * (flags >> 3 & 1)
-    delay_and_padding = 0
-    if frame[lame : lame + 4] in (b"LAME", b"Lavf", b"Lavc"):
-        packed = int.from_bytes(frame[lame + 21 : lame + 24], "big")
-        delay_and_padding = (packed >> 12) + (packed & 0xFFF)
-    samples = frames * samples_per_frame - delay_and_padding
-    return Header(samples if samples > 0 else None)
+def _walk_chunks(peek: Peek, offset: int, form: str) -> Iterator[tuple[bytes, int, int]]:
+    """Yield the name, the offset and the size of chunks, as far as a player would look."""
+    length = struct.calcsize(form)
+    for _ in range(_CHUNKS):
+        head = peek(offset, length)
+        if len(head) < length:
+            return
+        name, size = struct.unpack(form, head)
+        yield name, offset + length, size
+        offset += length + size + (size % 2 if form[0] == "<" else 0)
 
 
 def _read_matroska(peek: Peek) -> Header:

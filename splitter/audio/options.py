@@ -48,3 +48,4 @@ class Reading:
     duration: float | None = None  # seconds; None: to the end
     keep_partial: bool = False  # take what can be decoded of a damaged song
     raw: RawFormat | None = None  # headerless PCM; None: look what it is
+    track: str | None = None  # number (from 1) or language of a sound track; None: the default one

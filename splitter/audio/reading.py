@@ -16,7 +16,7 @@ from typing import BinaryIO
 import numpy as np
 
 from splitter.audio.blocks import Block
-from splitter.audio.decoder import PADDING, DamagedError, UndecodableError
+from splitter.audio.decoder import PADDING, DamagedError, Fault
 from splitter.audio.decoding import open_decoder
 from splitter.audio.options import Reading
 from splitter.audio.tags import Tags, read_tags
@@ -25,7 +25,7 @@ from splitter.errors import AudioError
 logger = logging.getLogger(__name__)
 
 _WAY_OUT = "take what there is with --keep-partial"
-_MAX_RATE = 768_000  # Hz
+_RATES = 8_000, 384_000  # Hz, lowest and highest
 _MAX_CHANNELS = 64
 
 
@@ -35,7 +35,7 @@ class SongReader:
     `samples` is the length that the header states, for a progress bar: exact for wav, flac, aiff,
     alac, ogg, opus, and mp3 and m4a with gapless information; FFmpeg's estimate for others; None
     if unknown.
-    `damage` says after reading what was missing, when that was allowed.
+    `damage` says after reading what was missing, when that was allowed or cannot be heard.
     """
 
     def __init__(self, name: str, file: BinaryIO, reading: Reading, owned: bool) -> None:
@@ -44,8 +44,8 @@ class SongReader:
         self._file = file if owned else None
         self._reading = reading
         try:
-            self._decoder = open_decoder(file, reading.raw)
-        except UndecodableError as error:
+            self._decoder = open_decoder(file, reading.raw, reading.track)
+        except AudioError as error:
             raise AudioError(f"{name}: {error}") from error
         except OSError as error:
             raise AudioError(f"{name}: cannot be read ({error.strerror})") from error
@@ -54,6 +54,7 @@ class SongReader:
         self.bits = self._decoder.bits  # 16, 24 or 32: the depth to give back; 16 for lossy formats
         self.floating = self._decoder.floating  # the samples are floats, and may exceed full scale
         self._check_shape()
+        self._tell()
         self._start = round(reading.start * self.rate)  # samples
         self._stop: int | None = None
         if reading.duration is not None:
@@ -61,10 +62,17 @@ class SongReader:
         self.samples = self._count_samples()
 
     def _check_shape(self) -> None:
-        if not 0 < self.rate <= _MAX_RATE or not 0 < self.channels <= _MAX_CHANNELS:
-            shape = f"{self.rate} Hz and {self.channels} channels"
+        lowest, highest = _RATES
+        if not lowest <= self.rate <= highest or not 0 < self.channels <= _MAX_CHANNELS:
             self._decoder.close()
-            raise AudioError(f"{self.source}: announces {shape}, which no song has")
+            shape = f"{self.rate} Hz and {self.channels} channels"
+            known = f"{lowest} to {highest} Hz and up to {_MAX_CHANNELS} channels"
+            raise AudioError(f"{self.source}: states {shape}; songs have {known}")
+
+    def _tell(self) -> None:
+        """Log what the decoder has remarked since the last time."""
+        while self._decoder.remarks:
+            logger.warning("%s: %s", self.source, self._decoder.remarks.pop(0))
 
     def _count_samples(self) -> int | None:
         total = self._decoder.samples
@@ -96,6 +104,7 @@ class SongReader:
             yield from held.exchange(array)
         padding = decoded - self._decoder.find_end(decoded)
         yield from _cut_out(held.arrays, 0, held.samples - padding)
+        self._tell()
         fault = self._decoder.find_fault(decoded)
         if fault:
             self._report(fault)
@@ -108,19 +117,19 @@ class SongReader:
         except OSError as error:
             raise AudioError(f"{self.source}: cannot be read ({error.strerror})") from error
 
-    def _report(self, fault: str) -> None:
-        if not self._reading.keep_partial:
-            raise AudioError(f"{self.source}: {fault}; {_WAY_OUT}")
+    def _report(self, fault: Fault) -> None:
+        if not self._reading.keep_partial and not fault.inaudible:
+            raise AudioError(f"{self.source}: {fault.text}; {_WAY_OUT}")
         if self.damage is None:
-            logger.warning("%s: %s", self.source, fault)
-        self.damage = self.damage or fault
+            logger.warning("%s: %s", self.source, fault.text)
+        self.damage = self.damage or fault.text
 
     def _check_numbers(self, block: Block, position: int) -> Block:
         finite = np.isfinite(block)
         if finite.all():
             return block
         first = position + int(np.argmin(finite.all(axis=0)))
-        self._report(f"sample {first} is not a number (NaN or infinite)")
+        self._report(Fault(f"sample {first} is not a number (NaN or infinite)"))
         return np.where(finite, block, np.float32(0))
 
     def close(self) -> None:

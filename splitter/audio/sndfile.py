@@ -7,7 +7,7 @@ import numpy as np
 import soundfile
 
 from splitter.audio.blocks import Block
-from splitter.audio.decoder import DamagedError, UndecodableError, describe_break
+from splitter.audio.decoder import DamagedError, Fault, UndecodableError, describe_break
 from splitter.audio.formats import MPEG_RATES
 from splitter.audio.headers import read_ogg_ending
 from splitter.audio.sources import Source
@@ -36,11 +36,12 @@ class SndfileDecoder:
 
     def __init__(self, source: Source) -> None:
         self._source = source
-        source.stream.seek(0)
+        self.remarks: list[str] = []
         try:
-            self._sound = soundfile.SoundFile(source.stream)
+            self._sound = soundfile.SoundFile(source.for_sndfile(), closefd=False)
         except (soundfile.LibsndfileError, TypeError) as error:
-            raise UndecodableError("no sound that can be read; is it a song?") from error
+            source.check()
+            raise UndecodableError("not an audio file, or its format is unknown") from error
         self.rate: int = self._sound.samplerate
         self.channels: int = self._sound.channels
         self.samples: int | None = self._sound.frames
@@ -65,7 +66,7 @@ class SndfileDecoder:
         """Keep all: libsndfile leaves no padding."""
         return decoded
 
-    def find_fault(self, decoded: int) -> str | None:
+    def find_fault(self, decoded: int) -> Fault | None:
         """Compare with the length that the header states."""
         if decoded < self._sound.frames:
             return describe_break(decoded, self.rate, self._sound.frames)

@@ -1,15 +1,21 @@
 """Bytes in: a file that seeks and a pipe that does not, behind one face.
 
-FFmpeg reads through `stream`. Beside it, a source tells what a decoder does not: how the bytes
-begin, how they end, and how many they are, so that a song that breaks off is noticed.
+FFmpeg and libsndfile read a file by its descriptor, without a line of Python in between: there a
+Ctrl-C would be lost, and a bad position that they ask for would become an exception that nobody
+catches. Beside what they read, a source tells what a decoder does not: how the bytes begin, how
+they end, and how many they are, so that a song that breaks off is noticed.
 """
 
 import io
+import os
 from collections import deque
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any, BinaryIO, Protocol
 
-_REMEMBERED = 1 << 24  # bytes of a pipe's opening, enough for a cover picture before the sound
+from splitter.audio.decoder import UndecodableError
+
+_REMEMBERED = 1 << 26  # bytes of a pipe's opening, while its decoder is looked for
 _ENDING = 1 << 17  # bytes; an Ogg page has at most 65307
 
 
@@ -17,7 +23,15 @@ class Source(Protocol):
     """What decoders read from."""
 
     seekable: bool
-    stream: Any  # a file object for FFmpeg; it has no name, so that only content counts
+
+    def for_ffmpeg(self) -> tuple[Any, dict[str, str]]:
+        """Give what PyAV opens, with the options that go with it."""
+
+    def for_sndfile(self) -> Any:
+        """Give what libsndfile opens; only what seeks has it."""
+
+    def restart(self) -> Callable[[int], bytes]:
+        """Give a function that reads from the first byte on; nobody else may read any more."""
 
     def read_at(self, offset: int, size: int) -> bytes:
         """Give bytes near the beginning, as far as they are known."""
@@ -31,24 +45,34 @@ class Source(Protocol):
     def check(self) -> None:
         """Raise what happened inside a read and what FFmpeg could not pass on."""
 
+    def forget(self) -> None:
+        """Let go of what is not needed once the decoder is found."""
 
-class FileSource:
-    """A file that seeks."""
+
+class SeekableSource:
+    """What files of both kinds do with `_seek`, which gives -1 for a bad position, and `_read`."""
 
     seekable = True
 
-    def __init__(self, file: BinaryIO) -> None:
-        self.file = file
-        # Bound methods of the file itself: with a method of ours in between, Ctrl-C could arrive
-        # inside FFmpeg's call of it, where an exception is lost.
-        self.stream = SimpleNamespace(read=file.read, seek=file.seek, tell=file.tell)
+    def _seek(self, offset: int, whence: int = 0) -> int:
+        raise NotImplementedError
+
+    def _read(self, size: int) -> bytes:
+        raise NotImplementedError
+
+    def forget(self) -> None:
+        """Do nothing: nothing is held."""
+
+    def restart(self) -> Callable[[int], bytes]:
+        """Give a function that reads from the first byte on."""
+        self._seek(0)
+        return self._read
 
     def read_at(self, offset: int, size: int) -> bytes:
         """Give the bytes at `offset`, and leave the position as it was."""
-        position = self.file.tell()
-        self.file.seek(offset)
-        found = self.file.read(size)
-        self.file.seek(position)
+        position = self._seek(0, io.SEEK_CUR)
+        found = self._read(size) if self._seek(offset) >= 0 else b""
+        self._seek(position)
         return found
 
     def read_ending(self) -> bytes:
@@ -57,13 +81,79 @@ class FileSource:
 
     def measure(self) -> int:
         """Give the size of the file."""
-        position = self.file.tell()
-        size = self.file.seek(0, io.SEEK_END)
-        self.file.seek(position)
+        position = self._seek(0, io.SEEK_CUR)
+        size = self._seek(0, io.SEEK_END)
+        self._seek(position)
         return size
 
+
+class FileSource(SeekableSource):
+    """A file of the system; its libraries share one position with us."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._descriptor = file.fileno()
+        self._seek(0)
+
+    def for_ffmpeg(self) -> tuple[Any, dict[str, str]]:
+        """Give the descriptor; it has no name, so that only content counts."""
+        return "fd:", {"protocol_whitelist": "fd", "fd": str(self._descriptor)}
+
+    def for_sndfile(self) -> Any:
+        """Give the descriptor."""
+        self._seek(0)
+        return self._descriptor
+
+    def _seek(self, offset: int, whence: int = 0) -> int:
+        try:
+            return os.lseek(self._descriptor, offset, whence)
+        except (OSError, OverflowError):
+            return -1
+
+    def _read(self, size: int) -> bytes:
+        return os.read(self._descriptor, size)
+
     def check(self) -> None:
-        """Do nothing: a file passes its errors on."""
+        """Raise the error of a disk, which FFmpeg may take for the end."""
+        self._seek(-len(os.read(self._descriptor, 1)), io.SEEK_CUR)
+
+
+class ObjectSource(SeekableSource):
+    """An object that seeks, as BytesIO; answers a bad position as the system would."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._seek(0)
+        self._interrupt: BaseException | None = None
+
+    def for_ffmpeg(self) -> tuple[Any, dict[str, str]]:
+        """Give what does not raise; `check` does."""
+        stream = SimpleNamespace(read=self._read, seek=self._seek, tell=self._file.tell)
+        return stream, {"protocol_whitelist": "none"}
+
+    def for_sndfile(self) -> Any:
+        """Give what does not raise."""
+        self._seek(0)
+        return SimpleNamespace(
+            read=self._read, seek=self._seek, tell=self._file.tell, write=lambda _: 0
+        )
+
+    def _seek(self, offset: int, whence: int = 0) -> int:
+        try:
+            return self._file.seek(offset, whence)
+        except (OSError, ValueError, OverflowError):
+            return -1
+
+    def _read(self, size: int) -> bytes:
+        try:
+            return self._file.read(size)
+        except BaseException as error:
+            self._interrupt = error
+            return b""
+
+    def check(self) -> None:
+        """Raise what happened inside a read."""
+        if self._interrupt is not None:
+            raise self._interrupt
 
 
 class PipeSource:
@@ -72,17 +162,38 @@ class PipeSource:
     seekable = False
 
     def __init__(self, file: BinaryIO) -> None:
-        self.stream = SimpleNamespace(read=self._read)
         self._file = file
         # read1 hands out what has come so far; read would wait for all that was asked for
         self._take = getattr(file, "read1", file.read)
         self._opening = bytearray()
+        self._remembering = True
         self._ending: deque[bytes] = deque()
         self._ending_size = 0
         self._count = 0
         self._interrupt: BaseException | None = None
         self._waiting: bytes = self._take(4096)  # so that `read_at` knows what it is from the start
         self._remember(self._waiting)
+
+    def for_ffmpeg(self) -> tuple[Any, dict[str, str]]:
+        """Give what only reads."""
+        return SimpleNamespace(read=self._read), {"protocol_whitelist": "none"}
+
+    def for_sndfile(self) -> Any:
+        """Refuse: libsndfile wants to seek."""
+        raise UndecodableError("can only be read as a file, not through a pipe")
+
+    def restart(self) -> Callable[[int], bytes]:
+        """Give a function that reads what has come already, and then the rest."""
+        if len(self._opening) < self._count:
+            size = f"{_REMEMBERED >> 20} MB"
+            raise UndecodableError(f"has {size} before its sound; give it as a file")
+        self._waiting = bytes(self._opening)
+        return self._read_on
+
+    def _read_on(self, size: int) -> bytes:
+        data = self._read(size)
+        self.check()
+        return data
 
     def _read(self, size: int) -> bytes:
         data, self._waiting = self._waiting[:size], self._waiting[size:]
@@ -99,12 +210,17 @@ class PipeSource:
 
     def _remember(self, data: bytes) -> None:
         self._count += len(data)
-        if len(self._opening) < _REMEMBERED:
+        if self._remembering and len(self._opening) < _REMEMBERED:
             self._opening += data
         self._ending.append(data)
         self._ending_size += len(data)
         while self._ending_size - len(self._ending[0]) >= _ENDING:
             self._ending_size -= len(self._ending.popleft())
+
+    def forget(self) -> None:
+        """Keep no more of the opening: its decoder is found."""
+        self._remembering = False
+        self._opening = bytearray()
 
     def read_at(self, offset: int, size: int) -> bytes:
         """Give bytes of the opening, as far as it has come and is remembered."""
@@ -129,4 +245,7 @@ class PipeSource:
 
 def open_source(file: BinaryIO) -> Source:
     """Choose by what the file can do."""
-    return FileSource(file) if file.seekable() else PipeSource(file)
+    if not file.seekable():
+        return PipeSource(file)
+    plain = isinstance(getattr(file, "raw", file), io.FileIO)  # unlike one that is unpacked
+    return FileSource(file) if plain else ObjectSource(file)

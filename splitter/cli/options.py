@@ -50,6 +50,7 @@ class Options:
     duration: float | None
     raw: str | None
     keep_partial: bool
+    track: str | None
     batch_size: int | None
     precision: str
     engine: str
@@ -147,7 +148,7 @@ def choose_reading(options: Options) -> Reading:
         raw = parse_raw(options.raw) if options.raw else None
     except SplitterError as error:
         raise click.UsageError(str(error)) from error
-    return Reading(options.start, options.duration, options.keep_partial, raw)
+    return Reading(options.start, options.duration, options.keep_partial, raw, options.track)
 
 
 def choose_journal(

@@ -113,6 +113,12 @@ EXAMPLES = [
     help="Separate what can be read of a damaged song.",
 )
 @option(
+    "--track",
+    metavar="TRACK",
+    group=SONGS,
+    help="Take this sound track of a video, by number or language.  [default: its own default]",
+)
+@option(
     "--template",
     default=TEMPLATE,
     show_default=True,
