@@ -25,8 +25,15 @@ def run_script(name: object, *arguments: object) -> str:
     return done.stdout
 
 
-def test_damaged_songs_neither_crash_nor_pass_for_whole(tmp_path: Path) -> None:
-    run_script("fuzz.py", "--cases", 120, "--whole", 6, "--keep", tmp_path)
+def test_files_of_strangers_neither_harm_nor_hang_nor_pass_for_whole(tmp_path: Path) -> None:
+    """A run goes on where it stopped, and the table counts all."""
+    run_script("mutate.py", "--cases", 3, "--keep", tmp_path)
+    table = run_script("mutate.py", "--cases", 60, "--seconds", 12, "--keep", tmp_path)
+    rows = {cells[1].strip(): cells for line in table.splitlines() if (cells := line.split("|"))}
+    assert {"songs", "models", "journals", "tags"} <= rows.keys()
+    assert all(int(rows[name][3]) >= 5 for name in ("songs", "models", "journals", "tags"))
+    cases = [json.loads(line) for line in (tmp_path / "seed0.jsonl").read_text().splitlines()]
+    assert len({(case["target"], case["number"]) for case in cases}) == len(cases)
 
 
 def write_karaoke(folder: Path) -> None:
@@ -117,8 +124,8 @@ def test_ablation_rows_are_kept_and_compared(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_more_damaged_songs_neither_crash_nor_pass_for_whole(tmp_path: Path) -> None:
-    run_script("fuzz.py", "--cases", 3000, "--whole", 60, "--seed", 1, "--keep", tmp_path)
+def test_more_files_of_strangers_neither_harm_nor_hang(tmp_path: Path) -> None:
+    run_script("mutate.py", "--cases", 500, "--seed", 1, "--keep", tmp_path)
 
 
 @pytest.mark.slow
