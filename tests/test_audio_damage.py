@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 
 from splitter.audio import Reading, open_song
 from splitter.errors import AudioError
@@ -43,6 +44,17 @@ def test_a_song_that_breaks_off_is_an_error(
         with pytest.raises(AudioError) as raised:
             read(source)
         assert "\n" not in str(raised.value)
+
+
+def test_an_rf64_that_breaks_off_says_by_its_long_size_where(tmp_path: Path) -> None:
+    path = tmp_path / "song.wav"
+    soundfile.write(path, chirps(40_000).T, 44100, format="RF64")
+    assert read(path).shape == (2, 40_000)
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) - 20_000 * 4])
+    for source in (path, Pipe(path.read_bytes())):
+        with pytest.raises(AudioError, match=r"breaks off after 0\.45 of 0\.91 s"):
+            read(source)
 
 
 @pytest.mark.parametrize("suffix", ["mp3", "lavf.mp3", "wav", "flac", "ogg", "opus", "m4a", "webm"])

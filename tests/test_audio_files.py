@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import os
+import re
+import shutil
 import time
 from pathlib import Path
 
@@ -140,8 +142,12 @@ def test_outputs_that_cannot_be_are_told_before_the_work(tmp_path: Path) -> None
             check_outputs([target], settled, RATE, 2, 1000)
     target = tmp_path / "new" / "deeper" / "stem.wav"
     check_outputs([target, file], settled, RATE, 2, None)
-    with pytest.raises(AudioError, match=r"too full .* are needed"):
-        check_outputs([target], settled, RATE, 2, 10**15)
+    with pytest.raises(AudioError, match=r"too full") as caught:
+        check_outputs([target, target], settled, RATE, 2, 10**15)
+    needed, free = map(int, re.findall(r"(\d+) MB are", str(caught.value)))
+    assert needed == 2 * 2 * 2 * 10**9  # two stems of two channels of two bytes a sample
+    # others write to this disk, too
+    assert free == pytest.approx(shutil.disk_usage(tmp_path).free / 1e6, rel=0.2)
     assert not target.parent.exists()
 
 

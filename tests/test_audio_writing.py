@@ -203,6 +203,31 @@ def test_a_higher_bitrate_makes_a_larger_file(tmp_path: Path, container: str) ->
 
 
 @pytest.mark.parametrize(
+    ("container", "rate", "channels", "lowest", "highest"),
+    [
+        ("mp3", 44100, 2, 64_000, 320_000),
+        ("mp3", 32000, 2, 64_000, 320_000),
+        ("mp3", 24000, 2, 64_000, 160_000),
+        ("mp3", 16000, 1, 64_000, 160_000),
+        ("mp3", 12000, 1, 32_000, 64_000),
+        ("ogg", 44100, 2, 64_000, 500_000),
+        ("opus", 48000, 1, 6_000, 256_000),
+        ("opus", 48000, 2, 12_000, 512_000),
+        ("m4a", 44100, 2, 16_000, 529_200),
+    ],
+)
+def test_a_bitrate_is_taken_up_to_its_bounds(
+    container: str, rate: int, channels: int, lowest: int, highest: int
+) -> None:
+    for bitrate in (lowest, highest):
+        wanted = OutputFormat(container, bitrate=bitrate)
+        assert fit_format(wanted, rate, channels, 16).bitrate == bitrate
+    for bitrate in (lowest - 1, highest + 1):
+        with pytest.raises(AudioError, match=f"{lowest // 1000} to {highest // 1000} kbit/s"):
+            fit_format(OutputFormat(container, bitrate=bitrate), rate, channels, 16)
+
+
+@pytest.mark.parametrize(
     ("wanted", "channels", "complaint"),
     [
         (OutputFormat("flak"), 2, "flak: not a format .* choose wav"),

@@ -17,7 +17,7 @@ from splitter.engines.lanes import (
     ProcessorLane,
 )
 from splitter.engines.local import separate_songs
-from splitter.engines.sharing import SharedNetwork
+from splitter.engines.sharing import SharedNetwork, StoppedError
 from splitter.engines.worker import Outcome, Work, Worker
 from splitter.jobs import Job, claim
 from splitter.loading import Model
@@ -146,6 +146,15 @@ def test_a_closed_engine_stops_its_threads_and_leaves_nothing_unfinished(
     files = {path for path in (tmp_path / "out").rglob("*") if path.is_file()}
     assert done.separated is not None
     assert files == set(done.separated.stems.values())
+
+
+def test_a_stopped_worker_begins_no_song(tmp_path: Path, small_model: Model) -> None:
+    (job,) = make_jobs(make_songs(tmp_path, (0.1,)), tmp_path / "out", small_model)
+    with make_worker(small_model) as worker:
+        worker.stop()
+        with pytest.raises(StoppedError):
+            worker.separate(job)
+    assert not (tmp_path / "out").exists()
 
 
 def test_jobs_are_taken_only_as_they_are_needed(tmp_path: Path, small_model: Model) -> None:

@@ -185,3 +185,11 @@ def test_a_network_that_measures_levels_is_deaf_to_a_constant_offset() -> None:
     torch.testing.assert_close(
         moved[..., away_from_the_ends], plain[..., away_from_the_ends], atol=1e-5, rtol=0
     )
+
+
+@pytest.mark.parametrize("levels", [2, 3, 5])
+def test_features_are_dropped_in_the_three_deepest_levels_alone(levels: int) -> None:
+    """As in Jansson et al. 2017."""
+    unet = UNet(1, 1, channels=2, levels=levels, dropout=0.5)
+    drops = [part.p for part in unet.modules() if isinstance(part, torch.nn.Dropout2d)]
+    assert drops == [0.5] * min(levels, 3) + [0.0] * (levels - 3)  # from the deepest up
