@@ -381,7 +381,7 @@ class Bench:
     def _call(self, case: Case, box: Path, number: int) -> Done:
         self._noise.seek(0)
         self._noise.truncate()
-        if number % OWN_PROCESS == 0:
+        if number % OWN_PROCESS == OWN_PROCESS - 1:
             process = start(*case.arguments, folder=box)
             out, err = process.communicate(case.stdin, timeout=PATIENCE)
             return Done(process.returncode, out, err.decode("utf-8", "backslashreplace"))
@@ -531,9 +531,10 @@ def main() -> None:
     known = {(outcome.target, outcome.number) for outcome in outcomes}
     numbers = islice(count(options.first), options.cases)
     cases = [(target, number) for number in numbers for target in options.targets or TARGETS]
-    until = time.monotonic() + options.seconds
+    until = float("inf")
     for outcome in run_cases((case for case in cases if case not in known), keep, options.seed):
         outcomes.append(outcome)
+        until = min(until, time.monotonic() + options.seconds)  # from the first one on
         if time.monotonic() > until:
             break
     print(format_table(outcomes))

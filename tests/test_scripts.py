@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -26,14 +27,18 @@ def run_script(name: object, *arguments: object) -> str:
 
 
 def test_files_of_strangers_neither_harm_nor_hang_nor_pass_for_whole(tmp_path: Path) -> None:
-    """A run goes on where it stopped, and the table counts all."""
-    run_script("mutate.py", "--cases", 3, "--keep", tmp_path)
-    table = run_script("mutate.py", "--cases", 60, "--seconds", 12, "--keep", tmp_path)
-    rows = {cells[1].strip(): cells for line in table.splitlines() if (cells := line.split("|"))}
-    assert {"songs", "models", "journals", "tags"} <= rows.keys()
-    assert all(int(rows[name][3]) >= 5 for name in ("songs", "models", "journals", "tags"))
-    cases = [json.loads(line) for line in (tmp_path / "seed0.jsonl").read_text().splitlines()]
+    """A run goes on where another one stopped, and its table counts all."""
+    record, targets = tmp_path / "seed0.jsonl", ("songs", "models", "tags")
+    earlier = {"target": "songs", "kind": "wav", "number": 0, "status": 0}
+    record.write_text(json.dumps(earlier) + "\n")
+    script = ("mutate.py", *targets, "--cases", 200, "--seconds", 12, "--keep", tmp_path)
+    table = run_script(*script)
+    cases = [json.loads(line) for line in record.read_text().splitlines()]
     assert len({(case["target"], case["number"]) for case in cases}) == len(cases)
+    for name in targets:
+        ours = [case for case in cases if case["target"] == name]
+        assert len(ours) >= 5
+        assert re.search(rf"^\| {name} \| \d+ \| {len(ours)} \|.*\| 0 \|", table, re.MULTILINE)
 
 
 def write_karaoke(folder: Path) -> None:
