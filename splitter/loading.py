@@ -118,9 +118,10 @@ def build_network(config: Config, path: Path) -> Network:
         raise ModelError(f"{path}: unknown network {config.network!r}; known are: {known}")
     sizes = parse_declared(architecture, config.sizes, path)
     try:
-        return sizes.build(config.channels, len(config.stems))
+        network: Network = sizes.build(config.channels, len(config.stems))
     except (TypeError, ValueError, RuntimeError, OverflowError) as error:
         raise ModelError(f"{path}: these sizes make no network ({error})") from error
+    return network
 
 
 def sketch_network(config: Config, path: Path) -> Network:

@@ -18,6 +18,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
+from platformdirs import user_cache_path
+
 from splitter.errors import ModelError
 from splitter.paths import check_plain_file, is_plain_name
 from splitter.schema import Length, Range, Words, parse, read_json
@@ -32,6 +34,14 @@ Kind = TypeVar("Kind")
 Name = Annotated[str, Words(is_plain_name, "that can be a file's name on every system")]
 Rate = Annotated[int, Range(1000, 192000)]  # Hz
 Channels = Annotated[int, Range(1, 32)]
+INSTRUMENTAL = "instrumental"
+# what other programs call stems, in small letters
+SYNONYMS = {
+    **dict.fromkeys(("accompaniment", "no_vocals", "instrum", "karaoke", "inst"), INSTRUMENTAL),
+    **dict.fromkeys(("vocal", "voice", "voices", "lead"), "vocals"),
+    **dict.fromkeys(("drum",), "drums"),
+    **dict.fromkeys(("others",), "other"),
+}
 
 
 @dataclass(frozen=True)
@@ -53,6 +63,23 @@ class Config:
         """Return the names of all stems, the residual last."""
         return (*self.stems, self.residual)
 
+    @property
+    def known_stems(self) -> tuple[str, ...]:
+        """Return the names of all stems, and `instrumental`, which is all but the vocals."""
+        derived = "vocals" in self.all_stems and INSTRUMENTAL not in self.all_stems
+        return (*self.all_stems, *[INSTRUMENTAL] * derived)
+
+
+def canonical_stem(name: str) -> str:
+    """Return what a stem is called here, whatever another program calls it."""
+    small = name.lower()
+    return SYNONYMS.get(small, small)
+
+
+def added_folder() -> Path:
+    """Return the folder of the models that were added: the platform's place for a cache."""
+    return user_cache_path("splitter", appauthor=False) / "models"
+
 
 def models_folder() -> Path:
     """Return the folder of the models that came with splitter: in the wheel, or in the checkout."""
@@ -66,14 +93,19 @@ def list_models() -> list[str]:
     return sorted(path.parent.name for path in models_folder().glob(f"*/{CONFIG}"))
 
 
+def list_added() -> list[str]:
+    """Name the models that `splitter models` added."""
+    return sorted(path.parent.name for path in added_folder().glob(f"[!.]*/{CONFIG}"))
+
+
 def find_model(name: str) -> Path:
     """Return the folder of the model called `name`, or at the path `name`."""
-    for folder in (models_folder() / name, Path(name)):
+    for folder in (models_folder() / name, added_folder() / name, Path(name)):
         if _is_model(folder):
             return folder
     if Path(name).is_dir():
         raise ModelError(f"{name}: no {CONFIG} in this folder, so it is no model")
-    known = ", ".join(list_models()) or "none"
+    known = ", ".join([*list_models(), *list_added()]) or "none"
     raise ModelError(f"no model called {name!r}; there are: {known}; or give a model's folder")
 
 

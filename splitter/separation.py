@@ -25,6 +25,7 @@ from splitter.devices import fast_dtype
 from splitter.errors import SplitterError
 from splitter.loading import Model, ModelChoice, load_model
 from splitter.networks import Network
+from splitter.registry import INSTRUMENTAL
 from splitter.tiling import Tile, TileShape, batched, cut, join, stack_signals
 
 Stems = dict[str, Block]  # name → (channels, samples)
@@ -126,8 +127,12 @@ class Song:
         """Name the estimates (stems · channels, samples) and add what they leave of the song."""
         estimates = round_to(self.bits, estimates[:, : song.shape[-1]])
         shaped = estimates.reshape(-1, self.channels, song.shape[-1])  # stems
-        stems = dict(zip(self.model.config.stems, shaped, strict=True))
-        return {**stems, self.model.config.residual: song - shaped.sum(axis=0)}
+        config = self.model.config
+        stems = dict(zip(config.stems, shaped, strict=True))
+        stems[config.residual] = song - shaped.sum(axis=0)
+        if INSTRUMENTAL in config.known_stems and INSTRUMENTAL not in stems:
+            stems[INSTRUMENTAL] = song - stems["vocals"]
+        return stems
 
 
 def separate_blocks(

@@ -78,6 +78,53 @@ class Stft(nn.Module):
         return total.flatten(-2)
 
 
+class CentredStft(nn.Module):
+    """Transform signals to spectrograms and back as PyTorch and librosa do, with any hop.
+
+    Frame t is centred on sample `hop · t`; what it sees beyond the signal is mirrored, or zero. It
+    is the transform of most published networks. Where their tiles lie on a grid, or frames must
+    not depend on where a tile began, `Stft` is the one to use.
+    """
+
+    window: Tensor
+
+    def __init__(self, size: int, hop: int, mirrored: bool = True, normed: bool = False) -> None:
+        super().__init__()
+        if not 0 < hop <= size:
+            raise ValueError(f"a hop of {hop} samples does not fit a window of {size}")
+        self.size = size
+        self.hop = hop
+        self.mirrored = mirrored
+        self.normed = normed  # divided by the root of the size
+        window = torch.hann_window(size, device="cpu")  # as above
+        self.register_buffer("window", window, persistent=False)
+
+    @property
+    def bins(self) -> int:
+        """Return the number of frequency bins, 0 Hz and Nyquist included."""
+        return self.size // 2 + 1
+
+    def forward(self, signal: Tensor) -> Tensor:
+        """Transform (..., samples) to complex (..., bins, 1 + samples // hop)."""
+        margin = self.size // 2
+        mode = "reflect" if self.mirrored and signal.shape[-1] > margin else "constant"
+        padded = F.pad(signal.float(), (margin, margin), mode=mode)
+        flat = padded.reshape(-1, padded.shape[-1])
+        spectrogram: Tensor = torch.stft(
+            flat, self.size, self.hop, window=self.window, center=False,
+            normalized=self.normed, return_complex=True,
+        )  # fmt: skip
+        return spectrogram.unflatten(0, signal.shape[:-1])  # type: ignore[no-any-return]
+
+    def inverse(self, spectrogram: Tensor, samples: int) -> Tensor:
+        """Transform complex (..., bins, frames) back to (..., samples)."""
+        signal = torch.istft(
+            spectrogram.flatten(0, -3), self.size, self.hop, window=self.window,
+            normalized=self.normed, length=samples,
+        )  # fmt: skip
+        return signal.unflatten(0, spectrogram.shape[:-2])  # type: ignore[no-any-return]
+
+
 def find_stft(network: nn.Module) -> Stft | None:
     """Return the (first) STFT that a network has inside; none for a network without."""
     return next((part for part in network.modules() if isinstance(part, Stft)), None)

@@ -1,22 +1,38 @@
-"""`splitter models`: what can be given to --model."""
+"""`splitter models`: what can be given to --model, and what other programs' weights can become."""
 
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
 import click
 
-from splitter.registry import CARD, ModelChoice, find_model, list_models
+from splitter.errors import CommandError
+from splitter.registry import (
+    CARD,
+    CONFIG,
+    DEFAULT_MODEL,
+    WEIGHTS,
+    ModelChoice,
+    added_folder,
+    find_model,
+    list_added,
+    list_models,
+    read_config,
+)
 
 
-@click.command()
-def models() -> None:
-    """List the models that came with splitter: name, hash, rate, stems and licence.
+@click.group(invoke_without_command=True)
+@click.pass_context
+def models(context: click.Context) -> None:
+    """List the models that can be used: name, hash, rate, size, stems and licence.
 
     The hash is of config and weights; --json and the journal of a folder name it, too.
     """
-    for name in list_models():
+    if context.invoked_subcommand:
+        return
+    for name in [*list_models(), *list_added()]:
         click.echo(describe_model(find_model(name)))
 
 
@@ -24,9 +40,10 @@ def describe_model(folder: Path) -> str:
     """Describe a model on one line."""
     choice = ModelChoice((str(folder),))
     stems = ", ".join(choice.config.all_stems)
-    rate = f"{choice.config.rate} Hz"
-    parts = (folder.name, choice.hash, rate, stems, find_licence(folder))
-    return "  ".join(parts)
+    name = f"{folder.name} (default)" if folder.name == DEFAULT_MODEL else folder.name
+    size = sum((part / WEIGHTS).stat().st_size for part in choice.folders) / 1e6
+    parts = (name, choice.hash, f"{choice.config.rate} Hz", f"{size:.1f} MB", stems)
+    return "  ".join([*parts, find_licence(folder)])
 
 
 def find_licence(folder: Path) -> str:
@@ -37,3 +54,60 @@ def find_licence(folder: Path) -> str:
         if re.search(r"licen[cs]e", line, re.IGNORECASE) and not line.lstrip().startswith("#"):
             return re.sub(r"[*_`|]|^\W+", "", line).strip()
     return "no licence stated"
+
+
+@models.command()
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--name", help="What it is called from then on.  [default: as its first file]")
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    help="A yaml or json that says what tensors do not.  [default: beside the file]",
+)
+@click.option("--as", "family", help="Insist on this family; it is recognised otherwise.")
+def add(files: tuple[Path, ...], name: str | None, config: Path | None, family: str | None) -> None:
+    """Convert weights of another program into a model.
+
+    FILES are what that program published: a .ckpt, .pth, .th, .safetensors or .onnx, the folder of
+    a TensorFlow checkpoint, or the files of several targets. No code in them is run.
+    """
+    from splitter.weights.adding import add_model
+
+    folder = add_model(
+        added_folder() / check_name(files[0].stem if name is None else name), files, config, family
+    )
+    click.echo(describe_model(folder))
+
+
+@models.command()
+@click.argument("name")
+def show(name: str) -> None:
+    """Print the card of a model: its origin, licence, and what is known of it."""
+    folder = find_model(name)
+    click.echo(describe_model(folder))
+    config = read_config(folder / CONFIG)
+    sizes = ", ".join(f"{key} {value}" for key, value in config.sizes.items() if key != "bands")
+    click.echo(f"{folder}\n{config.network}: {sizes}\n")
+    card = folder / CARD
+    click.echo(card.read_text(encoding="utf-8") if card.is_file() else "it has no card")
+
+
+@models.command()
+@click.argument("names", nargs=-1, required=True)
+def remove(names: tuple[str, ...]) -> None:
+    """Delete models that were added."""
+    for name in names:
+        if name not in list_added():
+            known = ", ".join(list_added()) or "none"
+            raise CommandError(f"no model called {name!r} was added; there are: {known}")
+    for name in names:
+        shutil.rmtree(added_folder() / name)
+
+
+def check_name(name: str) -> str:
+    """Refuse a name that is no folder's, or that of a model that came with splitter."""
+    if not re.fullmatch(r"[\w+-][\w.+-]*", name):
+        raise click.UsageError(f"--name {name!r}: use letters, digits, dots and dashes")
+    if name in list_models():
+        raise click.UsageError(f"--name {name!r}: a model that came with splitter is called so")
+    return name

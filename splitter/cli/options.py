@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
@@ -16,7 +15,7 @@ from splitter.errors import SplitterError
 from splitter.jobs import Journal, open_journal
 from splitter.outputs import Output, check_template, needs_tags
 from splitter.paths import is_folder, is_local
-from splitter.registry import ModelChoice
+from splitter.registry import Config, ModelChoice, canonical_stem
 
 PIPE = "-"
 
@@ -118,12 +117,20 @@ def _check_stdout(options: Options) -> None:
         raise click.UsageError("-o - writes sound, which no terminal can show; redirect it")
 
 
-def choose_output(options: Options, stems: Sequence[str]) -> Output:
-    """Say what is written where; `stems` are those that the model has."""
-    wanted = tuple(options.stems.split(",")) if options.stems else ()
+def choose_stems(text: str | None, model: Config) -> tuple[str, ...]:
+    """Read the stems that are asked for, by whatever name; () is all that the model makes."""
+    wanted = tuple(dict.fromkeys(map(canonical_stem, text.split(",")))) if text else ()
     for name in wanted:
-        if name not in stems:
-            raise click.UsageError(f"no stem {name!r}; this model has {', '.join(stems)}")
+        if name not in model.known_stems:
+            known = ", ".join(model.known_stems)
+            raise click.UsageError(f"no stem {name!r}; this model has {known}")
+    return wanted
+
+
+def choose_output(options: Options, model: Config) -> Output:
+    """Say what is written where."""
+    wanted = choose_stems(options.stems, model)
+    stems = model.all_stems
     if options.to_pipe and len(wanted or stems) != 1:
         raise click.UsageError("-o - writes one stem: add --stems vocals, say")
     form = OutputFormat(

@@ -229,8 +229,9 @@ def separate(screen: Screen, /, **given: Any) -> None:
     options = Options(**given)
     check_options(options)
     model = ModelChoice.parse(options.model, options.tta, options.wiener)
-    stems = model.config.all_stems
-    output = choose_output(options, stems)
+    config = model.config
+    stems = config.all_stems
+    output = choose_output(options, config)
     reading = choose_reading(options)
     journal = choose_journal(options, output, reading, model)
     run = Run(options, output, reading, model, stems, journal, screen)

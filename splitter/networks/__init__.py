@@ -10,12 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 from splitter.networks.blocks import fold_batch_norms
 from splitter.networks.contract import Network
+from splitter.networks.demucs import DemucsSizes
 from splitter.networks.ensemble import Augmented, Average
 from splitter.networks.mask import Bands, MaskModel
+from splitter.networks.roformer import RoFormerSizes
 from splitter.networks.tfctdf import TfcTdf
 from splitter.networks.unet import UNet
 from splitter.networks.wiener import Wiener
@@ -93,9 +95,11 @@ class MaskTfcTdf(MaskSizes):
         return MaskModel(stft, bands, unet, channels, stems, self.level_span)
 
 
-ARCHITECTURES: dict[str, type[MaskUNet | MaskTfcTdf]] = {
+ARCHITECTURES: dict[str, type[Any]] = {
     "mask-unet": MaskUNet,
     "mask-tfc-tdf": MaskTfcTdf,
+    "roformer": RoFormerSizes,
+    "demucs": DemucsSizes,
 }
 
 __all__ = [

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from typing import Annotated
 
 from torch import Tensor, nn
 
+from splitter.schema import Range
 from splitter.tiling import TileShape
+
+Window = Annotated[int, Range(16, 65536)]  # samples
+Hop = Annotated[int, Range(8, 32768)]  # samples
+Tile = Annotated[int, Range(256, 10_000_000)]  # samples; that of an unbounded network
+Share = Annotated[float, Range(0, 0.99)]  # of a tile
 
 
 class Network(nn.Module):

@@ -1,0 +1,219 @@
+"""Make small random checkpoints by other programs' own code, and what that code makes of a song.
+
+    VENV/bin/python scripts/make_references.py FAMILY [--msst FOLDER]
+
+FAMILY's package must be installed in VENV (see docs/models.md). What is written to tests/references
+lets the tests hold splitter's networks to these programs, without any of them installed.
+--msst is a checkout of Music-Source-Separation-Training, whose `demix` cuts and fades songs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+
+from tests.foreign import HEARD, REFERENCES, STRIDE, reference_song  # noqa: E402
+
+Arrays = dict[str, Any]
+
+
+def save(name: str, network: Any, song: Arrays) -> None:
+    """Write what a network makes of the song's first samples, and some samples of whole stems."""
+    folder = REFERENCES / name
+    folder.mkdir(parents=True, exist_ok=True)
+    stems = {f"song_{stem}": np.float32(sound[..., ::STRIDE]) for stem, sound in song.items()}
+    np.savez_compressed(folder / "reference.npz", network=np.float32(network), **stems)
+    size = sum(file.stat().st_size for file in folder.iterdir())
+    print(f"{name}: network {np.shape(network)}, {', '.join(song)}, {size} bytes")
+
+
+def randomise(network: Any, spread: float = 0.5) -> Any:
+    """Give gains, norms and running statistics random values: the usual ones would hide errors."""
+    import torch
+
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for name, tensor in network.state_dict().items():
+            if name.endswith(("running_var",)):
+                tensor.uniform_(0.5, 1.5)
+            elif name.endswith("running_mean"):
+                tensor.normal_(0, 0.1)
+            elif tensor.ndim == 1 and name.endswith(("gamma", "weight", "scale")):
+                tensor.uniform_(1 - spread, 1 + spread)
+    return network.eval()
+
+
+def save_halved(network: Any, path: Path) -> None:
+    """Save a network's tensors as float16, for the size of the file; round the network's, too."""
+    import torch
+
+    torch.save(network.half().state_dict(), path)
+    network.float()
+
+
+def make_roformers(arguments: argparse.Namespace) -> None:
+    import torch
+    from bs_roformer import BSRoformer, MelBandRoformer
+
+    common = {"dim": 8, "depth": 2, "stereo": True, "heads": 2, "dim_head": 8,
+              "time_transformer_depth": 1, "freq_transformer_depth": 1, "flash_attn": False,
+              "stft_n_fft": 1024, "stft_hop_length": 512, "stft_win_length": 1024}  # fmt: skip
+    bands = {"freqs_per_bands": (64,) * 7 + (65,)}
+    torch.manual_seed(0)
+    make_roformer(
+        "bs-roformer", BSRoformer, {**common, **bands, "num_stems": 1, "mask_estimator_depth": 2},
+        ["Vocals", "Instrumental"], "Vocals", arguments.msst,
+    )  # fmt: skip
+    make_roformer(
+        "mel-band-roformer", MelBandRoformer,
+        {**common, "num_bands": 8, "num_stems": 2, "mask_estimator_depth": 1},
+        ["vocals", "other"], None, arguments.msst,
+    )  # fmt: skip
+
+
+def make_roformer(
+    name: str, kind: Any, sizes: Arrays, instruments: list[str], target: str | None, msst: Path
+) -> None:
+    import torch
+    import yaml
+
+    network = randomise(kind(**sizes))
+    facts = {
+        "audio": {"chunk_size": 88064, "sample_rate": 44100, "num_channels": 2},
+        "model": sizes,
+        "training": {"instruments": instruments, "target_instrument": target, "use_amp": False},
+        "inference": {"num_overlap": 2, "batch_size": 1},
+    }
+    folder = REFERENCES / name
+    folder.mkdir(parents=True, exist_ok=True)
+    save_halved(network, folder / "model.ckpt")
+    (folder / "model.yaml").write_text(yaml.dump(facts))  # with its tuples
+    song = reference_song()
+    with torch.inference_mode():
+        heard = network(torch.from_numpy(song[None, :, :HEARD]))[0]
+    save(name, heard.reshape(-1, 2, heard.shape[-1]), demix(msst, facts, network, song))
+
+
+def demix(msst: Path, facts: Arrays, network: Any, song: Any) -> Arrays:
+    """Separate a whole song as Music-Source-Separation-Training does."""
+    import torch
+    from ml_collections import ConfigDict
+
+    sys.path.insert(0, str(msst))
+    import utils.model_utils as program
+
+    stems: Arrays = program.demix(
+        ConfigDict(facts), network, song, torch.device("cpu"), "mel_band_roformer"
+    )
+    return stems
+
+
+def make_demucs(_: argparse.Namespace) -> None:
+    from fractions import Fraction
+
+    import torch
+    from demucs.apply import BagOfModels
+    from demucs.hdemucs import HDemucs
+    from demucs.htdemucs import HTDemucs
+
+    sources = ["drums", "bass", "other", "vocals"]
+    torch.manual_seed(0)
+    transformer = {"channels": 8, "bottom_channels": 16, "t_layers": 3, "t_heads": 2,
+                   "t_hidden_scale": 2, "dconv_mode": 3}  # fmt: skip
+    hybrid = HTDemucs(sources, **transformer, segment=Fraction(39, 10), samplerate=44100)
+    make_one_demucs("htdemucs", hybrid)
+    make_one_demucs("hdemucs", HDemucs(sources, channels=4, segment=4))
+    first, second = (
+        randomise_demucs(HDemucs(sources, channels=4, segment=4, hybrid_old=old))
+        for old in (True, False)
+    )
+    bag = BagOfModels([first, second], [[1, 1, 0, 1], [0, 1, 1, 3]])
+    save_demucs("demucs-bag", [first, second], {"weights": bag.weights})
+    save("demucs-bag", np.zeros(0), run_demucs_song(bag))
+
+
+def make_one_demucs(name: str, network: Any) -> None:
+    network = randomise_demucs(network)
+    save_demucs(name, [network], None)
+    save(name, run_demucs(network, HEARD), run_demucs_song(network))
+
+
+def randomise_demucs(network: Any) -> Any:
+    """Make the branches heard that begin at a thousandth; round as files are rounded."""
+    import torch
+
+    with torch.no_grad():
+        for name, tensor in randomise(network).named_parameters():
+            if name.endswith(".scale"):
+                tensor.uniform_(0.3, 0.8)
+    return network.half().float()
+
+
+def save_demucs(name: str, networks: list[Any], bag: Arrays | None) -> None:
+    import yaml
+    from demucs import states
+
+    folder = REFERENCES / name
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in folder.iterdir():
+        old.unlink()
+    signatures = [f"{number}" * 8 for number in range(len(networks))]
+    for network, signature in zip(networks, signatures, strict=True):
+        args, kwargs = network._init_args_kwargs
+        state = states.get_state(network, None, half=True)
+        package = {"klass": type(network), "args": args, "kwargs": kwargs, "state": state,
+                   "training_args": {"lr": 1}}  # fmt: skip
+        states.save_with_checksum(package, folder / f"{signature}.th")
+    if bag:
+        (folder / "bag.yaml").write_text(yaml.dump({"models": signatures, **bag}))
+
+
+def run_demucs(network: Any, samples: int) -> Any:
+    import torch
+    from demucs.apply import apply_model
+
+    with torch.inference_mode():
+        song = torch.from_numpy(reference_song()[None, :, :samples])
+        return apply_model(network, song, shifts=0, split=False)[0]
+
+
+def run_demucs_song(network: Any) -> Arrays:
+    """Separate a whole song as demucs.api does, but for its random shift."""
+    import torch
+    from demucs.apply import apply_model
+
+    song = torch.from_numpy(reference_song())
+    mono = song.mean(0)
+    level = (song - mono.mean()) / (mono.std() + 1e-8)
+    with torch.inference_mode():
+        stems = apply_model(network, level[None], shifts=0, split=True, overlap=0.25)[0]
+    stems = stems * (mono.std() + 1e-8) + mono.mean()
+    return dict(zip(network.sources, stems.numpy(), strict=True))
+
+
+FAMILIES: dict[str, Callable[[argparse.Namespace], None]] = {
+    "roformer": make_roformers,
+    "demucs": make_demucs,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("family", choices=FAMILIES)
+    parser.add_argument("--msst", type=Path)
+    arguments = parser.parse_args()
+    FAMILIES[arguments.family](arguments)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,530 @@
+"""Hybrid Demucs (Défossez 2021) and its transformer (Rouard et al. 2023): two U-Nets side by side.
+
+    signal ─┬─ STFT ── encoders over frequency ─┐               ┌─ decoders ── inverse ─┐
+            │                                   ├─ transformer ─┤                       ├─ sum
+            └───────── encoders over time ──────┘               └─ decoders ────────────┘
+
+One looks at the spectrogram, real and imaginary parts as channels, and strides along frequency; the
+other looks at the waveform. At their deepest both have the same number of steps in time: there the
+one without a transformer joins them, and layers along time follow.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from splitter.networks.contract import Network, Share, Tile, Unbounded, Window
+from splitter.schema import Range
+from splitter.spectral import CentredStft
+from splitter.tiling import TileShape
+
+LSTM_STEPS = 200  # longer signals are cut into pieces of so many that overlap by half
+DECAYS = 4  # of local attention
+ATTENTION_HEADS = 4
+
+Width = Annotated[int, Range(1, 4096)]
+
+
+@dataclass(frozen=True)
+class DemucsSizes:
+    """Sizes of a hybrid Demucs; those of its transformer begin with `t_`."""
+
+    channels: Width = 48  # of the first level
+    growth: Annotated[int, Range(1, 4)] = 2
+    depth: Annotated[int, Range(1, 10)] = 4
+    window: Window = 4096  # samples
+    kernel: Annotated[int, Range(4, 32)] = 8
+    stride: Annotated[int, Range(1, 16)] = 4
+    time_stride: Annotated[int, Range(1, 16)] = 2  # of levels behind where both branches meet
+    context: Annotated[int, Range(0, 8)] = 1  # of the decoders' narrow convolutions
+    norm_starts: Annotated[int, Range(0, 100)] = 4  # the first level with norms
+    norm_groups: Width = 4
+    dconv_mode: Annotated[int, Range(0, 3)] = 1  # branches in encoders (1), decoders (2), both (3)
+    dconv_depth: Annotated[int, Range(0, 8)] = 2
+    dconv_comp: Annotated[float, Range(1, 64)] = 8  # channels of a level, over those of a branch
+    dconv_attn: Annotated[int, Range(0, 100)] = 100  # first level whose branch has local attention
+    dconv_lstm: Annotated[int, Range(0, 100)] = 100  # and an LSTM
+    freq_emb: Annotated[float, Range(0, 10)] = 0.2
+    emb_scale: Annotated[float, Range(0, 1000)] = 10.0
+    bottom_channels: Annotated[int, Range(0, 4096)] = 0
+    t_layers: Annotated[int, Range(0, 64)] = 0  # 0: no transformer
+    t_heads: Annotated[int, Range(1, 64)] = 8
+    t_hidden_scale: Annotated[float, Range(0.1, 16)] = 4.0
+    padded_with_zeros: bool = False  # the signal, by some older models, and cut off otherwise
+    whole: bool = True  # a shorter signal is filled up to a tile
+    tile: Tile = 343980  # samples
+    overlap: Share = 0.25  # of a tile
+
+    def build(self, channels: int, stems: int) -> Network:
+        """Make the network with random weights."""
+        return HybridDemucs(self, channels, stems)
+
+
+class Scale(nn.Module):
+    """Multiply each feature by a gain; features are the last axis, or the last but one."""
+
+    def __init__(self, features: int, last: bool = False) -> None:
+        super().__init__()
+        self.last = last
+        self.scale = nn.Parameter(torch.full((features,), 1e-3))
+
+    def forward(self, signal: Tensor) -> Tensor:
+        """Map a signal to its own shape."""
+        scaled: Tensor = signal * (self.scale if self.last else self.scale[:, None])
+        return scaled
+
+
+class LongShort(nn.Module):
+    """Add to (batch, features, steps) what a bidirectional LSTM makes of them, piece by piece."""
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.lstm = nn.LSTM(features, features, num_layers=2, bidirectional=True)
+        self.linear = nn.Linear(2 * features, features)
+
+    def forward(self, signal: Tensor) -> Tensor:
+        """Map (batch, features, steps) to the same shape."""
+        batch, _, steps = signal.shape
+        pieces, half = signal[None], LSTM_STEPS // 2
+        if steps > LSTM_STEPS:
+            count = -(-steps // half)
+            padded = F.pad(signal, (0, (count + 1) * half - steps))
+            pieces = padded.unfold(-1, LSTM_STEPS, half).permute(2, 0, 1, 3)
+        heard = self.lstm(pieces.flatten(0, 1).permute(2, 0, 1))[0]
+        answer = self.linear(heard).permute(1, 2, 0).unflatten(0, (-1, batch))
+        if steps > LSTM_STEPS:  # of each piece the middle; of the first and last the ends, too
+            quarter = half // 2
+            first, last = answer[0, ..., :quarter], answer[-1, ..., -quarter:]
+            parts = [first, *answer[..., quarter:-quarter], last]
+            return signal + torch.cat(parts, -1)[..., :steps]
+        whole: Tensor = signal + answer[0]
+        return whole
+
+
+class LocalAttention(nn.Module):
+    """Attend along (batch, features, steps), the less the further away, by learned decays."""
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.content = nn.Conv1d(features, features, 1)
+        self.query = nn.Conv1d(features, features, 1)
+        self.key = nn.Conv1d(features, features, 1)
+        self.query_decay = nn.Conv1d(features, ATTENTION_HEADS * DECAYS, 1)
+        self.proj = nn.Conv1d(features, features, 1)
+
+    def forward(self, signal: Tensor) -> Tensor:
+        """Map (batch, features, steps) to the same shape."""
+        steps = signal.shape[-1]
+        layers = (self.query, self.key, self.content, self.query_decay)
+        query, key, content, decay = (
+            layer(signal).unflatten(1, (ATTENTION_HEADS, -1)) for layer in layers
+        )
+        place = torch.arange(steps, device=signal.device, dtype=signal.dtype)
+        away = (place[:, None] - place).abs()
+        rates = torch.arange(1, DECAYS + 1, device=signal.device, dtype=signal.dtype)[:, None]
+        fading = (torch.sigmoid(decay) / 2 * rates).sum(2, keepdim=True) / DECAYS**0.5
+        scores = key.transpose(2, 3) @ query / key.shape[2] ** 0.5 - away * fading
+        scores.masked_fill_(torch.eye(steps, device=signal.device, dtype=torch.bool), -100)
+        answer: Tensor = content @ torch.softmax(scores, dim=2)
+        projected: Tensor = self.proj(answer.flatten(1, 2))
+        return signal + projected
+
+
+class Branches(nn.Module):
+    """Residual branches along time: narrow, dilated convolutions, an LSTM and attention if deep."""
+
+    def __init__(self, sizes: DemucsSizes, features: int, level: int) -> None:
+        super().__init__()
+        hidden = int(features / sizes.dconv_comp)
+        self.layers = nn.ModuleList()
+        for depth in range(sizes.dconv_depth):
+            dilation = 2**depth
+            layers: list[nn.Module] = [
+                nn.Conv1d(features, hidden, 3, dilation=dilation, padding=dilation),
+                nn.GroupNorm(1, hidden),
+                nn.GELU(),
+            ]
+            layers += [LongShort(hidden)] if level >= sizes.dconv_lstm else []
+            layers += [LocalAttention(hidden)] if level >= sizes.dconv_attn else []
+            layers += [nn.Conv1d(hidden, 2 * features, 1), nn.GroupNorm(1, 2 * features)]
+            self.layers.append(nn.Sequential(*layers, nn.GLU(1), Scale(features)))
+
+    def forward(self, signal: Tensor) -> Tensor:
+        """Map (batch, features, steps) or (batch, features, rows, steps) to the same shape."""
+        along = signal
+        if signal.dim() == 4:
+            along = signal.transpose(1, 2).flatten(0, 1)  # rows are a batch
+        for layer in self.layers:
+            along = along + layer(along)
+        if signal.dim() == 4:
+            along = along.unflatten(0, (signal.shape[0], -1)).transpose(1, 2)
+        return along
+
+
+@dataclass(frozen=True)
+class Level:
+    """What a level of one branch is like."""
+
+    index: int
+    inputs: int
+    outputs: int
+    rows: bool  # along frequency, not time
+    kernel: int
+    stride: int
+    padded: bool = True
+    meets: bool = False  # the branch of time has only its strided convolution here
+
+    @property
+    def padding(self) -> int:
+        """Return the padding that keeps a stride a stride."""
+        return self.kernel // 4 if self.padded else 0
+
+    def convolution(self, inputs: int, outputs: int, size: int, padding: int) -> nn.Module:
+        """Make a convolution without a stride."""
+        kind = nn.Conv2d if self.rows else nn.Conv1d
+        return kind(inputs, outputs, size, padding=padding)
+
+
+def _norm(sizes: DemucsSizes, level: Level, features: int) -> nn.Module:
+    normed = level.index >= sizes.norm_starts
+    return nn.GroupNorm(sizes.norm_groups, features) if normed else nn.Identity()
+
+
+class Encoder(nn.Module):
+    """One level down: a strided convolution, residual branches, a gated narrow convolution."""
+
+    def __init__(self, sizes: DemucsSizes, level: Level) -> None:
+        super().__init__()
+        self.level = level
+        outputs = level.outputs
+        if level.rows:
+            self.conv: nn.Module = nn.Conv2d(
+                level.inputs, outputs, (level.kernel, 1), (level.stride, 1), (level.padding, 0)
+            )
+        else:
+            self.conv = nn.Conv1d(level.inputs, outputs, level.kernel, level.stride, level.padding)
+        if level.meets:
+            return
+        self.norm1 = _norm(sizes, level, outputs)
+        self.rewrite = level.convolution(outputs, 2 * outputs, 1, 0)
+        self.norm2 = _norm(sizes, level, 2 * outputs)
+        branched = sizes.dconv_mode & 1
+        self.dconv = Branches(sizes, outputs, level.index) if branched else nn.Identity()
+
+    def forward(self, signal: Tensor, joined: Tensor | None = None) -> Tensor:
+        """Map to the next level; `joined` is what the other branch adds where they meet."""
+        if not self.level.rows:
+            if signal.dim() == 4:
+                signal = signal.flatten(1, 2)
+            signal = F.pad(signal, (0, -signal.shape[-1] % self.level.stride))
+        answer: Tensor = self.conv(signal)
+        if self.level.meets:
+            return answer
+        if joined is not None:
+            answer = answer + (joined[:, :, None] if answer.dim() == 4 else joined)
+        answer = self.dconv(F.gelu(self.norm1(answer)))
+        return F.glu(self.norm2(self.rewrite(answer)), dim=1)
+
+
+class Decoder(nn.Module):
+    """One level up: the skip is added, a gated convolution, branches, a transposed convolution."""
+
+    def __init__(self, sizes: DemucsSizes, level: Level) -> None:
+        super().__init__()
+        self.level = level
+        features = level.outputs
+        if level.rows:
+            self.conv_tr: nn.Module = nn.ConvTranspose2d(
+                features, level.inputs, (level.kernel, 1), (level.stride, 1)
+            )
+        else:
+            self.conv_tr = nn.ConvTranspose1d(features, level.inputs, level.kernel, level.stride)
+        self.norm2 = _norm(sizes, level, level.inputs)
+        if level.meets:
+            return
+        context = sizes.context
+        self.rewrite = level.convolution(features, 2 * features, 1 + 2 * context, context)
+        self.norm1 = _norm(sizes, level, 2 * features)
+        branched = sizes.dconv_mode & 2
+        self.dconv = Branches(sizes, features, level.index) if branched else nn.Identity()
+
+    def forward(self, signal: Tensor, skip: Tensor | None, steps: int) -> tuple[Tensor, Tensor]:
+        """Return the level above, and what it was made of."""
+        if self.level.rows and signal.dim() == 3:
+            signal = signal.unflatten(1, (self.level.outputs, -1))
+        if skip is not None:
+            signal = F.glu(self.norm1(self.rewrite(signal + skip)), dim=1)
+            signal = self.dconv(signal)
+        answer: Tensor = self.norm2(self.conv_tr(signal))
+        padding = self.level.padding
+        if self.level.rows:
+            answer = answer[..., padding : answer.shape[-2] - padding, :]
+        else:
+            answer = answer[..., padding : padding + steps]
+        return (F.gelu(answer) if self.level.index else answer), signal
+
+
+class WholeNorm(nn.GroupNorm):
+    """Norm (batch, places, features) over places and features together."""
+
+    def __init__(self, features: int) -> None:
+        super().__init__(1, features)
+
+    def forward(self, signal: Tensor) -> Tensor:
+        """Map to the same shape."""
+        return super().forward(signal.transpose(1, 2)).transpose(1, 2)
+
+
+class Layer(nn.Module):
+    """Attention to oneself, or across to the other branch, and two dense layers."""
+
+    def __init__(self, sizes: DemucsSizes, width: int, cross: bool) -> None:
+        super().__init__()
+        hidden = int(width * sizes.t_hidden_scale)
+        attention = nn.MultiheadAttention(width, sizes.t_heads, batch_first=True)
+        self.cross = cross
+        if cross:
+            self.cross_attn = attention
+            self.norm3 = nn.LayerNorm(width)
+        else:
+            self.self_attn = attention
+        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.linear1, self.linear2 = nn.Linear(width, hidden), nn.Linear(hidden, width)
+        self.gamma_1, self.gamma_2 = Scale(width, last=True), Scale(width, last=True)
+        self.norm_out = WholeNorm(width)
+
+    def forward(self, signal: Tensor, other: Tensor) -> Tensor:
+        """Map (batch, places, features) to the same shape."""
+        query = self.norm1(signal)
+        key = self.norm2(other) if self.cross else query
+        attention = self.cross_attn if self.cross else self.self_attn
+        signal = signal + self.gamma_1(attention(query, key, key, need_weights=False)[0])
+        normed = (self.norm3 if self.cross else self.norm2)(signal)
+        dense = self.linear2(F.gelu(self.linear1(normed)))
+        answer: Tensor = self.norm_out(signal + self.gamma_2(dense))
+        return answer
+
+
+class CrossTransformer(nn.Module):
+    """Layers for both branches in turn: each hears itself, then what the other one was."""
+
+    def __init__(self, sizes: DemucsSizes, width: int) -> None:
+        super().__init__()
+        self.norm_in, self.norm_in_t = nn.LayerNorm(width), nn.LayerNorm(width)
+        crossing = [bool(index % 2) for index in range(sizes.t_layers)]
+        self.layers = nn.ModuleList(Layer(sizes, width, cross) for cross in crossing)
+        self.layers_t = nn.ModuleList(Layer(sizes, width, cross) for cross in crossing)
+
+    def forward(self, picture: Tensor, wave: Tensor) -> tuple[Tensor, Tensor]:
+        """Map (batch, features, rows, steps) and (batch, features, steps) to the same shapes."""
+        _, width, rows, steps = picture.shape
+        places = _picture_places(width, rows, steps).to(picture)
+        heard = self.norm_in(picture.permute(0, 3, 2, 1).flatten(1, 2)) + places
+        wave = wave.transpose(1, 2)
+        wave = self.norm_in_t(wave) + _wave_places(width, wave.shape[1]).to(wave)
+        for layer, layer_t in zip(self.layers, self.layers_t, strict=True):
+            heard, wave = layer(heard, wave), layer_t(wave, heard)
+        return heard.unflatten(1, (steps, rows)).permute(0, 3, 2, 1), wave.transpose(1, 2)
+
+
+def _wave_places(width: int, steps: int) -> Tensor:
+    """Return cosines and sines of each step, (steps, features)."""
+    half = width // 2
+    rates = 10000 ** (torch.arange(half) / (half - 1))
+    angles = torch.arange(steps)[:, None] / rates
+    return torch.cat([angles.cos(), angles.sin()], dim=1)
+
+
+def _picture_places(width: int, rows: int, steps: int) -> Tensor:
+    """Return sines and cosines in turn of steps, then of rows, (steps · rows, features)."""
+    half = width // 2
+    rates = torch.exp(torch.arange(0, half, 2) * (-math.log(10000) / half))
+
+    def waves(count: int) -> Tensor:
+        angles = torch.arange(count)[:, None] * rates
+        return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)
+
+    along_time = waves(steps)[:, None].expand(-1, rows, -1)
+    along_rows = waves(rows)[None].expand(steps, -1, -1)
+    return torch.cat([along_time, along_rows], dim=-1).flatten(0, 1)
+
+
+class Embedding(nn.Module):
+    """A vector for each row of a picture."""
+
+    def __init__(self, rows: int, features: int) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(rows, features)
+
+
+class HybridDemucs(Unbounded):
+    """Separate (batch, channels, samples) into (batch, stems, channels, samples).
+
+    The tile's level is taken for the song's: it is normed, and given back in the end.
+    """
+
+    def __init__(self, sizes: DemucsSizes, channels: int, stems: int) -> None:
+        core, overlap = sizes.tile, sizes.tile - int(sizes.tile * (1 - sizes.overlap))
+        super().__init__(
+            TileShape(core, 0, core, overlap, "triangle", beyond="silence", centred=True)
+        )
+        self.sizes, self.stems = sizes, stems
+        self.stft = CentredStft(sizes.window, sizes.window // 4, normed=True)
+        picture, wave = _plan_levels(sizes, channels, stems)
+        first = picture[0]
+        self.encoder = nn.ModuleList(Encoder(sizes, down) for down, _ in picture)
+        self.decoder = nn.ModuleList(Decoder(sizes, up) for _, up in reversed(picture))
+        self.tencoder = nn.ModuleList(Encoder(sizes, down) for down, _ in wave)
+        self.tdecoder = nn.ModuleList(Decoder(sizes, up) for _, up in reversed(wave))
+        if sizes.freq_emb:
+            rows = sizes.window // 2 // first[0].stride
+            self.freq_emb = Embedding(rows, first[0].outputs)
+        width = picture[-1][0].outputs
+        if sizes.t_layers:
+            bottom = sizes.bottom_channels
+            if bottom:
+                self.channel_upsampler = nn.Conv1d(width, bottom, 1)
+                self.channel_downsampler = nn.Conv1d(bottom, width, 1)
+                self.channel_upsampler_t = nn.Conv1d(width, bottom, 1)
+                self.channel_downsampler_t = nn.Conv1d(bottom, width, 1)
+            self.crosstransformer = CrossTransformer(sizes, bottom or width)
+
+    def forward(self, signal: Tensor, trim: int = 0) -> Tensor:
+        """Separate (batch, channels, samples) into (batch, stems, channels, samples − 2 · trim)."""
+        samples = signal.shape[-1]
+        before = max(0, self.sizes.tile - samples) // 2 if self.sizes.whole else 0
+        after = max(0, self.sizes.tile - samples - before) if self.sizes.whole else 0
+        mono = signal.mean(1, keepdim=True)
+        mean, level = mono.mean(-1, keepdim=True), mono.std(-1, keepdim=True) + 1e-8
+        level = torch.nan_to_num(level, nan=1e-8)  # of one sample
+        stems = self._separate(F.pad((signal - mean) / level, (before, after)))
+        kept = slice(before + trim, before + samples - trim)
+        return stems[..., kept] * level[:, None] + mean[:, None]
+
+    def _separate(self, signal: Tensor) -> Tensor:
+        """Separate a signal of unit level."""
+        spectrogram = self._transform(signal)
+        parts = torch.view_as_real(spectrogram).permute(0, 1, 4, 2, 3).flatten(1, 2)
+        picture, mean, deviation = _norm_all(parts)
+        wave, wave_mean, wave_deviation = _norm_all(signal)
+        picture, wave = self._run(picture, wave)
+        picture = picture.float().unflatten(1, (self.stems, -1))  # stems
+        picture = picture * deviation[:, None] + mean[:, None]
+        planes = picture.unflatten(2, (-1, 2)).permute(0, 1, 2, 4, 5, 3).contiguous()
+        sound = self._invert(torch.view_as_complex(planes), signal.shape[-1])
+        wave = wave.float().unflatten(1, (self.stems, -1))
+        stems: Tensor = sound + wave * wave_deviation[:, None] + wave_mean[:, None]
+        return stems
+
+    def _run(self, picture: Tensor, wave: Tensor) -> tuple[Tensor, Tensor]:
+        """Run both branches down, across and up."""
+        skips: list[tuple[Tensor, int]] = []
+        wave_skips: list[tuple[Tensor | None, int]] = []
+        for index, encode in enumerate(self.encoder):
+            steps, joined = picture.shape[-1], None
+            if index < len(self.tencoder):
+                wave_steps, meets = wave.shape[-1], _level(self.tencoder[index]).meets
+                wave = self.tencoder[index](wave)
+                joined = wave if meets else None
+                wave_skips.append((None if meets else wave, wave_steps))
+            picture = encode(picture, joined)
+            if index == 0 and self.sizes.freq_emb:
+                weight = self.freq_emb.embedding.weight * self.sizes.emb_scale
+                picture = picture + self.sizes.freq_emb * weight.t()[:, :, None]
+            skips.append((picture, steps))
+        picture, wave = self._cross(picture, wave)
+        offset = len(self.decoder) - len(self.tdecoder)
+        for index, decode in enumerate(self.decoder):
+            picture, before = decode(picture, *skips.pop())
+            if index >= offset:
+                skip, wave_steps = wave_skips.pop()
+                heard = wave if skip is not None else before[:, :, 0]
+                wave, _ = self.tdecoder[index - offset](heard, skip, wave_steps)
+        return picture, wave
+
+    def _cross(self, picture: Tensor, wave: Tensor) -> tuple[Tensor, Tensor]:
+        """Run the transformer; without one, decoders begin from nothing but skips."""
+        if not self.sizes.t_layers:
+            return torch.zeros_like(picture), torch.zeros_like(picture)
+        rows = picture.shape[2]
+        if self.sizes.bottom_channels:
+            picture = self.channel_upsampler(picture.flatten(2)).unflatten(2, (rows, -1))
+            wave = self.channel_upsampler_t(wave)
+        picture, wave = self.crosstransformer(picture, wave)
+        if self.sizes.bottom_channels:
+            picture = self.channel_downsampler(picture.flatten(2)).unflatten(2, (rows, -1))
+            wave = self.channel_downsampler_t(wave)
+        return picture, wave
+
+    def _transform(self, signal: Tensor) -> Tensor:
+        """Transform to as many frames as there are hops, without Nyquist's bin."""
+        hop = self.stft.hop
+        frames, margin = -(-signal.shape[-1] // hop), hop // 2 * 3
+        after = margin + frames * hop - signal.shape[-1]
+        if self.sizes.padded_with_zeros:
+            padded = F.pad(signal, (margin, after))
+        else:
+            # a signal that is too short to be mirrored is made longer by silence
+            missing = max(0, max(margin, after) - signal.shape[-1] + 1)
+            right = min(after, missing)
+            left = missing - right
+            padded = F.pad(F.pad(signal, (left, right)), (margin - left, after - right), "reflect")
+        spectrogram: Tensor = self.stft(padded)
+        return spectrogram[..., :-1, 2 : 2 + frames]
+
+    def _invert(self, spectrogram: Tensor, samples: int) -> Tensor:
+        """Transform back what `_transform` gave."""
+        hop = self.stft.hop
+        margin = 0 if self.sizes.padded_with_zeros else hop // 2 * 3
+        padded = F.pad(spectrogram, (2, 2, 0, 1))
+        length = spectrogram.shape[-1] * hop + 2 * margin
+        return self.stft.inverse(padded, length)[..., margin : margin + samples]
+
+
+def _norm_all(signal: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return a signal of zero mean and unit deviation over all but the batch, and both."""
+    axes = list(range(1, signal.dim()))
+    mean, deviation = signal.mean(axes, keepdim=True), signal.std(axes, keepdim=True)
+    return (signal - mean) / (1e-5 + deviation), mean, deviation
+
+
+def _level(layer: nn.Module) -> Level:
+    level = layer.level
+    assert isinstance(level, Level)
+    return level
+
+
+def _plan_levels(
+    sizes: DemucsSizes, channels: int, stems: int
+) -> tuple[Sequence[tuple[Level, Level]], Sequence[tuple[Level, Level]]]:
+    """Plan the levels, (on the way down, on the way up), of the picture and of the wave."""
+    picture, wave = [], []
+    rows, outputs = sizes.window // 2, sizes.channels
+    inputs, top = (2 * channels, channels), (2 * channels * stems, channels * stems)
+    for index in range(sizes.depth):
+        last = 1 < rows <= sizes.kernel
+        kernel, stride = sizes.kernel, sizes.stride
+        if rows == 1:
+            kernel, stride = 2 * sizes.time_stride, sizes.time_stride
+        elif last:
+            kernel = rows
+        given = inputs if index == 0 else (outputs // sizes.growth,) * 2
+        made = top if index == 0 else given
+        shape = (rows > 1, kernel, stride, not last)
+        picture.append(
+            (Level(index, given[0], outputs, *shape), Level(index, made[0], outputs, *shape))
+        )
+        if rows > 1:
+            shape, meets = (False, sizes.kernel, sizes.stride, True), last
+            down = Level(index, given[1], outputs, *shape, meets)
+            wave.append((down, Level(index, made[1], outputs, *shape, meets)))
+        rows = 1 if rows <= sizes.kernel else rows // sizes.stride
+        outputs *= sizes.growth
+    return picture, wave

@@ -1,0 +1,114 @@
+"""From other programs' files to a model's folder, once; after that it is a model like any other."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from tempfile import mkdtemp
+from types import ModuleType
+
+import torch
+
+from splitter.atomic import write_atomically
+from splitter.errors import ModelError
+from splitter.loading import check_tensors, sketch_network, write_tensors
+from splitter.registry import CARD, CONFIG, WEIGHTS
+from splitter.weights import demucs, roformer
+from splitter.weights.checkpoint import Checkpoint, Converted, hash_file, read_checkpoint
+
+ADAPTERS: dict[str, ModuleType] = {"roformer": roformer, "demucs": demucs}
+UNKNOWN_LICENCE = "unknown: ask its author"
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a model is from, for its card."""
+
+    licence: str = UNKNOWN_LICENCE
+    url: str = ""
+    remark: str = ""
+
+
+def convert_files(
+    files: Sequence[Path], config: Path | None = None, family: str | None = None
+) -> Converted:
+    """Read a model's files, recognise their family by their tensors, and convert them."""
+    checkpoints = [read_checkpoint(path, config) for path in files]
+    first = checkpoints[0]
+    adapter = _recognise(first, family)
+    if len(checkpoints) > 1:
+        if not hasattr(adapter, "join"):
+            raise ModelError(f"{files[1]}: a model of this family is one file")
+        first = adapter.join(checkpoints)
+    converted = adapter.convert(first)
+    assert isinstance(converted, Converted)
+    return converted
+
+
+def _recognise(checkpoint: Checkpoint, family: str | None) -> ModuleType:
+    names = list(checkpoint.tensors)
+    found = next((name for name, one in ADAPTERS.items() if one.matches(names)), None)
+    if found is None:
+        known = ", ".join(ADAPTERS)
+        raise ModelError(f"{checkpoint.path}: its tensors are of no family known here ({known})")
+    if family not in (None, found):
+        raise ModelError(f"{checkpoint.path}: its tensors are those of {found}, not of {family}")
+    return ADAPTERS[found]
+
+
+def add_model(
+    folder: Path,
+    files: Sequence[Path],
+    config: Path | None = None,
+    family: str | None = None,
+    origin: Origin = Origin(),
+) -> Path:
+    """Convert a model's files into `folder`, whole or not at all; return the folder.
+
+    Raises ModelError for files that are damaged, of no known family, or contradict themselves.
+    """
+    if folder.exists():
+        raise ModelError(f"{folder}: is there already; `splitter models remove` takes it away")
+    converted = convert_files(files, config, family)
+    check_tensors(sketch_network(converted.config, files[0]), converted.tensors, files[0])
+    if not all(torch.isfinite(tensor).all() for tensor in converted.tensors.values()):
+        raise ModelError(f"{files[0]}: some of its weights are no numbers")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    part = Path(mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        write_model(part, converted)
+        card = write_card(folder.name, files, converted, origin)
+        write_atomically(part / CARD, card.encode("utf-8"))
+        part.chmod(0o755)
+        part.rename(folder)
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)
+        raise
+    return folder
+
+
+def write_model(folder: Path, converted: Converted) -> None:
+    """Write config and weights, these as exact as they were."""
+    # copies: some files have one tensor under several names
+    write_tensors(folder / WEIGHTS, {name: t.clone() for name, t in converted.tensors.items()})
+    text = json.dumps(asdict(converted.config), indent=2) + "\n"
+    write_atomically(folder / CONFIG, text.encode("utf-8"))
+
+
+def write_card(name: str, files: Sequence[Path], converted: Converted, origin: Origin) -> str:
+    """Say where a model is from, what its licence is, and what differs from its program."""
+    config = converted.config
+    sources = "\n".join(f"- `{file.name}`, SHA-256 `{hash_file(file)}`" for file in files)
+    parts = [
+        f"# {name}",
+        f"A model of the network `{config.network}`: {', '.join(config.all_stems)}, "
+        f"{config.rate} Hz, {config.channels} channels.",
+        f"Licence: {origin.licence}",
+        f"Converted from\n\n{sources}" + (f"\n\n{origin.url}" * bool(origin.url)),
+        converted.note,
+        origin.remark,
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"

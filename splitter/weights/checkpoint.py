@@ -1,0 +1,180 @@
+"""Files of any kind as tensors, and what stands beside them: facts that tensors do not tell."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from torch import Tensor
+
+from splitter.errors import ModelError
+from splitter.loading import read_tensors
+from splitter.registry import Config
+from splitter.weights.torchfile import class_name, read_torch
+
+LARGEST_TEXT = 1 << 20  # bytes of a yaml or json file
+WRAPPERS = ("state_dict", "model_state_dict", "state")  # under which training programs put tensors
+TAIL = 10_000 * 1024  # bytes at a file's end that UVR's tables know it by
+
+Tensors = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Tensors by their names in the file, and the facts beside them."""
+
+    path: Path
+    tensors: Tensors
+    facts: Mapping[str, Any] = field(default_factory=dict)  # of a yaml or json, or of the file
+    facts_path: Path | None = None
+
+    def fact(self, *keys: str, default: Any = None) -> Any:
+        """Look a fact up by a path of keys; None stands for what is not there."""
+        value: Any = self.facts
+        for key in keys:
+            value = value.get(key) if isinstance(value, Mapping) else None
+        return default if value is None else value
+
+    def need(self, *keys: str) -> Any:
+        """Look a fact up that nothing else tells; raise ModelError without it."""
+        value = self.fact(*keys)
+        if value is None:
+            where = self.facts_path or "give its yaml or json by --config"
+            raise ModelError(f"{self.path}: its tensors do not tell {'.'.join(keys)}; {where}")
+        return value
+
+    def agree(self, name: str, told: object, *keys: str) -> None:
+        """Raise ModelError if the facts beside the tensors contradict them."""
+        stated = self.fact(*keys)
+        if stated is not None and stated != told:
+            raise ModelError(
+                f"{self.path}: its tensors say {name} {told}, but {self.facts_path} says {stated}"
+            )
+
+
+@dataclass(frozen=True)
+class Converted:
+    """What a model's folder will hold."""
+
+    config: Config
+    tensors: Tensors
+    note: str = ""  # for the card: what differs from the program that it is from
+
+
+class _YamlLoader(yaml.SafeLoader):  # type: ignore[misc]
+    """Plain data, and the tuples that configs of this field have."""
+
+
+_YamlLoader.add_constructor(
+    "tag:yaml.org,2002:python/tuple",
+    lambda loader, node: loader.construct_sequence(node),
+)
+
+
+def read_facts(path: Path) -> Mapping[str, Any]:
+    """Read a yaml or json file of plain data."""
+    try:
+        if path.stat().st_size > LARGEST_TEXT:
+            raise ValueError("too large")
+        text = path.read_text(encoding="utf-8")
+        facts = json.loads(text) if path.suffix == ".json" else yaml.load(text, _YamlLoader)
+        if not isinstance(facts, dict):
+            raise ValueError("it holds no keys")
+    except (OSError, ValueError, TypeError, RecursionError, yaml.YAMLError) as error:
+        said = str(error).splitlines()[0]
+        raise ModelError(f"{path}: not a readable yaml or json file ({said})") from error
+    return facts
+
+
+def read_checkpoint(path: Path, config: Path | None = None) -> Checkpoint:
+    """Read the tensors of a file, whatever its kind, and the facts beside it.
+
+    Facts come from `config`, or from a yaml or json of the same name. Raises ModelError.
+    """
+    beside = [path.with_suffix(suffix) for suffix in (".yaml", ".yml", ".json")]
+    found = config or next((candidate for candidate in beside if candidate.is_file()), None)
+    tensors, facts = _read(path)
+    if found is not None:
+        facts = {**facts, **read_facts(found)}
+    return Checkpoint(path, tensors, facts, found)
+
+
+def _read(path: Path) -> tuple[Tensors, Mapping[str, Any]]:
+    try:
+        with path.open("rb") as file:
+            start = file.read(16)
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read ({error.strerror})") from error
+    if start[8:9] == b"{":
+        return read_tensors(path), {}
+    return unwrap(read_torch(path), path)
+
+
+def unwrap(content: Any, path: Path) -> tuple[Tensors, Mapping[str, Any]]:
+    """Tell the tensors in what a PyTorch file holds from the facts about them."""
+    facts: dict[str, Any] = {}
+    if isinstance(content, dict):
+        for key in WRAPPERS:
+            if isinstance(content.get(key), dict):
+                rest = {"class": class_name(content.get("klass")), **content}
+                facts = {name: rest[name] for name in ("class", "kwargs", "args") if name in rest}
+                content = content[key]
+                break
+    if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
+        raise ModelError(f"{path}: holds no tensors with names")
+    tensors = {name: value for name, value in content.items() if isinstance(value, Tensor)}
+    if not tensors:
+        raise ModelError(f"{path}: holds no tensors with names")
+    return tensors, facts
+
+
+def rename(checkpoint: Checkpoint, table: Mapping[str, str]) -> Tensors:
+    """Give tensors the names that networks have, by patterns for whole names.
+
+    An empty name drops a tensor. Raises ModelError for one that no pattern matches.
+    """
+    renamed = {}
+    for name, tensor in checkpoint.tensors.items():
+        for pattern, replacement in table.items():
+            if match := re.fullmatch(pattern, name):
+                if replacement:
+                    renamed[match.expand(replacement)] = tensor
+                break
+        else:
+            raise ModelError(f"{checkpoint.path}: tensor {name[:80]!r} is of no network known here")
+    return renamed
+
+
+def count(names: Iterable[str], pattern: str) -> int:
+    """Count the different values of the pattern's first group at the start of names."""
+    return len({match[1] for name in names if (match := re.match(pattern, name))})
+
+
+def shape_of(checkpoint: Checkpoint, name: str, axes: int) -> Sequence[int]:
+    """Return the shape of a tensor; raise ModelError if it is missing, or has not so many axes."""
+    tensor = checkpoint.tensors.get(name)
+    if tensor is None or tensor.ndim != axes or not tensor.numel():
+        raise ModelError(f"{checkpoint.path}: tensor {name!r} is missing, or has no such shape")
+    return tuple(tensor.shape)
+
+
+def hash_file(path: Path) -> str:
+    """Return a file's SHA-256."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while portion := file.read(1 << 20):
+            digest.update(portion)
+    return digest.hexdigest()
+
+
+def hash_tail(path: Path) -> str:
+    """Return the MD5 by which UVR knows a file: of its last 10,000 KiB."""
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - TAIL))
+        return hashlib.md5(file.read(), usedforsecurity=False).hexdigest()

@@ -1,0 +1,86 @@
+"""Hybrid Demucs and Hybrid Transformer Demucs, as a .th of the program or as safetensors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
+from typing import Any
+
+from splitter.errors import ModelError
+from splitter.registry import Config
+from splitter.weights.checkpoint import Checkpoint, Converted
+from splitter.weights.stems import name_stems
+
+CLASSES = {"HTDemucs": True, "HDemucs": False, "WDemucs": False}  # name → has a transformer
+# what may be said of a network without its being another one than ours, and defaults
+COMMON = {
+    "audio_channels": 2, "channels": 48, "growth": 2, "nfft": 4096, "freq_emb": 0.2,
+    "emb_scale": 10, "kernel_size": 8, "time_stride": 2, "stride": 4, "context": 1,
+    "norm_starts": 4, "norm_groups": 4, "dconv_mode": 1, "dconv_depth": 2, "samplerate": 44100,
+}  # fmt: skip
+TRANSFORMER = {
+    "depth": 4, "dconv_comp": 8, "bottom_channels": 0, "t_layers": 5, "t_heads": 8,
+    "t_hidden_scale": 4.0, "segment": 10, "use_train_segment": True,
+}  # fmt: skip
+PLAIN = {
+    "depth": 6, "dconv_comp": 4, "dconv_attn": 4, "dconv_lstm": 4, "segment": 40,
+    "hybrid_old": False,
+}  # fmt: skip
+# what must be so: another value is another network
+FIXED: Mapping[str, Any] = {
+    "channels_time": None, "wiener_iters": 0, "end_iters": 0, "cac": True, "rewrite": True,
+    "hybrid": True, "multi_freqs": None, "context_enc": 0, "t_emb": "sin", "t_norm_in": True,
+    "t_norm_in_group": False, "t_group_norm": False, "t_norm_first": True, "t_norm_out": True,
+    "t_max_period": 10000.0, "t_layer_scale": True, "t_gelu": True, "t_weight_pos_embed": 1.0,
+    "t_sin_random_shift": 0, "t_sparse_self_attn": False, "t_sparse_cross_attn": False,
+    "t_cross_first": False,
+}  # fmt: skip
+OURS = {"nfft": "window", "kernel_size": "kernel", "hybrid_old": "padded_with_zeros",
+        "use_train_segment": "whole"}  # fmt: skip
+NOT_OURS = {"audio_channels", "samplerate", "segment"}
+NOTE = (
+    "Tiles, their overlap and window are those of the program `demucs` with `--shifts 0`: it "
+    "shifts songs at random otherwise. The level is that of each tile, not of the song."
+)
+
+
+def matches(names: Sequence[str]) -> bool:
+    """Tell whether tensors of these names are of this family."""
+    return "tencoder.0.conv.weight" in names
+
+
+def convert(checkpoint: Checkpoint) -> Converted:
+    """Make a model of a checkpoint; its sizes are those that it was saved with."""
+    name = str(checkpoint.fact("class", default=checkpoint.fact("klass", default="")))
+    name = name.rpartition(".")[2]
+    if name not in CLASSES:
+        raise ModelError(f"{checkpoint.path}: does not say which Demucs it is ({name or 'none'})")
+    given = dict(checkpoint.fact("kwargs", default={}))
+    arguments = list(checkpoint.fact("args", default=[]))
+    sources = given.pop("sources", None) or (arguments and arguments[0])
+    if not sources or len(arguments) > 1:
+        raise ModelError(f"{checkpoint.path}: does not say which stems it makes")
+    for key, value in FIXED.items():
+        if given.get(key, value) != value and not (value is None and not given[key]):
+            raise ModelError(
+                f"{checkpoint.path}: a Demucs whose {key} is {given[key]!r} is not known here"
+            )
+    transformer = CLASSES[name]
+    said = {**COMMON, **(TRANSFORMER if transformer else PLAIN)}
+    said |= {key: given[key] for key in said if key in given}
+    rate, seconds = int(said["samplerate"]), _read_number(said["segment"], checkpoint)
+    sizes = {OURS.get(key, key): value for key, value in said.items() if key not in NOT_OURS}
+    sizes = {**sizes, "tile": int(seconds * rate), "whole": bool(sizes.get("whole", False))}
+    stems, residual = name_stems(sources)
+    channels = int(said["audio_channels"])
+    config = Config("demucs", sizes, rate, channels, tuple(stems), residual)
+    return Converted(config, dict(checkpoint.tensors), NOTE)
+
+
+def _read_number(value: Any, checkpoint: Checkpoint) -> Fraction:
+    """Read a number, or a fraction as safetensors have it."""
+    if isinstance(value, Mapping):
+        value = Fraction(value.get("numerator", 0), value.get("denominator", 1) or 1)
+    if not isinstance(value, int | float | Fraction) or not 0 < value < 1000:
+        raise ModelError(f"{checkpoint.path}: segment {value!r} is no number of seconds")
+    return Fraction(value)

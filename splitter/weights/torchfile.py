@@ -1,0 +1,115 @@
+"""PyTorch's own files, read with an allow-list: nothing that a file names is called but tensors.
+
+A file of `torch.save` is a pickle, a program for a small machine that may import and call anything.
+Here it is looked through first, without running it: every name that it imports must be one of
+those below, which only make tensors or stand for a class. PyTorch's restricted unpickler reads it
+then, and has the same list.
+"""
+
+from __future__ import annotations
+
+import fractions
+import io
+import pickletools
+import re
+import zipfile
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import torch
+from torch import Tensor
+
+from splitter.errors import ModelError
+
+TENSOR_NAMES = re.compile(
+    r"collections OrderedDict|fractions Fraction|torch Size|torch device|torch dtype"
+    r"|torch\._utils _rebuild_(tensor|tensor_v2|parameter)|torch (\w+Storage|[a-z]+\d+)"
+    r"|torch\.storage (_|Untyped|Typed)\w*Storage"
+)
+LEGACY_MAGIC = 0x1950A86A20F9469CFC6C  # torch.save wrote it before files were zip archives
+
+
+class _StandIn:
+    """What a class that a file names is replaced by; it does nothing but bear the name."""
+
+
+# the classes that Demucs' files name, as the pickle spells them
+CLASSES = {
+    name: type(name.rpartition(".")[2], (_StandIn,), {})
+    for name in (
+        "demucs.htdemucs.HTDemucs", "demucs.hdemucs.HDemucs",
+        "demucs.demucs.Demucs", "demucs.wdemucs.WDemucs",
+    )
+}  # fmt: skip
+
+
+def read_torch(path: Path) -> Any:
+    """Read what `torch.save` wrote; raise ModelError for what is damaged, or no mere data."""
+    try:
+        _check_names(path)
+        allowed = [(stand_in, name) for name, stand_in in CLASSES.items()]
+        allowed += [(fractions.Fraction, "fractions.Fraction")]
+        with torch.serialization.safe_globals(allowed):  # type: ignore[arg-type]
+            content = torch.load(path, map_location="cpu", weights_only=True)
+        _check_sizes(content, path.stat().st_size)
+    except ModelError:
+        raise
+    except Exception as error:  # a damaged file can fail anywhere in PyTorch
+        said = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ModelError(f"{path}: not a readable PyTorch file ({said[:120]})") from error
+    return content
+
+
+def class_name(stand_in: object) -> str:
+    """Return the name of the class that a file meant."""
+    return next((name for name, known in CLASSES.items() if known is stand_in), "")
+
+
+def _check_names(path: Path) -> None:
+    """Raise ModelError for the first name that the pickles of a file import and may not."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+            if any(member.compress_type != zipfile.ZIP_STORED for member in members):
+                raise ModelError(f"{path}: is compressed, as no file of PyTorch's is")
+            names = [item.filename for item in members if item.filename.endswith("data.pkl")]
+            if len(names) != 1:
+                raise ModelError(f"{path}: not a readable PyTorch file (no data.pkl)")
+            _check_pickle(io.BytesIO(archive.read(names[0])), path)
+        return
+    with path.open("rb") as file:
+        if _check_pickle(file, path) != LEGACY_MAGIC:
+            raise ModelError(f"{path}: not a file of PyTorch's")
+        for _ in range(4):  # protocol, system, object, keys of its storages
+            _check_pickle(file, path)
+
+
+def _check_pickle(file: BinaryIO, path: Path) -> object:
+    """Look through one pickle, up to its end; return the first long integer in it."""
+    first = None
+    for operation, argument, _ in pickletools.genops(file):
+        if operation.name == "LONG1" and first is None:
+            first = argument
+        elif operation.name in {"STACK_GLOBAL", "INST", "EXT1", "EXT2", "EXT4"}:
+            raise ModelError(f"{path}: imports names in a way that PyTorch's files do not")
+        elif operation.name == "GLOBAL":
+            name = str(argument)
+            if not TENSOR_NAMES.fullmatch(name) and name.replace(" ", ".") not in CLASSES:
+                raise ModelError(
+                    f"{path}: holds code or classes ({name.replace(' ', '.')[:80]}), not only "
+                    "tensors; it was not run"
+                )
+    return first
+
+
+def _check_sizes(content: Any, most: int) -> None:
+    """Raise ValueError for a tensor that is larger than the file, bytes."""
+    if isinstance(content, Tensor):
+        if content.layout != torch.strided or content.numel() * content.element_size() > most:
+            raise ValueError("a tensor is larger than the file")
+    elif isinstance(content, dict):
+        for value in content.values():
+            _check_sizes(value, most)
+    elif isinstance(content, list | tuple):
+        for value in content:
+            _check_sizes(value, most)

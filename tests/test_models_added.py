@@ -1,0 +1,148 @@
+"""Models that `splitter models` adds, used by the real commands."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests import sounds
+from tests.commands import call, files_below
+from tests.foreign import REFERENCES
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache folder."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "splitter" / "models"
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    """A checkpoint with its yaml."""
+    for file in (REFERENCES / "bs-roformer").glob("model.*"):
+        shutil.copy(file, tmp_path)
+    return tmp_path / "model.ckpt"
+
+
+def test_a_checkpoint_is_added_listed_shown_used_and_removed(
+    checkpoint: Path, tmp_path: Path, cache: Path
+) -> None:
+    done = call("models", "add", checkpoint, "--name", "bs", folder=tmp_path)
+    assert done.status == 0, done.stderr
+    assert "vocals, instrumental" in done.stdout
+    assert any(
+        line.startswith("bs ") for line in call("models", folder=tmp_path).stdout.split("\n")
+    )
+    shown = call("models", "show", "bs", folder=tmp_path).stdout
+    assert "unknown: ask its author" in shown
+    assert "SHA-256" in shown
+    sounds.write(tmp_path / "a.wav", sounds.song(3))
+    done = call("separate", "a.wav", "-m", "bs", "--json", folder=tmp_path)
+    assert done.status == 0, done.stderr
+    record = json.loads(done.stdout)
+    assert record["model"]["name"] == "bs"
+    stems = [sounds.read(tmp_path / "a" / f"{stem}.wav") for stem in record["stems"]]
+    assert np.array_equal(sum(stems), sounds.read(tmp_path / "a.wav"))
+    assert call("models", "remove", "bs", folder=tmp_path).status == 0
+    assert not files_below(cache)
+    assert call("models", "remove", "bs", folder=tmp_path).status == 2
+
+
+def test_a_model_is_not_replaced_and_a_shipped_name_is_not_taken(
+    checkpoint: Path, tmp_path: Path
+) -> None:
+    assert call("models", "add", checkpoint, "--name", "bs", folder=tmp_path).status == 0
+    again = call("models", "add", checkpoint, "--name", "bs", folder=tmp_path)
+    assert again.status == 2
+    assert "is there already" in again.stderr
+    for name in ("unet", "../x", ".x", ""):
+        assert call("models", "add", checkpoint, "--name", name, folder=tmp_path).status == 2
+
+
+class Evil:
+    """What runs a command when it is unpickled."""
+
+    def __reduce__(self):
+        return (Path.touch, (Path("harmed"),))
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_code_in_a_file_is_not_run(legacy: bool, tmp_path: Path, cache: Path) -> None:
+    content = {"weight": torch.zeros(3), "code": Evil()}
+    torch.save(content, tmp_path / "evil.ckpt", _use_new_zipfile_serialization=not legacy)
+    done = call("models", "add", "evil.ckpt", folder=tmp_path)
+    assert done.status == 2
+    assert len(done.complaints) == 1
+    assert "it was not run" in done.stderr
+    assert not (tmp_path / "harmed").exists()
+    assert not files_below(cache)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"PK\3\4 no archive",
+        pickle.dumps({"a": 1}),
+        pickle.dumps(Evil()),
+        b"\x08\0\0\0\0\0\0\0{}      ",
+        b"\xff" * 4096,
+    ],
+)
+def test_what_is_no_checkpoint_gets_one_line(content: bytes, tmp_path: Path, cache: Path) -> None:
+    (tmp_path / "model.ckpt").write_bytes(content)
+    done = call("models", "add", "model.ckpt", folder=tmp_path)
+    assert done.status == 2
+    assert len(done.complaints) == 1
+    assert "model.ckpt" in done.stderr
+    assert not files_below(cache)
+
+
+def test_a_tensor_larger_than_its_file_is_refused(tmp_path: Path) -> None:
+    torch.save({"weight": torch.zeros(1).expand(1 << 20, 1 << 20)}, tmp_path / "model.ckpt")
+    done = call("models", "add", "model.ckpt", folder=tmp_path)
+    assert "larger than the file" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("dim: 8", "dim: 12", "width 8.*12"),
+        ("depth: 2", "depth: 3", "depth 2.*3"),
+        ("  target_instrument: Vocals", "  target_instrument: null", "1 stems.*vocals, instr"),
+        ("stft_hop_length: 512", "other: 1", "stft_hop_length"),
+        ("audio:", "audio: !!python/object/apply:os.system [ls]\nx:", "not a readable yaml"),
+    ],
+)
+def test_a_contradiction_names_both(
+    old: str, new: str, said: str, checkpoint: Path, tmp_path: Path
+) -> None:
+    config = tmp_path / "model.yaml"
+    text = config.read_text()
+    assert old in text
+    config.write_text(text.replace(old, new, 1))
+    done = call("models", "add", checkpoint, "--name", "bs", folder=tmp_path)
+    assert done.status == 2
+    assert len(done.complaints) == 1
+
+    assert re.search(said, done.stderr), done.stderr
+
+
+def test_a_family_that_is_insisted_on_must_be_it(checkpoint: Path, tmp_path: Path) -> None:
+    done = call("models", "add", checkpoint, "--as", "demucs", folder=tmp_path)
+    assert "those of roformer, not of demucs" in done.stderr
+
+
+def test_stems_are_found_by_the_names_of_other_programs(checkpoint: Path, tmp_path: Path) -> None:
+    call("models", "add", checkpoint, "--name", "bs", folder=tmp_path)
+    sounds.write(tmp_path / "a.wav", sounds.song(1))
+    done = call("separate", "a.wav", "-m", "bs", "--stems", "accompaniment", folder=tmp_path)
+    assert done.stdout.split() == ["a/instrumental.wav"]

@@ -1,0 +1,64 @@
+"""Every family of other programs' weights, held to what its own program made of a song."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from splitter.loading import Model, load_model
+from splitter.separation import Computing, separate
+from splitter.weights.adding import add_model
+from tests.foreign import HEARD, RATE, REFERENCES, STRIDE, reference_song
+from tests.test_separation import decibels
+
+# folder of tests/references → its files, and what its program calls the stems that are ours
+FAMILIES: dict[str, dict[str, str]] = {
+    "bs-roformer": {"Vocals": "vocals"},
+    "mel-band-roformer": {"vocals": "vocals", "other": "instrumental"},
+    "htdemucs": {stem: stem for stem in ("drums", "bass", "other", "vocals")},
+    "hdemucs": {stem: stem for stem in ("drums", "bass", "other", "vocals")},
+}
+EXACT = Computing(precision="float32")
+
+
+def checkpoint_files(name: str) -> list[Path]:
+    suffixes = {".ckpt", ".th", ".pth", ".onnx", ".safetensors", ".index"}
+    return sorted(path for path in (REFERENCES / name).iterdir() if path.suffix in suffixes)
+
+
+@pytest.fixture(scope="module")
+def added(tmp_path_factory: pytest.TempPathFactory):
+    """Add a family's reference checkpoint, once."""
+    folder = tmp_path_factory.mktemp("added")
+
+    @cache
+    def add(name: str) -> Model:
+        return load_model(str(add_model(folder / name, checkpoint_files(name))))
+
+    return add
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_the_network_answers_as_its_own_program(name: str, added) -> None:
+    model, expected = added(name), np.load(REFERENCES / name / "reference.npz")["network"]
+    heard = torch.from_numpy(reference_song()[None, :, :HEARD])
+    with torch.inference_mode():
+        answer = model.network(heard)[0].numpy()
+    assert answer.shape == expected.shape
+    assert np.abs(answer - expected).max() < 1e-4 * np.abs(expected).max()
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_whole_song_is_separated_as_by_its_own_program(name: str, added) -> None:
+    model, reference = added(name), np.load(REFERENCES / name / "reference.npz")
+    song = reference_song()
+    stems = separate(song, RATE, model, EXACT)
+    for theirs, ours in FAMILIES[name].items():
+        expected = reference[f"song_{theirs}"]
+        assert decibels(expected, stems[ours][:, ::STRIDE] - expected) > 60
+    total = sum(stems[stem] for stem in model.stems)
+    assert np.abs(total - song).max() < 1e-6 * max(1, *(np.abs(s).max() for s in stems.values()))
