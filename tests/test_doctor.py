@@ -47,5 +47,7 @@ def test_models_are_listed_with_hash_rate_stems_and_licence(tmp_path: Path) -> N
     lines = done.stdout.splitlines()
     assert [line.split()[0] for line in lines] == list_models()
     for line in lines:
-        assert re.fullmatch(r"\S+  [0-9a-f]{16}  \d+ Hz  vocals, instrumental  \S.*", line)
+        assert re.fullmatch(
+            r"\S+( \(default\))?  [0-9a-f]{16}  \d+ Hz  [\d.]+ MB  vocals, instrumental  \S.*", line
+        )
         assert re.search(r"licen[cs]e", line, re.IGNORECASE)

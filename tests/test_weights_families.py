@@ -19,8 +19,6 @@ from tests.test_separation import decibels
 FAMILIES: dict[str, dict[str, str]] = {
     "bs-roformer": {"Vocals": "vocals"},
     "mel-band-roformer": {"vocals": "vocals", "other": "instrumental"},
-    "htdemucs": {stem: stem for stem in ("drums", "bass", "other", "vocals")},
-    "hdemucs": {stem: stem for stem in ("drums", "bass", "other", "vocals")},
 }
 EXACT = Computing(precision="float32")
 
