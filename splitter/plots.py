@@ -1,9 +1,15 @@
-"""Pictures of a training: its loss, and its scores on the held-out songs."""
+"""Pictures: of a training, its loss and scores on the held-out songs; of a sound, its spectrogram."""
 
 from __future__ import annotations
 
 import csv
+import io
 from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from splitter.errors import MissingExtra
 
 CURVES = "curves.png"
 
@@ -36,3 +42,18 @@ def read_columns(path: Path) -> dict[str, list[float]]:
     with path.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     return {name: [float(row[name]) for row in rows] for name in (rows[0] if rows else ())}
+
+
+def draw_levels(levels: npt.NDArray[np.uint8]) -> bytes:
+    """Draw levels of 0…255, (rows, columns), as a picture in WebP; a pixel each.
+
+    Raises MissingExtra where matplotlib is not installed.
+    """
+    try:
+        from matplotlib.image import imsave
+    except ImportError as error:
+        raise MissingExtra("pip install 'splitter[plots]'") from error
+    file = io.BytesIO()
+    options = {"quality": 70, "method": 2}
+    imsave(file, levels, vmin=0, vmax=255, cmap="magma", format="webp", pil_kwargs=options)
+    return file.getvalue()

@@ -1,0 +1,59 @@
+"""Stems on disk: which folders hold some, and which of them belong to one song."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from splitter.audio import SUFFIXES
+from splitter.errors import DataError
+
+# a folder that has a sound file of one of these names holds the stems of a song
+NAMES = frozenset(
+    {"vocals", "instrumental", "accompaniment", "no_vocals", "drums", "bass", "other"}
+    | {"guitar", "piano", "residual"}
+)
+FIRST = ("vocals", "instrumental")  # the others follow in the order of their names
+
+
+@dataclass(frozen=True)
+class Take:
+    """The stems of a song as one model, or another tool, made them."""
+
+    name: str
+    stems: Mapping[str, Path]
+
+
+def find_takes(folder: Path) -> dict[Path, Take]:
+    """Find the songs below a folder of stems, or the one in it: path below the folder → stems.
+
+    Raises DataError if there are none.
+    """
+    found = {place.relative_to(folder): take for place, take in _walk(folder, folder.name)}
+    if not found:
+        raise DataError(f"{folder}: holds no stems, such as <song>/vocals.wav")
+    return found
+
+
+def _walk(folder: Path, name: str) -> Iterator[tuple[Path, Take]]:
+    stems, folders = {}, []
+    try:
+        inside = sorted(folder.iterdir())
+    except OSError as error:
+        raise DataError(f"{folder}: cannot be read ({error.strerror})") from error
+    for path in inside:
+        if path.is_dir():
+            folders.append(path)
+        elif path.suffix.lower() in SUFFIXES and not path.name.startswith("."):
+            stems[path.stem] = path
+    if is_stems(stems):
+        order = sorted(stems, key=lambda stem: (*(stem != first for first in FIRST), stem))
+        yield folder, Take(name, {stem: stems[stem] for stem in order})
+    for path in folders:
+        yield from _walk(path, name)
+
+
+def is_stems(names: Collection[str]) -> bool:
+    """Tell by the names of sound files, without suffix, whether they are stems."""
+    return not NAMES.isdisjoint(names)
