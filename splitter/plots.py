@@ -1,9 +1,10 @@
-"""Pictures: of a training, its loss and scores on the held-out songs; of a sound, its spectrogram."""
+"""Pictures: the scores of a training, and spectrograms."""
 
 from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -49,11 +50,17 @@ def draw_levels(levels: npt.NDArray[np.uint8]) -> bytes:
 
     Raises MissingExtra where matplotlib is not installed.
     """
+    file = io.BytesIO()
+    options = {"quality": 70, "method": 2}
+    colors = {"vmin": 0, "vmax": 255, "cmap": "magma"}
+    import_imsave()(file, levels, format="webp", pil_kwargs=options, **colors)
+    return file.getvalue()
+
+
+def import_imsave() -> Callable[..., None]:
+    """Import what writes pictures; raise MissingExtra where matplotlib is not installed."""
     try:
         from matplotlib.image import imsave
     except ImportError as error:
         raise MissingExtra("pip install 'splitter[plots]'") from error
-    file = io.BytesIO()
-    options = {"quality": 70, "method": 2}
-    imsave(file, levels, vmin=0, vmax=255, cmap="magma", format="webp", pil_kwargs=options)
-    return file.getvalue()
+    return imsave

@@ -16,7 +16,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 LAYERS = [
     {"__main__"},
     {"cli"},
-    {"engines"},
+    {"engines", "pages"},
     {"songs", "training", "evaluation", "plots"},
     {"separation", "datasets", "jobs", "outputs"},
     {"weights"},

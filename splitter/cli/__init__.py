@@ -25,6 +25,7 @@ from splitter.errors import CommandError, SplitterError, saying_shortage
 # name of the command → what `splitter --help` says of it; the module has the same name
 COMMANDS = {
     "separate": "Take songs apart into stems.",
+    "listen": "Write a page to hear, see and compare the stems of a song.",
     "train": "Train a model on voices, music and aligned stems.",
     "evaluate": "Score a model, or stems of any other tool, on a data set.",
     "models": "List the models that can be used.",

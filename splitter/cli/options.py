@@ -42,6 +42,7 @@ class Options:
     stems: str | None
     template: str
     tags: bool
+    page: bool
     overwrite: bool
     skip_existing: bool
     dry_run: bool
@@ -91,8 +92,23 @@ def check_options(options: Options) -> None:
         raise click.UsageError("--address is of a Ray cluster: add --engine ray")
     if Path(PIPE) in options.songs:
         _check_stdin(options)
+    if options.page:
+        _check_page(options)
     if options.to_pipe:
         _check_stdout(options)
+
+
+def _check_page(options: Options) -> None:
+    """Refuse stems that no page can play, and say now if pictures cannot be drawn."""
+    from splitter.plots import import_imsave
+
+    if options.to_pipe or not is_local(parse_place(options.output)):
+        raise click.UsageError("--page lies beside stems in a folder of this machine")
+    if options.container == "raw":
+        raise click.UsageError("--page: no browser plays raw samples; choose another --format")
+    if options.as_json:
+        raise click.UsageError("--page and --json would both write to stdout; give one")
+    import_imsave()
 
 
 def _check_stdin(options: Options) -> None:

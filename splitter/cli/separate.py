@@ -6,7 +6,8 @@ down here; the tests hold it to what the layers below take.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -21,6 +22,9 @@ from splitter.cli.parameters import (
 from splitter.cli.progress import PROGRESS
 from splitter.cli.screen import Screen, State
 from splitter.registry import DEFAULT_MODEL, ModelChoice
+
+if TYPE_CHECKING:
+    from splitter.jobs import Job
 
 FORMATS = ("wav", "raw", "flac", "mp3", "ogg", "opus", "m4a")
 CLIPS = ("clamp", "float", "rescale")
@@ -159,6 +163,12 @@ EXAMPLES = [
     group=STEMS,
     help="Copy title, artist, cover and other tags.  [default: --tags]",
 )
+@option(
+    "--page",
+    is_flag=True,
+    group=STEMS,
+    help="Write a page to listen to the stems beside them, as `splitter listen` does.",
+)
 @refining
 @option(
     "--device",
@@ -214,6 +224,13 @@ def separate(screen: Screen, /, **given: Any) -> None:
     paths are printed to standard output. A folder's run keeps a journal beside its stems: repeat
     the command, and it does only what is new, changed or failed.
     """
+    _, well = separate_songs(screen, **given)
+    if not well:
+        raise click.exceptions.Exit(1)
+
+
+def separate_songs(screen: Screen, /, **given: Any) -> tuple[Sequence[Job], bool]:
+    """Separate songs as the options say; return all jobs, and whether all went well."""
     screen.kind = "none" if given["quiet"] else given["progress"]
     screen.show(State("loading"))
 
@@ -242,5 +259,8 @@ def separate(screen: Screen, /, **given: Any) -> None:
         done = run.separate_many(jobs)
     else:
         done = [run.separate(job) for job in jobs]
-    if not all(done):
-        raise click.exceptions.Exit(1)
+    if options.page and not options.dry_run:
+        from splitter.cli.listen import write_pages
+
+        write_pages(screen, jobs, model)
+    return jobs, all(done)

@@ -3,12 +3,12 @@
     stem files ── sketch ──▶ waveform and spectrogram ── write_page ──▶ listen.html
                ─────────────── a relative URL each ────────┘
 
-A page is whole in itself but for the sound: pictures, style and script are in it, and it asks nobody
-for anything else. The browser reads a stem file as far as it plays it, so a song may be hours long.
+A page is whole in itself but for the sound: pictures, style and script are in it, and it asks
+nobody for anything else. The browser reads a stem as far as it plays it: songs may be hours long.
 This package knows HTML and sound files, and nothing of networks.
 """
 
-from splitter.pages.stems import Take, find_takes
+from splitter.pages.stems import Take, find_takes, name_page
 from splitter.pages.writing import Curve, Listing, write_index, write_page
 
-__all__ = ["Curve", "Listing", "Take", "find_takes", "write_index", "write_page"]
+__all__ = ["Curve", "Listing", "Take", "find_takes", "name_page", "write_index", "write_page"]

@@ -99,7 +99,7 @@ function keepStep() {
     if (audio === master || audio.error || audio.ended) continue;
     const off = audio.currentTime - now;
     if (Math.abs(off) > TOO_FAR) audio.currentTime = now;
-    const bend = Math.abs(off) > IN_STEP ? Math.min(Math.max(-2 * off, -0.08), 0.08) : 0;
+    const bend = Math.abs(off) > IN_STEP ? Math.min(Math.max(-8 * off, -0.3), 0.3) : 0;
     if (audio.playbackRate !== 1 + bend) audio.playbackRate = 1 + bend;
   }
 }
@@ -262,7 +262,7 @@ function drawSpectrogram(context, track, width, top, height) {
   context.font = "11px system-ui, sans-serif";
   for (const frequency of [100, 500, 1000, 2000, 5000, 10000]) {
     if (frequency >= track.highest) continue;
-    const y = top + height * (1 - (mel(frequency) - mel(track.lowest)) / (mel(track.highest) - mel(track.lowest)));
+    const y = Math.min(top + height - 6, top + height * (1 - (mel(frequency) - mel(track.lowest)) / (mel(track.highest) - mel(track.lowest))));
     context.fillStyle = "#fff";
     context.fillRect(0, y, 6, 1);
     context.fillText(frequency < 1000 ? `${frequency} Hz` : `${frequency / 1000} kHz`, 9, y + 4);

@@ -9,6 +9,7 @@ leaves the harmonics of a voice apart from each other up to some 5 kHz.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -43,7 +44,7 @@ class Scale:
     @property
     def window(self) -> int:
         """Return the samples of an STFT frame: a power of two, near to 90 ms."""
-        return 2 ** max(round(np.log2(0.09 * self.rate)), 4)
+        return 1 << max(round(math.log2(0.09 * self.rate)), 4)
 
     @property
     def highest(self) -> float:

@@ -28,12 +28,9 @@ class Take:
 def find_takes(folder: Path) -> dict[Path, Take]:
     """Find the songs below a folder of stems, or the one in it: path below the folder → stems.
 
-    Raises DataError if there are none.
+    Raises DataError for a folder that cannot be read.
     """
-    found = {place.relative_to(folder): take for place, take in _walk(folder, folder.name)}
-    if not found:
-        raise DataError(f"{folder}: holds no stems, such as <song>/vocals.wav")
-    return found
+    return {place.relative_to(folder): take for place, take in _walk(folder, folder.name)}
 
 
 def _walk(folder: Path, name: str) -> Iterator[tuple[Path, Take]]:
@@ -57,3 +54,10 @@ def _walk(folder: Path, name: str) -> Iterator[tuple[Path, Take]]:
 def is_stems(names: Collection[str]) -> bool:
     """Tell by the names of sound files, without suffix, whether they are stems."""
     return not NAMES.isdisjoint(names)
+
+
+def name_page(stems: Mapping[str, Path]) -> Path:
+    """Name the page of a song like its stems: song/vocals.wav → song/listen.html."""
+    stem, path = next(iter(stems.items()))
+    before, found, after = str(path.with_suffix("")).rpartition(stem)
+    return Path(f"{before}listen{after}.html" if found else f"{after}.html")

@@ -1,0 +1,207 @@
+"""`splitter listen`: a page per song, on which its stems are heard, seen and compared."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from splitter.cli.command import Command, option, pass_screen, verbose
+from splitter.cli.parameters import parse_place
+from splitter.cli.screen import Screen, State
+from splitter.errors import DataError
+from splitter.registry import DEFAULT_MODEL, ModelChoice
+
+if TYPE_CHECKING:
+    from splitter.jobs import Job
+    from splitter.pages import Take
+
+PLAYED = ("wav", "flac", "mp3", "ogg", "opus", "m4a")  # by browsers
+OF_MODELS = "{name}/{model}/{stem}.{ext}"  # where stems of several models go
+OF_ONE = "{name}/{stem}.{ext}"
+PAGE = "listen.html"
+INDEX = "index.html"
+
+EXAMPLES = [
+    ("splitter listen song.mp3", "Separates the song, and writes song/listen.html."),
+    ("splitter listen Stems", "Writes a page for each song's stems, and Stems/index.html."),
+    ("splitter listen song.mp3 -m unet -m unet-fast", "Compares two models, also blind."),
+]
+
+
+@click.command(cls=Command, examples=EXAMPLES)
+@click.argument("songs", nargs=-1, type=parse_place, metavar="SONGS_OR_STEMS...", required=True)
+@option(
+    "-o",
+    "--output",
+    default=".",
+    metavar="FOLDER",
+    help="Write the stems and pages of songs to this folder.  [default: the current folder]",
+)
+@option("-r", "--recursive", is_flag=True, help="Search the folders in a folder, too.")
+@option(
+    "-m",
+    "--model",
+    "models",
+    multiple=True,
+    help=f"Separate songs with this model; give several to compare them.  [default: "
+    f"{DEFAULT_MODEL}]",
+)
+@option(
+    "--against",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    multiple=True,
+    metavar="FOLDER",
+    help="Compare with the stems in this folder, by any model or tool; repeatable.",
+)
+@option(
+    "-f",
+    "--format",
+    "container",
+    type=click.Choice(PLAYED, case_sensitive=False),
+    default="wav",
+    show_default=True,
+    help="Write the stems of songs in this format.",
+)
+@option("-q", "--quiet", is_flag=True, help="Show no progress.")
+@verbose
+@pass_screen
+def listen(
+    screen: Screen,
+    /,
+    songs: Sequence[Path],
+    output: str,
+    recursive: bool,
+    models: Sequence[str],
+    against: Sequence[Path],
+    container: str,
+    quiet: bool,
+) -> None:
+    """Write a page per song to listen to its stems, look at them and compare them.
+
+    SONGS_OR_STEMS are songs, which are separated first, or folders of stems such as
+    <song>/vocals.wav. The page plays the stem files beside it in step, with mute, solo and a fader
+    for each, and shows their waveforms and spectrograms. It is one HTML file, needs no server, and
+    asks nothing of the network. The paths of the pages are printed to standard output.
+    """
+    screen.kind = "none" if quiet else "bar"
+    screen.show(State("loading"))
+    from splitter.pages import find_takes
+    from splitter.plots import import_imsave
+
+    import_imsave()  # if it is not installed, say so before anything is separated
+    others = {folder: find_takes(folder) for folder in against}
+    pages, unseparated = [], []
+    for place in songs:
+        takes = find_takes(place) if place.is_dir() else {}
+        if not takes:
+            unseparated.append(place)
+        for name, take in takes.items():
+            title = (place / name).resolve().name
+            rivals = _find_rivals(others, name, title)
+            pages.append(_write(screen, place / name / PAGE, title, [take, *rivals]))
+    failed = False
+    if unseparated:
+        chosen = models or (DEFAULT_MODEL,)
+        template = OF_MODELS if len(chosen) > 1 else OF_ONE
+        more = ["-f", container, "--template", template, "--skip-existing", *["-r"] * recursive]
+        jobs = []
+        for model in chosen:
+            done, well = _separate(screen, unseparated, ["-o", output, "-m", model, *more])
+            jobs.append(done)
+            failed = failed or not well
+        pages += _write_for_jobs(screen, jobs, chosen, others)
+    if len(pages) > 1:
+        _write_index(pages)
+    if failed:
+        raise click.exceptions.Exit(1)
+
+
+def write_pages(screen: Screen, jobs: Sequence[Job], model: ModelChoice) -> None:
+    """Write a page for each job whose stems are all there, unless it is newer than they are."""
+    from splitter.pages import Take, name_page
+
+    for job in jobs:
+        if _is_done(job):
+            page = name_page(job.stems)
+            newest = max(path.stat().st_mtime for path in job.stems.values())
+            if not page.exists() or page.stat().st_mtime < newest:
+                _write(screen, page, job.song.stem, [Take(model.name, job.stems)])
+
+
+def _write_for_jobs(
+    screen: Screen,
+    jobs: Sequence[Sequence[Job]],  # by model
+    models: Sequence[str],
+    others: Mapping[Path, Mapping[Path, Take]],
+) -> Iterator[Path]:
+    from splitter.pages import Take, name_page
+
+    names = [ModelChoice.parse(model).name for model in models]
+    for versions in zip(*jobs, strict=True):  # of one song
+        if all(map(_is_done, versions)):
+            page = name_page(versions[0].stems)
+            if len(versions) > 1:
+                page = page.parent.parent / PAGE
+            title = versions[0].song.stem
+            takes = [Take(name, job.stems) for name, job in zip(names, versions, strict=True)]
+            takes += _find_rivals(others, Path(title), title)
+            yield _write(screen, page, title, takes)
+
+
+def _is_done(job: Job) -> bool:
+    return bool(job.stems) and all(path.is_file() for path in job.stems.values())
+
+
+def _separate(
+    screen: Screen, songs: Sequence[Path], options: Sequence[str]
+) -> tuple[Sequence[Job], bool]:
+    """Separate songs as `splitter separate` does with these options."""
+    from splitter.cli.separate import separate, separate_songs
+
+    arguments = [*options, "--", *map(os.fspath, songs)]
+    kind = screen.kind
+    with separate.make_context("separate", arguments, obj=screen) as context:
+        done = separate_songs(screen, **context.params)
+    screen.kind = kind
+    return done
+
+
+def _find_rivals(
+    others: Mapping[Path, Mapping[Path, Take]], name: Path, title: str
+) -> Iterator[Take]:
+    """Find a song's stems in the folders that it is to be compared with; it may be in one only."""
+    for takes in others.values():
+        for known in (name, Path(title), Path()):
+            if known in takes and (known != Path() or len(takes) == 1):
+                yield takes[known]
+                break
+
+
+def _write(screen: Screen, page: Path, title: str, takes: Sequence[Take]) -> Path:
+    from splitter.pages import Take, write_page
+
+    screen.show(State(f"drawing {title}"))
+    names = [take.name for take in takes]
+    if len(set(names)) < len(names):  # call them by the folders that tell them apart
+        folders = [next(iter(take.stems.values())).parent for take in takes]
+        takes = [Take(str(folder), take.stems) for folder, take in zip(folders, takes, strict=True)]
+    write_page(page, title, takes)
+    click.echo(os.fsencode(str(page)))
+    return page
+
+
+def _write_index(pages: Sequence[Path]) -> None:
+    from splitter.pages import Listing, write_index
+
+    try:
+        folder = Path(os.path.commonpath([page.resolve().parent for page in pages]))
+    except ValueError as error:  # on two drives
+        raise DataError("the pages have no folder in common, so there is no index") from error
+    index = folder / INDEX
+    listings = [Listing(page.resolve().parent.name, page.resolve()) for page in pages]
+    write_index(index, folder.name or "Songs", listings)
+    click.echo(os.fsencode(os.path.relpath(index)))

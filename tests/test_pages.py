@@ -1,0 +1,193 @@
+"""Pages to listen on: what is in them."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from splitter.errors import AudioError, DataError, MissingExtra
+from splitter.pages import Curve, Listing, Take, find_takes, name_page, write_index, write_page
+from splitter.pages.pictures import COLUMNS, ROWS, TILE, Scale, _cut_tiles, _find_levels, sketch
+from tests import sounds
+from tests.commands import call
+
+
+def data_of(page: Path) -> dict[str, Any]:
+    text = page.read_text(encoding="utf-8")
+    found = re.search(r'<script id="song" type="application/json">(.*?)</script>', text, re.DOTALL)
+    assert found
+    return dict(json.loads(found[1]))
+
+
+def write_stems(folder: Path, seconds: float = 1) -> Path:
+    sounds.write(folder / "vocals.wav", sounds.voice(seconds))
+    sounds.write(folder / "instrumental.wav", sounds.music(seconds))
+    return folder
+
+
+def test_a_tone_is_drawn_at_its_frequency_and_level(tmp_path: Path) -> None:
+    time = np.arange(2 * 44100) / 44100
+    tone = np.float32(0.5) * np.sin(2 * np.pi * 1000 * time, dtype=np.float32)[None]
+    drawn = sketch(sounds.write(tmp_path / "tone.wav", tone))
+    assert drawn.seconds == pytest.approx(2)
+    picture = np.asarray(Image.open(io.BytesIO(drawn.pictures[0])).convert("L"))
+    assert picture.shape == (ROWS, round(2 / drawn.column + 0.5))
+    brightest = ROWS - 1 - int(picture[:, 40].argmax())
+    edges = Scale(44100).bins * 44100 / Scale(44100).window  # Hz
+    assert edges[brightest] == pytest.approx(1000, abs=15)  # one row there
+    peaks = np.frombuffer(drawn.peaks, np.int8).reshape(-1, 2)
+    np.testing.assert_allclose(np.abs(peaks[1:-1].astype(int)), 63.5, atol=1)
+
+
+@pytest.mark.parametrize("more", [-1, 0, 1, 700])
+def test_pictures_in_tiles_are_the_picture_of_the_whole(more: int) -> None:
+    scale = Scale(8000)
+    song = sounds.noise(TILE * scale.hop + more, 1)
+    tiles = list(_cut_tiles([song[:, :50000], song[:, 50000:]], scale))
+    parts = np.concatenate([_find_levels(tile, scale) for tile in tiles], axis=1)
+    whole = np.pad(song[0], scale.window // 2)
+    np.testing.assert_array_equal(parts, _find_levels(whole, scale)[:, : parts.shape[1]])
+    assert parts.shape[1] == -(-song.shape[1] // scale.hop)
+    assert all(tile.shape[-1] - scale.window <= TILE * scale.hop for tile in tiles)
+
+
+@pytest.mark.parametrize(("rate", "samples"), [(8000, 0), (8000, 1), (44100, 1), (192000, 5000)])
+def test_short_stems_of_any_rate_are_drawn(tmp_path: Path, rate: int, samples: int) -> None:
+    drawn = sketch(sounds.write(tmp_path / "a.wav", sounds.noise(samples, 1), rate))
+    assert len(drawn.peaks) == 2 * -(-samples // round(rate / COLUMNS))
+    assert len(drawn.pictures) == bool(samples)
+
+
+def test_a_page_refers_to_the_stems_beside_it_and_to_nothing_else(tmp_path: Path) -> None:
+    folder = write_stems(tmp_path / "a #1 & ü?")
+    page = write_page(
+        tmp_path / "listen.html", "Song", [Take("unet", find_takes(folder)[Path()].stems)]
+    )
+    data = data_of(page)
+    urls = [track["url"] for track in data["takes"][0]["tracks"]]
+    assert urls == [f"a%20%231%20%26%20%C3%BC%3F/{name}.wav" for name in ("vocals", "instrumental")]
+    text = page.read_text(encoding="utf-8")
+    assert not re.search(r"(src|href)=\"(?!data:)|@import|https?://", text)
+    assert "default-src 'none'" in text
+
+
+def test_a_title_cannot_leave_its_place_in_the_page(tmp_path: Path) -> None:
+    title = "</script><script>alert(1)</script>{{style}}<b>"
+    stems = find_takes(write_stems(tmp_path))[Path()].stems
+    page = write_page(tmp_path / "listen.html", title, [Take(title, stems)])
+    text = page.read_text(encoding="utf-8")
+    assert "<script>alert" not in text and "<b>" not in text
+    assert data_of(page)["title"] == title
+    index = write_index(tmp_path / "index.html", title, [Listing(title, page)])
+    assert "<script>alert" not in index.read_text(encoding="utf-8")
+
+
+def test_curves_stand_below_their_stem_and_gaps_in_them_are_gaps(tmp_path: Path) -> None:
+    stems = find_takes(write_stems(tmp_path))[Path()].stems
+    curve = Curve("SDR", 1.0, [3.14159, float("nan"), float("-inf")])
+    page = write_page(
+        tmp_path / "listen.html", "Song", [Take("a", stems)], {("a", "vocals"): [curve]}
+    )
+    vocals, instrumental = data_of(page)["takes"][0]["tracks"]
+    assert vocals["curves"] == [{"name": "SDR", "seconds": 1.0, "values": [3.14, None, None]}]
+    assert instrumental["curves"] == []
+
+
+def test_a_file_that_is_no_page_of_ours_is_not_replaced(tmp_path: Path) -> None:
+    takes = [find_takes(write_stems(tmp_path))[Path()]]
+    write_page(tmp_path / "listen.html", "Song", takes)
+    write_page(tmp_path / "listen.html", "Song again", takes)
+    (tmp_path / "listen.html").write_text("<html>mine</html>")
+    with pytest.raises(DataError, match="no page of splitter"):
+        write_page(tmp_path / "listen.html", "Song", takes)
+    assert (tmp_path / "listen.html").read_text() == "<html>mine</html>"
+
+
+def test_a_stem_that_is_no_sound_is_an_error_and_leaves_no_page(tmp_path: Path) -> None:
+    (tmp_path / "vocals.wav").write_text("no sound")
+    with pytest.raises(AudioError, match="vocals"):
+        write_page(tmp_path / "listen.html", "Song", [find_takes(tmp_path)[Path()]])
+    assert not (tmp_path / "listen.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("stem", "page"),
+    [
+        ("song/vocals.wav", "song/listen.html"),
+        ("song (vocals).mp3", "song (listen).html"),
+        ("vocals/vocals.wav", "vocals/listen.html"),
+        ("karaoke.mp3", "karaoke.html"),
+    ],
+)
+def test_a_page_is_named_like_its_stems(stem: str, page: str) -> None:
+    assert name_page({"vocals": Path(stem)}) == Path(page)
+
+
+def test_listen_separates_a_song_and_compares_models(
+    tmp_path: Path, small_model_folder: Path
+) -> None:
+    sounds.write(tmp_path / "-a song.wav", sounds.song(1))
+    other = sounds.write_small_model(tmp_path / "other")
+    models = ("-m", small_model_folder, "-m", other)
+    done = call("listen", *models, "-f", "flac", "-q", "--", "-a song.wav", folder=tmp_path)
+    assert done.status == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "-a song/listen.html"
+    takes = data_of(tmp_path / "-a song/listen.html")["takes"]
+    assert [take["name"] for take in takes] == ["small", "other"]
+    assert [track["url"] for track in takes[1]["tracks"]] == [
+        "other/vocals.flac",
+        "other/instrumental.flac",
+    ]
+
+
+def test_listen_writes_a_page_for_each_song_and_an_index(tmp_path: Path) -> None:
+    for song in ("Stems/a", "Stems/album/b", "Other/a"):
+        write_stems(tmp_path / song)
+    done = call("listen", "Stems", "--against", "Other", folder=tmp_path)
+    assert done.status == 0, done.stderr
+    pages = ["Stems/a/listen.html", "Stems/album/b/listen.html", "Stems/index.html"]
+    assert done.stdout.splitlines() == pages
+    index = (tmp_path / pages[-1]).read_text(encoding="utf-8")
+    assert re.findall('href="([^"]+html)"', index) == ["a/listen.html", "album/b/listen.html"]
+    assert [take["name"] for take in data_of(tmp_path / pages[0])["takes"]] == ["Stems", "Other"]
+    assert [take["name"] for take in data_of(tmp_path / pages[1])["takes"]] == ["Stems"]
+
+
+def test_separate_writes_pages_beside_stems_and_not_again(
+    tmp_path: Path, small_model_folder: Path
+) -> None:
+    sounds.write(tmp_path / "music/a.wav", sounds.song(1))
+    command = ("separate", "music", "-o", "stems", "--page", "-m", small_model_folder)
+    done = call(*command, folder=tmp_path)
+    assert done.status == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "stems/a/listen.html"
+    assert call(*command, folder=tmp_path).stdout == ""
+
+
+@pytest.mark.parametrize("more", [["-o", "-", "--stems", "vocals"], ["-f", "raw"], ["--json"]])
+def test_pages_of_what_no_page_can_play_are_refused(tmp_path: Path, more: list[str]) -> None:
+    sounds.write(tmp_path / "a.wav", sounds.song(1))
+    done = call("separate", "a.wav", "--page", *more, folder=tmp_path)
+    assert done.status == 2
+    assert "--page" in done.stderr
+    assert {path.name for path in tmp_path.iterdir()} == {"a.wav"}
+
+
+def test_without_matplotlib_listen_says_so_before_it_separates(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sounds.write(tmp_path / "a.wav", sounds.song(1))
+    monkeypatch.setitem(__import__("sys").modules, "matplotlib.image", None)
+    done = call("listen", "a.wav", folder=tmp_path)
+    assert done.status == 1
+    assert "splitter[plots]" in done.stderr
+    assert {path.name for path in tmp_path.iterdir()} == {"a.wav"}
+    with pytest.raises(MissingExtra):
+        sketch(tmp_path / "a.wav")
