@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 import soundfile
 
+from splitter.networks import ARCHITECTURES
 from tests import sounds
+from tests.commands import call
 
 ROOT = Path(__file__).parents[1]
 
@@ -100,6 +102,14 @@ def test_a_model_that_is_not_there_is_said_so(tmp_path: Path) -> None:
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
     assert line.startswith("splitter: no model called 'nosuch'; there are: ")
+
+
+def test_networks_are_listed_with_the_sizes_that_they_take(tmp_path: Path) -> None:
+    done = call("train", "--networks", folder=tmp_path)
+    assert done.status == 0
+    lines = done.stdout.splitlines()
+    assert [line for line in lines if not line.startswith(" ")] == list(ARCHITECTURES)
+    assert "  hop: a whole number from 8 to 32768  [1024]" in lines
 
 
 def test_train_makes_a_model_that_separates(tmp_path: Path) -> None:

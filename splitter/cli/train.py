@@ -23,6 +23,20 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
+def list_networks(context: click.Context, _: click.Parameter, wanted: bool) -> None:
+    """Print each network and the sizes that a recipe may give it, and end the command."""
+    if not wanted or context.resilient_parsing:
+        return
+    from splitter.networks import ARCHITECTURES
+    from splitter.schema import describe_fields
+
+    for name, sizes in ARCHITECTURES.items():
+        click.echo(name)
+        for size, takes, default in describe_fields(sizes):
+            click.echo(f"  {size}: {takes}  [{default}]")
+    context.exit()
+
+
 @click.command()
 @click.argument("data", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.option(
@@ -45,6 +59,14 @@ log = logging.getLogger(__name__)
     help="Threads that make examples.",
 )
 @click.option("--init", help="A model to start from: its name or folder.")
+@click.option(
+    "--networks",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=list_networks,
+    help="List the networks of recipes, and what sizes each takes.",
+)
 @verbose
 @pass_screen
 def train(
