@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+import re
 from io import BytesIO
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 from mutagen import id3
 
-from splitter.audio import Block, Reading, open_song
+from splitter.audio import Block, Reading, open_song, resampled_length
 from splitter.audio.mpeg import Frame, Gap, Start, Torn, walk
 from splitter.errors import AudioError
 from tests.codecs import RATE, SAMPLES, Pipe, chirps, find_lag, make, read
@@ -31,6 +32,11 @@ def parts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
         "slow": make(folder / "slow", "mp3", chirps(rate=22050), 22050),
         "aac": make(folder / "stereo", "aac", chirps()),
         "mono.aac": make(folder / "mono", "aac", chirps(channels=1)),
+        "ogg": make(folder / "stereo", "ogg", chirps()),
+        "mono.ogg": make(folder / "mono", "ogg", chirps(channels=1)),
+        "slow.ogg": make(folder / "slow", "ogg", chirps(rate=22050), 22050),
+        "opus": make(folder / "stereo", "opus", chirps(rate=48000), 48000),
+        "mono.opus": make(folder / "mono", "opus", chirps(channels=1, rate=48000), 48000),
         "slow.aac": make(folder / "slow", "aac", chirps(rate=22050), 22050),
     }
     return {name: path.read_bytes() for name, path in made.items()}
@@ -155,6 +161,57 @@ def test_joined_aac_streams_are_whole(parts: dict[str, bytes], other: str) -> No
         with open_song(BytesIO(parts[first])) as song:
             whole += sum(block.shape[1] for block in song.read_blocks()) / song.rate
             assert abs(joined.shape[1] - whole * song.rate) < 2100
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("ogg", "ogg"),
+        ("ogg", "mono.ogg"),
+        ("slow.ogg", "ogg"),
+        ("mono.opus", "opus"),
+        ("opus", "slow.ogg"),
+    ],
+)
+def test_chained_ogg_is_whole_to_the_sample(
+    parts: dict[str, bytes], first: str, second: str
+) -> None:
+    joined = sound(parts[first] + parts[second])
+    alone = read(BytesIO(parts[first]))
+    assert np.array_equal(joined[:, :SAMPLES], alone)
+    rates = {"slow.ogg": 22050, "opus": 48000, "mono.opus": 48000}
+    rate, other = rates.get(first, RATE), rates.get(second, RATE)
+    tone = chirps(resampled_length(SAMPLES, other, rate), 1 + (second in ("ogg", "opus")), rate)
+    if len(alone) < len(tone):
+        tone = tone.mean(axis=0, keepdims=True)
+    found = joined[:, SAMPLES:]
+    assert found.shape[1] == tone.shape[1]
+    if second != "slow.ogg":  # its treble is another
+        assert np.abs(found - tone[:1])[0, 3000:-3000].max() < 0.05
+
+
+def test_a_link_that_breaks_off_is_damage(parts: dict[str, bytes]) -> None:
+    data = parts["ogg"]
+    data = data[: data.rindex(b"OggS")] + parts["mono.ogg"]
+    with pytest.raises(AudioError, match="damaged near"):
+        read(BytesIO(data))
+    with open_song(Pipe(data), Reading(keep_partial=True)) as song:
+        assert sum(block.shape[1] for block in song.read_blocks()) > SAMPLES
+        assert song.damage
+
+
+def test_ogg_that_was_recorded_may_lack_its_end(parts: dict[str, bytes]) -> None:
+    """A radio sends the headers first, whenever one tunes in."""
+    data = make_pages(parts["opus"])
+    late = b"".join(data[:2] + data[3:-1])
+    with open_song(BytesIO(late)) as song:
+        assert 0 < sum(block.shape[1] for block in song.read_blocks()) < SAMPLES
+        assert song.damage == "is a recording without an end; its last moment may be missing"
+
+
+def make_pages(data: bytes) -> list[bytes]:
+    places = [found.start() for found in re.finditer(b"OggS\\0", data)]
+    return [data[a:b] for a, b in itertools.pairwise([*places, len(data)])]
 
 
 def test_a_cut_without_encoding_is_whole(parts: dict[str, bytes]) -> None:

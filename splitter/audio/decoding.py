@@ -10,6 +10,7 @@ from typing import BinaryIO
 from splitter.audio.decoder import Decoder, UndecodableError
 from splitter.audio.ffmpeg import FFmpegDecoder, open_container
 from splitter.audio.mp3 import MpegDecoder
+from splitter.audio.ogg import ChainDecoder, is_chained
 from splitter.audio.options import RawFormat
 from splitter.audio.sndfile import SndfileDecoder
 from splitter.audio.sources import Source, open_source
@@ -33,6 +34,9 @@ def open_decoder(file: BinaryIO, raw: RawFormat | None = None, track: str | None
 
 def _open_ffmpeg(source: Source, raw: RawFormat | None, track: str | None) -> Decoder:
     container = open_container(source, raw)
+    if container.format.name == "ogg" and (not source.seekable or is_chained(source.read_at)):
+        container.close()
+        return ChainDecoder(source, track)
     kind = MpegDecoder if container.format.name == "mp3" else FFmpegDecoder
     try:
         return kind(source, container, raw, track)

@@ -10,14 +10,16 @@ import numpy as np
 
 from splitter.audio.blocks import Block
 from splitter.audio.decoder import (
+    INAUDIBLE,
     PADDING,
     DamagedError,
     Fault,
     UndecodableError,
     describe_break,
 )
-from splitter.audio.frames import Fitter
-from splitter.audio.headers import Header, read_header, read_ogg_ending
+from splitter.audio.fitting import Fitter
+from splitter.audio.frames import Unpacker
+from splitter.audio.headers import Header, is_one_ogg_page, read_header, read_ogg_ending
 from splitter.audio.options import RAW_ENCODINGS, RawFormat
 from splitter.audio.sources import Source
 from splitter.audio.tracks import choose_track
@@ -56,9 +58,10 @@ class FFmpegDecoder:
         self._format: str = container.format.name
         self._codec: str = self._track.codec_context.name
         self._ogg_vorbis = self._codec == "vorbis" and self._format == "ogg"
-        if self._ogg_vorbis:
-            # FFmpeg cuts the end of short files too early; `find_end` knows better. This also
-            # keeps what the first packet gives, which is no sound; `_decode` drops that.
+        if self._ogg_vorbis or self._format == "caf":
+            # FFmpeg cuts the end of short files too early, and that of ALAC twice; `find_end` knows
+            # better. This also keeps what Vorbis' first packet gives, which is no sound; `_decode`
+            # drops that.
             self._track.codec_context.flags2 |= av.codec.context.Flags2.skip_manual
         self.cover: bytes | None = None
         self._failed = False  # something could not be decoded, and nothing good has come since
@@ -66,6 +69,7 @@ class FFmpegDecoder:
         self._damage: str | None = None  # where something good has come since
         self._priming = 0  # samples before the song that a track's duration may include
         self._last_frame = 0, 0  # samples: decoded, and by the container
+        self._first_granule = 0
         self._last_place: Fraction | None = None  # seconds, of the last frame by the container
         self._packets = self._read_packets()
         self._frames = self._decode()
@@ -73,13 +77,16 @@ class FFmpegDecoder:
         self._describe(raw)
         if self._first is None and (self._failed or self._exact):
             raise UndecodableError("not one sample of it can be decoded")
+        if self._ogg_vorbis and self._first and not is_one_ogg_page(self._source.read_at):
+            self._first_granule = self._first.pts or 0  # not 0 in what was cut out
+        self._first_place = _find_place(self._first) if self._first else None
         self._failed &= self._format not in _STREAMS
 
     def _describe(self, raw: RawFormat | None) -> None:
         context = self._track.codec_context
         shape = self._first or context
         self.rate: int = min(shape.sample_rate, _DSD_RATE) if self._is_dsd else shape.sample_rate
-        self._fitter = Fitter(self.rate, shape.layout, self.remarks.append)
+        self.layout: Any = shape.layout
         self.channels: int = len(shape.layout.channels)
         sample_format = context.format.name.rstrip("p") if context.format else "s16"
         lossless = context.codec.lossless
@@ -134,6 +141,8 @@ class FFmpegDecoder:
     def read_arrays(self, patient: bool) -> Iterator[Block]:
         """Yield what is decoded as (channels, samples), some frames at a time."""
         frame, decoded, skipped = self._first, 0, self._skipped
+        unpack = Unpacker().unpack
+        fitter = Fitter(self.rate, self.layout, self.remarks.append)
         waiting: list[Block] = []
         passed = 0
         while frame is not None:
@@ -143,7 +152,7 @@ class FFmpegDecoder:
                     yield from waiting
                     raise DamagedError(self._damage)
             self._failed = False
-            for block in self._fitter.feed(frame):
+            for block in fitter.feed(unpack(frame), frame.sample_rate, frame.layout):
                 waiting.append(block[:, skipped:])
                 decoded += waiting[-1].shape[1]
                 skipped = max(skipped - block.shape[1], 0)
@@ -151,7 +160,7 @@ class FFmpegDecoder:
                 yield np.concatenate(waiting, axis=1)
                 waiting, passed = [], decoded
             frame = next(self._frames, None)
-        yield from [*waiting, self._fitter.finish()]
+        yield from [*waiting, fitter.finish()]
 
     def _decode(self) -> Iterator[Any]:
         """Yield frames; what cannot be decoded only leaves its mark."""
@@ -166,7 +175,7 @@ class FFmpegDecoder:
             for frame in frames:
                 if frame.samples:
                     self._last_frame = frame.samples, self._stated_samples(frame, packet)
-                    self._last_place = frame.pts and frame.pts * frame.time_base
+                    self._last_place = _find_place(frame)
                     yield frame
             # a short packet of PCM is no more than that: `find_fault` counts
             self._torn |= packet.is_corrupt and not self._codec.startswith("pcm_")
@@ -205,7 +214,7 @@ class FFmpegDecoder:
         last, stated = self._last_frame
         end = self._exact
         if self._ogg_vorbis:
-            end = read_ogg_ending(self._source.read_ending()).granule
+            end = read_ogg_ending(self._source.read_ending()).granule - self._first_granule
         elif stated < last and "itunsmpb" not in self.metadata:
             end = decoded - last + stated
         return end if end is not None and 0 <= decoded - end <= PADDING else decoded
@@ -222,6 +231,8 @@ class FFmpegDecoder:
                 fault = Fault(f"has gaps: {exact - decoded} of its samples are missing")
         elif end := self._find_missing_end(decoded):
             fault = describe_break(decoded, self.rate, end)
+        elif self._is_recorded_ogg():
+            fault = Fault("is a recording without an end; its last moment may be missing", 0.0)
         elif self._torn or self._is_open_ogg() or (self._failed and self._failure_counts(decoded)):
             fault = describe_break(decoded, self.rate, exact)
         if self._damage and (fault is None or fault.inaudible):
@@ -238,6 +249,11 @@ class FFmpegDecoder:
         if stated is None or size >= stated:
             return None
         return max(round(decoded * stated / size), decoded + 1)
+
+    def _is_recorded_ogg(self) -> bool:
+        """Tell whether it begins in the middle, so that nobody can expect an end."""
+        begins_late = self._first_place is not None and self._first_place > INAUDIBLE
+        return begins_late and not self._torn and not self._failed and self._is_open_ogg()
 
     def _is_open_ogg(self) -> bool:
         return self._format == "ogg" and not read_ogg_ending(self._source.read_ending()).whole
@@ -268,6 +284,11 @@ def open_container(source: Source, raw: RawFormat | None) -> Any:
     except av.FFmpegError as error:
         source.check()
         raise UndecodableError("not an audio file, or its format is unknown") from error
+
+
+def _find_place(frame: Any) -> Fraction | None:
+    """Give the place of a frame in the container's time, in seconds."""
+    return None if frame.pts is None else Fraction(frame.pts * frame.time_base)
 
 
 def _join_metadata(container: dict[str, str], track: dict[str, str]) -> dict[str, str]:

@@ -42,6 +42,7 @@ def read_header(peek: Peek) -> Header:
 
 def _read_wave(peek: Peek) -> Header:
     align, long_size = 0, 0
+    (riff_size,) = struct.unpack("<I", peek(4, 4))
     for name, body, size in _walk_chunks(peek, 12, "<4sI"):
         if name == b"fmt " and len(fmt := peek(body, 14)) == 14:
             code, align = struct.unpack("<H10xH", fmt)
@@ -52,13 +53,15 @@ def _read_wave(peek: Peek) -> Header:
             size = long_size if size == 0xFFFFFFFF else size
             if _is_open_ended(size):
                 return Header()
+            if body < riff_size + 8 < body + size:  # the two contradict; the file cannot hold more
+                size = riff_size + 8 - body
             return Header(size // align if align else None, body + size)
     return Header()
 
 
 def _is_open_ended(size: int) -> bool:
     """Tell the sizes that programs write when they stream and cannot know."""
-    return size == 0 or 0x7FFFF000 <= size <= 0x7FFFFFFF or 0xFFFFF000 <= size <= 0xFFFFFFFF
+    return size == 0 or abs(size - 0x80000000) <= 0x10000 or 0xFFFF0000 <= size <= 0xFFFFFFFF
 
 
 def _read_caf(peek: Peek) -> Header:
@@ -113,6 +116,16 @@ def _read_asf(peek: Peek) -> Header:
     place = opening.find(_ASF_FILE_PROPERTIES)
     size = int.from_bytes(opening[place + 40 : place + 48], "little")
     return Header(end=size if place >= 0 and size else None)
+
+
+def is_one_ogg_page(peek: Peek) -> bool:
+    """Tell whether all sound is on one page (RFC 3533), the first that has a place and the last."""
+    offset = 0
+    while len(page := peek(offset, 27 + 255)) >= 27 and page[:4] == b"OggS":
+        if int.from_bytes(page[6:14], "little", signed=True) > 0:
+            return bool(page[5] & 4)
+        offset += 27 + page[26] + sum(page[27 : 27 + page[26]])
+    return False
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,12 @@
 """A song as blocks of sound, from a file or a pipe, whatever its format.
 
-    bytes ── decoder ──▶ arrays ── _drop_padding ──▶ ── _cut_out ──▶ ── _regroup ──▶ blocks
+    bytes ── decoder ──▶ arrays ── drop_padding ──▶ ── cut_out ──▶ ── _regroup ──▶ blocks
 
 What a song is, is decided by its content. A song that breaks off or is damaged raises AudioError
 when that shows, unless the reader is told to keep what there is.
 """
 
 import logging
-from collections import deque
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
@@ -16,9 +15,10 @@ from typing import BinaryIO
 import numpy as np
 
 from splitter.audio.blocks import Block
-from splitter.audio.decoder import PADDING, DamagedError, Fault
+from splitter.audio.decoder import DamagedError, Fault
 from splitter.audio.decoding import open_decoder
 from splitter.audio.options import Reading
+from splitter.audio.padding import cut_out, drop_padding
 from splitter.audio.tags import Tags, read_tags
 from splitter.errors import AudioError
 
@@ -89,7 +89,7 @@ class SongReader:
     def read_blocks(self, size: int = 65536) -> Iterator[Block]:
         """Yield the song in blocks of `size` samples; the last one may be shorter. Reads once."""
         read = 0
-        for block in _regroup(_cut_out(self._read_whole(), self._start, self._stop), size):
+        for block in _regroup(cut_out(self._read_whole(), self._start, self._stop), size):
             yield self._check_numbers(block, self._start + read)
             read += block.shape[1]
         if self._start and not read and self._stop != self._start:
@@ -98,12 +98,14 @@ class SongReader:
 
     def _read_whole(self) -> Iterator[Block]:
         """Yield what is decoded without the padding at the end, then see whether it is all."""
-        decoded, held = 0, _Held()
-        for array in self._decode():
-            decoded += array.shape[1]
-            yield from held.exchange(array)
-        padding = decoded - self._decoder.find_end(decoded)
-        yield from _cut_out(held.arrays, 0, held.samples - padding)
+        decoded = 0
+
+        def find_end(count: int) -> int:
+            nonlocal decoded
+            decoded = count
+            return self._decoder.find_end(count)
+
+        yield from drop_padding(self._decode(), find_end)
         self._tell()
         fault = self._decoder.find_fault(decoded)
         if fault:
@@ -148,34 +150,6 @@ class SongReader:
         trace: TracebackType | None,
     ) -> None:
         self.close()
-
-
-class _Held:
-    """The last arrays, held back until it is known whether they are padding."""
-
-    def __init__(self) -> None:
-        self.arrays: deque[Block] = deque()
-        self.samples = 0
-
-    def exchange(self, array: Block) -> Iterator[Block]:
-        """Take an array in, and yield those that lie far enough before the end."""
-        self.arrays.append(array)
-        self.samples += array.shape[1]
-        while self.samples - self.arrays[0].shape[1] >= PADDING:
-            self.samples -= self.arrays[0].shape[1]
-            yield self.arrays.popleft()
-
-
-def _cut_out(arrays: Iterable[Block], start: int, stop: int | None) -> Iterator[Block]:
-    """Yield what lies from `start` to before `stop`, and read no further."""
-    position = 0
-    for array in arrays:
-        if stop is not None and position >= stop:
-            return
-        kept = array[:, max(start - position, 0) : None if stop is None else stop - position]
-        position += array.shape[1]
-        if kept.size:
-            yield kept
 
 
 def _regroup(arrays: Iterable[Block], size: int) -> Iterator[Block]:

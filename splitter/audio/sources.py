@@ -156,15 +156,21 @@ class ObjectSource(SeekableSource):
             raise self._interrupt
 
 
+class Stream(Protocol):
+    """What comes once."""
+
+    def read(self, size: int, /) -> bytes:
+        """Give at most so many bytes; none at the end."""
+
+
 class PipeSource:
     """A stream that comes once: its opening and its ending are remembered as they pass."""
 
     seekable = False
 
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
+    def __init__(self, file: Stream) -> None:
         # read1 hands out what has come so far; read would wait for all that was asked for
-        self._take = getattr(file, "read1", file.read)
+        self._take: Callable[[int], bytes] = getattr(file, "read1", file.read)
         self._opening = bytearray()
         self._remembering = True
         self._ending: deque[bytes] = deque()
