@@ -137,13 +137,16 @@ def make_demucs(_: argparse.Namespace) -> None:
     )
     bag = BagOfModels([first, second], [[1, 1, 0, 1], [0, 1, 1, 3]])
     save_demucs("demucs-bag", [first, second], {"weights": bag.weights})
-    save("demucs-bag", np.zeros(0), run_demucs_song(bag))
+    stems = run_demucs(bag, reference_song(), split=True)
+    save("demucs-bag", np.zeros(0), dict(zip(sources, stems, strict=True)))
 
 
 def make_one_demucs(name: str, network: Any) -> None:
     network = randomise_demucs(network)
     save_demucs(name, [network], None)
-    save(name, run_demucs(network, HEARD), run_demucs_song(network))
+    song = reference_song()
+    whole = dict(zip(network.sources, run_demucs(network, song, split=True), strict=True))
+    save(name, run_demucs(network, song[:, :HEARD], split=False), whole)
 
 
 def randomise_demucs(network: Any) -> Any:
@@ -176,32 +179,58 @@ def save_demucs(name: str, networks: list[Any], bag: Arrays | None) -> None:
         (folder / "bag.yaml").write_text(yaml.dump({"models": signatures, **bag}))
 
 
-def run_demucs(network: Any, samples: int) -> Any:
+def run_demucs(network: Any, song: Any, split: bool) -> Any:
+    """Separate as demucs.api does, but for its random shift: (stems, channels, samples)."""
     import torch
     from demucs.apply import apply_model
 
+    heard = torch.from_numpy(song)
+    mono = heard.mean(0)
+    level = (heard - mono.mean()) / (mono.std() + 1e-8)
     with torch.inference_mode():
-        song = torch.from_numpy(reference_song()[None, :, :samples])
-        return apply_model(network, song, shifts=0, split=False)[0]
+        stems = apply_model(network, level[None], shifts=0, split=split, overlap=0.25)[0]
+    return (stems * (mono.std() + 1e-8) + mono.mean()).numpy()
 
 
-def run_demucs_song(network: Any) -> Arrays:
-    """Separate a whole song as demucs.api does, but for its random shift."""
+def make_openunmix(_: argparse.Namespace) -> None:
+    import json
+    import types
+
     import torch
-    from demucs.apply import apply_model
 
-    song = torch.from_numpy(reference_song())
-    mono = song.mean(0)
-    level = (song - mono.mean()) / (mono.std() + 1e-8)
+    # there is no torchaudio for this PyTorch; what is used here does not need it
+    for module in ("torchaudio", "torchaudio.transforms"):
+        sys.modules[module] = types.ModuleType(module)
+    from openunmix.model import OpenUnmix
+    from openunmix.utils import load_separator
+
+    folder = REFERENCES / "openunmix"
+    folder.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(0)
+    targets = ["drums", "vocals"]
+    sizes = {"nb_bins": 513, "nb_channels": 2, "hidden_size": 16, "max_bin": 372}
+    for target in targets:
+        network = randomise(OpenUnmix(**sizes))
+        with torch.no_grad():
+            network.input_mean.uniform_(-1, 0)
+            network.input_scale.uniform_(0.2, 1)
+        torch.save(network.state_dict(), folder / f"{target}.pth")
+        arguments = {"nfft": 1024, "nb_channels": 2, "hidden_size": 16, "bandwidth": 16000}
+        (folder / f"{target}.json").write_text(json.dumps({"args": arguments}))
+    facts = {"sample_rate": 44100, "nfft": 1024, "nhop": 512, "nb_channels": 2}
+    (folder / "separator.json").write_text(json.dumps(facts))
+    separator = load_separator(str(folder), targets=targets, niter=1)
+    separator.eval()
+    song = torch.from_numpy(reference_song())[None]
     with torch.inference_mode():
-        stems = apply_model(network, level[None], shifts=0, split=True, overlap=0.25)[0]
-    stems = stems * (mono.std() + 1e-8) + mono.mean()
-    return dict(zip(network.sources, stems.numpy(), strict=True))
+        heard, stems = (separator(part)[0].numpy() for part in (song[..., :HEARD], song))
+    save("openunmix", heard, dict(zip(targets, stems, strict=True)))
 
 
 FAMILIES: dict[str, Callable[[argparse.Namespace], None]] = {
     "roformer": make_roformers,
     "demucs": make_demucs,
+    "openunmix": make_openunmix,
 }
 
 

@@ -15,10 +15,14 @@ from splitter.weights.adding import add_model
 from tests.foreign import HEARD, RATE, REFERENCES, STRIDE, reference_song
 from tests.test_separation import decibels
 
+DEMUCS = ("drums", "bass", "other", "vocals")
 # folder of tests/references → its files, and what its program calls the stems that are ours
 FAMILIES: dict[str, dict[str, str]] = {
     "bs-roformer": {"Vocals": "vocals"},
     "mel-band-roformer": {"vocals": "vocals", "other": "instrumental"},
+    "htdemucs": dict(zip(DEMUCS, DEMUCS, strict=True)),
+    "hdemucs": dict(zip(DEMUCS, DEMUCS, strict=True)),
+    "openunmix": {"drums": "drums", "vocals": "vocals"},  # files in the order of their names
 }
 EXACT = Computing(precision="float32")
 

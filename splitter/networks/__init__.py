@@ -17,6 +17,7 @@ from splitter.networks.contract import Network
 from splitter.networks.demucs import DemucsSizes
 from splitter.networks.ensemble import Augmented, Average
 from splitter.networks.mask import Bands, MaskModel
+from splitter.networks.openunmix import OpenUnmixSizes
 from splitter.networks.roformer import RoFormerSizes
 from splitter.networks.tfctdf import TfcTdf
 from splitter.networks.unet import UNet
@@ -100,6 +101,7 @@ ARCHITECTURES: dict[str, type[Any]] = {
     "mask-tfc-tdf": MaskTfcTdf,
     "roformer": RoFormerSizes,
     "demucs": DemucsSizes,
+    "open-unmix": OpenUnmixSizes,
 }
 
 __all__ = [

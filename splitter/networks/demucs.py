@@ -372,8 +372,9 @@ class HybridDemucs(Unbounded):
 
     def __init__(self, sizes: DemucsSizes, channels: int, stems: int) -> None:
         core, overlap = sizes.tile, sizes.tile - int(sizes.tile * (1 - sizes.overlap))
+        grid = core if sizes.whole else 1  # or else the last tile is as short as the song has it
         super().__init__(
-            TileShape(core, 0, core, overlap, "triangle", beyond="silence", centred=True)
+            TileShape(core, 0, grid, overlap, "triangle", 0, "silence", centred=sizes.whole)
         )
         self.sizes, self.stems = sizes, stems
         self.stft = CentredStft(sizes.window, sizes.window // 4, normed=True)

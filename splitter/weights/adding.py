@@ -16,10 +16,14 @@ from splitter.atomic import write_atomically
 from splitter.errors import ModelError
 from splitter.loading import check_tensors, sketch_network, write_tensors
 from splitter.registry import CARD, CONFIG, WEIGHTS
-from splitter.weights import demucs, roformer
+from splitter.weights import demucs, openunmix, roformer
 from splitter.weights.checkpoint import Checkpoint, Converted, hash_file, read_checkpoint
 
-ADAPTERS: dict[str, ModuleType] = {"roformer": roformer, "demucs": demucs}
+ADAPTERS: dict[str, ModuleType] = {
+    "roformer": roformer,
+    "demucs": demucs,
+    "openunmix": openunmix,
+}
 UNKNOWN_LICENCE = "unknown: ask its author"
 
 
@@ -39,10 +43,10 @@ def convert_files(
     checkpoints = [read_checkpoint(path, config) for path in files]
     first = checkpoints[0]
     adapter = _recognise(first, family)
-    if len(checkpoints) > 1:
-        if not hasattr(adapter, "join"):
-            raise ModelError(f"{files[1]}: a model of this family is one file")
+    if hasattr(adapter, "join"):
         first = adapter.join(checkpoints)
+    elif len(checkpoints) > 1:
+        raise ModelError(f"{files[1]}: a model of this family is one file")
     converted = adapter.convert(first)
     assert isinstance(converted, Converted)
     return converted
