@@ -43,6 +43,13 @@ class Plan:
     targets: Mapping[str, Target]  # by name of the stem
     format: OutputFormat  # settled
     tags: Tags
+    output: Output = field(default_factory=Output)
+    claimed: Collection[Path] = ()
+
+    def check_existing(self) -> None:
+        """Raise AudioError if a file is there by now that may not be replaced."""
+        files = [target for target in self.targets.values() if isinstance(target, Path)]
+        check_existing(files, self.output, self.claimed)
 
 
 def check_template(template: str, stems: int) -> None:
@@ -124,7 +131,8 @@ def plan_stems(
     check_outputs(files, settled, song.rate, song.channels, song.samples)
     _check_song(Path(song.source), files)
     check_existing(files, output, claimed)
-    return Plan(targets, settled, song.tags if output.tags else Tags())
+    tags = song.tags if output.tags else Tags()
+    return Plan(targets, settled, tags, output, claimed)
 
 
 def check_existing(files: Iterable[Path], output: Output, claimed: Collection[Path]) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import errno
 import os
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path, PurePath, PureWindowsPath
 from typing import Any
 
@@ -107,9 +108,19 @@ def locate(place: Path) -> Path:
     """
     if not is_local(place):
         return place.absolute()
-    return Path(os.path.realpath(place.parent)) / place.name
+    folder = os.path.join(os.getcwd(), place.parent)  # noqa: PTH109, PTH118 - called for each file
+    return Path(_resolve(folder), place.name)
 
 
 def locate_folder(place: Path) -> Path:
     """Return the one path of a folder."""
     return Path(os.path.realpath(place)) if is_local(place) else place.absolute()
+
+
+@lru_cache(4096)
+def _resolve(folder: str) -> str:
+    """Follow the links in the path of a folder, looking only once at those above it."""
+    above, name = os.path.split(folder)
+    if name in ("", os.curdir, os.pardir) or os.path.islink(folder):  # noqa: PTH114
+        return os.path.realpath(folder)
+    return os.path.join(_resolve(above), name)  # noqa: PTH118

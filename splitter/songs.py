@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from splitter.audio import OutputFormat, SongReader, StemWriter, open_song, write_stems
+from splitter.audio import Mark, OutputFormat, SongReader, StemWriter, open_song, write_stems
 from splitter.errors import saying_shortage
 from splitter.loading import DEFAULT_MODEL, Model, ModelChoice, load_model
 from splitter.outputs import Output, Plan, name_stems, plan_stems
@@ -59,10 +59,14 @@ def separate_song(
     All stem files get their names in the end; after an error there are none.
     """
     started = time.monotonic()
+    tags = plan.tags
+    if plan.output.tags:
+        tags = replace(tags, mark=Mark("", model.name, model.hash))
     with (
         saying_shortage(song.source),
-        write_stems(plan.targets, song.rate, song.channels, plan.format, plan.tags) as writers,
+        write_stems(plan.targets, song.rate, song.channels, plan.format, tags) as writers,
     ):
+        plan.check_existing()  # again, now that nobody else can write these stems
         blocks, bits = song.read_blocks(), _exact_bits(plan.format)
         stream = separate_blocks(blocks, song.rate, song.channels, model, computing, bits)
         for stems in watch(song, stream):

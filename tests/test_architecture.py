@@ -22,7 +22,8 @@ LAYERS = [
     {"weights"},
     {"loading"},
     {"networks", "audio", "metrics"},
-    {"tiling", "spectral", "errors", "devices", "memory", "registry", "paths", "atomic", "schema"},
+    {"tiling", "spectral", "errors", "devices", "memory", "registry"}
+    | {"paths", "atomic", "schema", "locks"},
 ]
 # package that is not ours → the only modules of ours that may import it
 DOORS = {

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from splitter.jobs import JOURNAL, UNFINISHED
+from splitter.jobs import JOURNAL
 from tests import sounds
 from tests.commands import Done, call, start
 
@@ -55,7 +55,9 @@ def read_journal(folder: Path) -> list[str]:
     """Name the songs in the order in which they ended."""
     lines = (folder / JOURNAL).read_text().split("\n")
     entries = [json.loads(line) for line in lines if line]
-    return [entry["song"] for entry in entries if entry["error"] != UNFINISHED]
+    songs = {entry["id"]: entry["song"] for entry in entries if "id" in entry}
+    ends = [entry.get("done") or entry.get("failed") for entry in entries]
+    return [songs[end] for end in ends if end]
 
 
 def test_a_folder_is_separated_and_its_tree_mirrored(separate: Separate, tmp_path: Path) -> None:

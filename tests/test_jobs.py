@@ -1,11 +1,15 @@
 import json
 import os
+import subprocess
+import sys
+import tracemalloc
 from collections.abc import Mapping
 from pathlib import Path, PurePath
 
 import pytest
 
-from splitter.errors import DataError
+from splitter.audio.files import PartFile
+from splitter.errors import CommandError, DataError
 from splitter.jobs import (
     JOURNAL,
     Found,
@@ -18,6 +22,7 @@ from splitter.jobs import (
     plan_jobs,
     read_names,
 )
+from splitter.jobs.table import Table
 
 FLAC = b"fLaC\0\0\0\x22" + bytes(64)
 JPEG = b"\xff\xd8\xff\xe0\x00\x10JFIF" + bytes(64)
@@ -185,7 +190,8 @@ def test_a_song_that_is_done_is_not_done_again(tmp_path: Path) -> None:
     journal.add(job)
     assert journal.has(job) and is_done(job)
     assert list(journal.select_undone([job])) == []
-    assert journal.made == Journal(tmp_path / "out", SETTINGS).made == set(job.stems.values())
+    for known in (journal, Journal(tmp_path / "out", SETTINGS)):
+        assert all(path in known.made for path in job.stems.values())
 
 
 def test_without_a_journal_a_job_claims_the_names_that_are_free(tmp_path: Path) -> None:
@@ -216,7 +222,7 @@ def test_a_song_that_failed_claims_no_name(tmp_path: Path) -> None:
     journal.add(journal.begin(job), "no sound that can be read")
     mine = make_file(job.stems["vocals"])  # by somebody, later
     again = Journal(tmp_path / "out", SETTINGS)
-    assert not again.made
+    assert mine not in again.made
     assert mine not in again.begin(job).claimed
 
 
@@ -284,16 +290,174 @@ def test_a_line_torn_by_a_kill_costs_one_song_only(tmp_path: Path) -> None:
         assert is_done(first) and not is_done(torn) and is_done(later)
 
 
-def test_lines_that_are_no_entries_are_passed_over(tmp_path: Path) -> None:
-    lines = [
-        b"\xff\xfe",
-        b"[]",
-        b"7",
-        b'{"schema": 99, "song": "x", "stems": {}}',
-        b'{"schema": 1}',
-    ]
-    make_file(tmp_path / "out" / JOURNAL, b"\n".join(lines))
-    assert Journal(tmp_path / "out", SETTINGS).entries == {}
+DAMAGED = [
+    b"\xff\xfe",
+    b"[]",
+    b"7",
+    b"[" * 200_000,
+    b'{"schema": 1, "song": "x", "made": [], "stems": {}, "settings": '
+    + b"[" * 970
+    + b"]" * 970
+    + b"}",
+    b'{"schema": 99, "song": "x", "stems": {}}',
+    b'{"schema": 1}',
+    b'{"schema": 1, "song": ["a"], "made": [], "stems": {}}',
+    b'{"schema": 1, "song": "a", "made": null, "stems": {}}',
+    b'{"schema": 1, "song": "a", "made": [5], "stems": {}}',
+    b'{"schema": 1, "song": "a\\u0000", "made": [], "stems": 5, "size": NaN, "error": {}}',
+    b'{"id": ["a"], "song": "x", "files": []}',
+    b'{"id": "a", "song": null, "files": []}',
+    b'{"id": "a", "song": "x", "files": [null, [5], "y"]}',
+    b'{"done": ["a"]}',
+    b'{"done": "b"}',
+    b'{"failed": "a", "kept": 5}',
+    b'{"settings": [[]]}',
+    b'{"id": "' + b"a" * 3_000_000 + b'"}',
+]
+
+
+def test_lines_that_are_damaged_are_passed_over(tmp_path: Path) -> None:
+    job = make_job(tmp_path)
+    write_stems(job)
+    Journal(tmp_path / "out", SETTINGS).add(job)
+    path = tmp_path / "out" / JOURNAL
+    path.write_bytes(b"\n".join([*DAMAGED, path.read_bytes(), *DAMAGED]))
+    assert is_done(job)
+
+
+def write_old_line(job: Job, **more: object) -> None:
+    """Add a line of the first schema to a journal."""
+    folder = job.stems["vocals"].parents[1]
+    stems = {name: path.relative_to(folder).as_posix() for name, path in job.stems.items()}
+    entry = {
+        "schema": 1,
+        "song": str(job.song),
+        "stems": stems,
+        "size": job.size,
+        "mtime": job.mtime,
+        "settings": SETTINGS,
+        "error": None,
+        "made": sorted(stems.values()),
+    }
+    with (folder / JOURNAL).open("ab") as file:
+        file.write(b"\n" + json.dumps({**entry, **more}).encode())
+
+
+def test_a_journal_of_the_first_schema_is_read(tmp_path: Path) -> None:
+    done, failed, begun = (make_job(tmp_path, name) for name in "abc")
+    for job in (done, failed, begun):
+        write_stems(job)
+        write_old_line(job, error="not finished")
+    write_old_line(done)
+    write_old_line(failed, error="broken", made=[])
+    journal = Journal(tmp_path / "out", SETTINGS)
+    assert list(journal.select_undone([done, failed, begun])) == [failed, begun]
+    assert not is_done(done, {**SETTINGS, "model": "fedcba9876543210"})
+    owned = [[path in journal.made for path in job.stems.values()] for job in (done, failed, begun)]
+    assert owned == [[True, True], [False, False], [True, True]]
+
+
+def test_a_line_that_names_files_elsewhere_makes_none_of_them_ours(tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    precious = make_file(tmp_path / "precious.wav")
+    names = ["../precious.wav", str(precious), "x/../../precious.wav", "in/side.wav"]
+    line = {"id": "a", "song": "/x.mp3", "files": names}
+    make_file(folder / JOURNAL, json.dumps(line).encode())
+    with Journal(folder, SETTINGS) as journal:
+        assert precious not in journal.made and folder / "in" / "side.wav" in journal.made
+        for name in names[:3]:
+            assert folder / name not in journal.made
+    assert precious.read_bytes() == FLAC
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there are no such files there")
+def test_only_a_plain_file_is_a_journal(tmp_path: Path) -> None:
+    job = make_job(tmp_path)
+    elsewhere = make_file(tmp_path / "elsewhere")
+    path = tmp_path / "out" / JOURNAL
+    path.parent.mkdir()
+    for make in (lambda: os.mkfifo(path), lambda: path.symlink_to(elsewhere)):
+        make()
+        with pytest.raises(DataError, match=r"splitter\.jsonl: cannot be"):
+            Journal(tmp_path / "out", SETTINGS).add(job)
+        path.unlink()
+    assert elsewhere.read_bytes() == FLAC
+
+
+def test_a_folder_has_one_run_at_a_time_and_a_dead_one_leaves_no_lock(tmp_path: Path) -> None:
+    program = "import sys; from splitter.jobs import Journal; from pathlib import Path\n"
+    program += "with Journal(Path(sys.argv[1]), {}): print('here', flush=True); input()"
+    command = [sys.executable, "-c", program, str(tmp_path / "out")]
+    other = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert other.stdout and other.stdin
+    assert other.stdout.readline() == b"here\n"
+    with pytest.raises(CommandError, match="out: another run is writing to this folder; wait"):
+        Journal(tmp_path / "out", SETTINGS).__enter__()
+    other.kill()
+    other.wait()
+    other.stdin.close()
+    other.stdout.close()
+    with Journal(tmp_path / "out", SETTINGS):
+        pass
+
+
+def test_what_another_run_has_done_meanwhile_is_not_done_again(tmp_path: Path) -> None:
+    job = make_job(tmp_path)
+    late = Journal(tmp_path / "out", SETTINGS)
+    with Journal(tmp_path / "out", SETTINGS) as journal:
+        journal.begin(job)
+        write_stems(job)
+        journal.add(job)
+    assert not late.has(job)
+    with late:
+        assert late.has(job)
+
+
+def test_parts_that_a_killed_run_left_are_removed_by_the_next(tmp_path: Path) -> None:
+    killed, done = make_job(tmp_path, "a"), make_job(tmp_path, "b")
+    Journal(tmp_path / "out", SETTINGS).begin(killed)
+    parts = [PartFile(path) for job in (killed, done) for path in job.stems.values()]
+    for part in parts:
+        part.file.close()  # as its end does, and the lock goes with it
+    with Journal(tmp_path / "out", SETTINGS):
+        assert [part.path.exists() for part in parts] == [False, False, True, True]
+    for part in parts:
+        part.discard()
+
+
+def test_a_song_costs_little_memory_and_space(tmp_path: Path) -> None:
+    count = 10_000
+    jobs = (
+        Job(tmp_path / f"A{n // 100}/song {n}.mp3", {"v": tmp_path / f"out/{n}/vocals.wav"})
+        for n in range(count)
+    )
+    path = tmp_path / "out" / JOURNAL
+    with Journal(path.parent, SETTINGS) as journal:
+        for job in jobs:
+            journal.begin(job)
+            journal.add(job)
+    assert path.stat().st_size < 200 * count
+    tracemalloc.start()
+    try:
+        journal = Journal(path.parent, SETTINGS)
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept < 200 * count + 10_000_000  # entries that wait for their place in order take more
+
+
+def test_a_table_keeps_the_last_number_of_each_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("splitter.jobs.table.RECENT", 7)
+    table, names = Table(), [f"name {index}" for index in range(100)]
+    for value in (1, 2, 3):
+        for index, name in enumerate(names[::value]):
+            table[name] = 0 if index % 5 == 4 else value
+    expected = dict.fromkeys(names, 1)
+    for value in (1, 2, 3):
+        for index, name in enumerate(names[::value]):
+            expected[name] = 0 if index % 5 == 4 else value
+    assert {name: table[name] for name in names} == expected
+    assert table["another"] == 0
 
 
 def test_the_output_folder_may_move(tmp_path: Path) -> None:
@@ -311,7 +475,7 @@ def test_any_file_name_goes_into_the_journal_and_back(tmp_path: Path) -> None:
     Journal(tmp_path / "out", SETTINGS).add(job)
     assert is_done(job)
     lines = (tmp_path / "out" / JOURNAL).read_bytes().split(b"\n")
-    assert [json.loads(line)["error"] for line in lines if line] == [None]
+    assert "done" in [json.loads(line) for line in lines if line][-1]
 
 
 @pytest.mark.skipif(os.name == "nt", reason="names are Unicode there")
@@ -325,7 +489,7 @@ def test_a_name_that_is_no_utf8_is_kept(tmp_path: Path) -> None:
 def test_a_journal_that_cannot_be_written_or_read_says_so(tmp_path: Path) -> None:
     job = make_job(tmp_path)
     make_file(tmp_path / "out", b"a file where the folder should be")
-    with pytest.raises(DataError, match="cannot be written"):
+    with pytest.raises(DataError, match="cannot be read"):
         Journal(tmp_path / "out", SETTINGS).add(job)
     (tmp_path / JOURNAL).mkdir()
     with pytest.raises(DataError, match="cannot be read"):

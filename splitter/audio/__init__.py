@@ -2,7 +2,9 @@
 
 from splitter.audio.blocks import Block
 from splitter.audio.checks import check_outputs, estimate_bytes
+from splitter.audio.files import remove_parts
 from splitter.audio.formats import CLIPS, CONTAINERS, SUFFIXES, OutputFormat, fit_format, fit_pipe
+from splitter.audio.marks import Mark, read_mark
 from splitter.audio.options import RawFormat, Reading, parse_raw
 from splitter.audio.reading import SongReader, open_song
 from splitter.audio.resampling import resample, resample_signal, resampled_length
@@ -15,6 +17,7 @@ __all__ = [
     "CONTAINERS",
     "SUFFIXES",
     "Block",
+    "Mark",
     "OutputFormat",
     "RawFormat",
     "Reading",
@@ -27,6 +30,8 @@ __all__ = [
     "fit_pipe",
     "open_song",
     "parse_raw",
+    "read_mark",
+    "remove_parts",
     "resample",
     "resample_signal",
     "resampled_length",

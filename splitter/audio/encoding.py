@@ -86,7 +86,7 @@ class WaitingEncoder:
         self.gain = 1.0
         self._file = file
         self._rate, self._channels = shape
-        self._floats = PartFile(beside)
+        self._floats = PartFile(beside, "floats")
         self._encoder: DirectEncoder | None = None
 
     def write(self, block: Block) -> None:

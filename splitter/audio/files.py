@@ -8,19 +8,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from itertools import takewhile
 from pathlib import Path
-from types import ModuleType
 from typing import BinaryIO
 
 import av
 import soundfile
 
 from splitter.errors import AudioError
-
-_locks: ModuleType | None
-try:
-    import fcntl as _locks
-except ImportError:  # Windows
-    _locks = None
+from splitter.locks import try_lock
 
 _ABANDONED = 3600  # seconds without a write, after which a part belongs to nobody any more
 _TRIES = 3  # to open a file in a folder that someone else may be removing
@@ -29,24 +23,30 @@ _TRIES = 3  # to open a file in a folder that someone else may be removing
 class PartFile:
     """A file in the making, beside its target under a hidden name.
 
-    Folders that are missing are made, and removed again if nothing came of the file.
+    Folders that are missing are made, and removed again if nothing came of the file. What a killed
+    run left of the same target is removed. Raises AudioError if a living run writes the same.
     """
 
-    def __init__(self, target: Path) -> None:
+    def __init__(self, target: Path, kind: str = "") -> None:
         self.target = target
-        digest = hashlib.sha256(target.name.encode("utf-8", "surrogateescape")).hexdigest()[:12]
         with report_errors(target):
-            _remove_abandoned(target.parent, f".{digest}-*.part")
             self._made = _find_missing(target.parent)
-            self.path = target.with_name(f".{digest}-{secrets.token_hex(4)}.part")
+            self.path = target.with_name(f".{_digest(target, kind)}-{secrets.token_hex(4)}.part")
             self.file = _open_new(self.path)
-            _lock(self.file)
+            try_lock(self.file)
+            self._folder = _Folder(self.path.parent)
+        # after our own is there: of two that begin at once, at least one sees the other
+        if remove_parts(target, kind, self.path):
+            self.discard()
+            raise AudioError(f"{target}: another run is writing it; wait for its end")
 
     def commit(self) -> None:
         """Give the file its name."""
         with report_errors(self.target):
             self.file.close()
-            self.path.replace(self.target)
+            self._folder.check()
+            self._folder.rename(self.path.name, self.target.name)
+            self._folder.close()
             self._made = []
 
     def abandon(self) -> None:
@@ -60,10 +60,64 @@ class PartFile:
         with report_errors(self.target):
             self.abandon()
             self.file.close()
-            self.path.unlink(missing_ok=True)
+            self._folder.remove(self.path.name)
+            self._folder.close()
             with suppress(OSError):  # there is something else in them by now
                 while self._made:
                     self._made.pop(0).rmdir()
+
+
+class _Folder:
+    """A folder that stays the same one, also if somebody moves it meanwhile."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._number = os.open(path, os.O_RDONLY) if os.open in os.supports_dir_fd else None
+
+    def check(self) -> None:
+        """Raise OSError if the folder is no longer where it was."""
+        if self._number is not None:
+            here, there = os.fstat(self._number), self._path.stat()
+            if not os.path.samestat(here, there):
+                raise OSError(None, "its folder has been moved")
+
+    def rename(self, old: str, new: str) -> None:
+        if self._number is None:
+            self._path.joinpath(old).replace(self._path / new)
+        else:
+            os.replace(old, new, src_dir_fd=self._number, dst_dir_fd=self._number)
+
+    def remove(self, name: str) -> None:
+        with suppress(FileNotFoundError):
+            if self._number is None:
+                self._path.joinpath(name).unlink()
+            elif self._number >= 0:
+                os.unlink(name, dir_fd=self._number)
+
+    def close(self) -> None:
+        if self._number is not None and self._number >= 0:
+            os.close(self._number)
+            self._number = -1
+
+
+def remove_parts(target: Path, kind: str = "", mine: Path | None = None) -> bool:
+    """Remove what killed runs have left of a file; tell whether a living one writes it."""
+    living = False
+    for path in target.parent.glob(f".{_digest(target, kind)}-*.part"):
+        if path == mine:
+            continue
+        with suppress(FileNotFoundError), path.open("rb") as file:
+            locked = try_lock(file)
+            old = time.time() - path.stat().st_mtime > _ABANDONED
+            if locked or (locked is None and old):
+                path.unlink(missing_ok=True)
+            living = living or locked is False
+    return living
+
+
+def _digest(target: Path, kind: str) -> str:
+    name = f"{kind}/{target.name}" if kind else target.name
+    return hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()[:12]
 
 
 def _find_missing(folder: Path) -> list[Path]:
@@ -79,28 +133,6 @@ def _open_new(path: Path) -> BinaryIO:
             return path.open("xb+")
     path.parent.mkdir(parents=True, exist_ok=True)
     return path.open("xb+")
-
-
-def _remove_abandoned(folder: Path, pattern: str) -> None:
-    """Remove what a killed run left of the same target."""
-    for path in folder.glob(pattern):
-        with suppress(FileNotFoundError), path.open("rb") as file:
-            if _lock(file) or time.time() - path.stat().st_mtime > _ABANDONED:
-                path.unlink(missing_ok=True)
-
-
-def _lock(file: BinaryIO) -> bool:
-    """Take the lock of a part, which its writer holds until it ends, and be it by a kill.
-
-    False if someone has it, or if this file system knows no locks.
-    """
-    if _locks is None:
-        return False
-    try:
-        _locks.flock(file, _locks.LOCK_EX | _locks.LOCK_NB)
-    except OSError:
-        return False
-    return True
 
 
 @contextmanager

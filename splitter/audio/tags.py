@@ -7,12 +7,14 @@ here is copied: ReplayGain above all would be wrong for a stem.
 import base64
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 
 import mutagen
 from mutagen import flac, id3, mp4, oggopus, oggvorbis, wave
 from mutagen import mp3 as mpeg
 
+from splitter.audio.marks import Mark
 from splitter.errors import AudioError
 
 _PNG = b"\x89PNG"
@@ -30,14 +32,17 @@ class Tags:
     date: str | None = None
     genre: str | None = None
     cover: bytes | None = None  # JPEG or PNG
+    mark: Mark | None = None  # of what splitter made
 
     def for_stem(self, stem: str) -> "Tags":
-        """Give the tags of a stem: the title says which one it is."""
-        return replace(self, title=f"{self.title} ({stem})") if self.title else self
+        """Give the tags of a stem: the title and the mark say which one it is."""
+        title = f"{self.title} ({stem})" if self.title else None
+        return replace(self, title=title, mark=self.mark and replace(self.mark, stem=stem))
 
 
-_TEXTS = [field.name for field in fields(Tags) if field.name != "cover"]
-_ID3 = {
+_TEXTS = [field.name for field in fields(Tags) if field.name not in ("cover", "mark")]
+_ID3: dict[str, Callable[..., id3.Frame]] = {
+    "splitter": partial(id3.TXXX, desc="splitter"),
     "title": id3.TIT2,
     "artist": id3.TPE1,
     "album": id3.TALB,
@@ -54,13 +59,14 @@ _MP4 = {
     "album_artist": "aART",
     "date": "\xa9day",
     "genre": "\xa9gen",
+    "splitter": "----:com.apple.iTunes:splitter",
 }
 
 
 def read_tags(metadata: Mapping[str, str], cover: bytes | None) -> Tags:
     """Pick the tags from FFmpeg's metadata."""
     texts = {name: metadata.get(name, "").strip() or None for name in _TEXTS}
-    return Tags(cover=cover, **texts)
+    return Tags(cover=cover, **texts)  # type: ignore[arg-type]  # texts have no mark
 
 
 def write_tags(path: Path, container: str, tags: Tags) -> None:
@@ -75,7 +81,8 @@ def write_tags(path: Path, container: str, tags: Tags) -> None:
 
 
 def _texts(tags: Tags) -> dict[str, str]:
-    return {name: text for name in _TEXTS if (text := getattr(tags, name))}
+    texts = {name: text for name in _TEXTS if (text := getattr(tags, name))}
+    return {"splitter": str(tags.mark), **texts} if tags.mark else texts
 
 
 def _picture(cover: bytes) -> flac.Picture:
@@ -122,7 +129,8 @@ def _write_mp4(path: Path, tags: Tags) -> None:
     file = mp4.MP4(path)
     texts = _texts(tags)
     for name in _MP4.keys() & texts.keys():
-        file[_MP4[name]] = [texts[name]]
+        own = _MP4[name].startswith("----")  # a tag that Apple has no name for
+        file[_MP4[name]] = [texts[name].encode() if own else texts[name]]
     number, _, total = (tags.track or "").partition("/")
     if number.isdecimal():
         file["trkn"] = [(int(number), int(total) if total.isdecimal() else 0)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -35,17 +36,19 @@ def run_batch(
     jobs: Sequence[Job], batch: Batch, progress: BatchProgress, watch: Watch
 ) -> Iterator[Outcome]:
     """Separate all jobs; yield outcomes as they come, when the journal has them."""
-    for outcome in _start(_begin(jobs, batch), batch, watch):
-        if batch.journal:
-            batch.journal.add(outcome.job, outcome.error)
-        progress.count(outcome)
-        yield outcome
+    with batch.journal or nullcontext():
+        for outcome in _start(_begin(jobs, batch), batch, watch):
+            if batch.journal:
+                batch.journal.add(outcome.job, outcome.error)
+            progress.count(outcome)
+            yield outcome
 
 
 def _begin(jobs: Iterable[Job], batch: Batch) -> Iterator[Job]:
     """Have each job claim its stems as it is handed out; if there is a journal, tell it."""
-    for job in jobs:
-        yield batch.journal.begin(job, batch.work.output.overwrite) if batch.journal else claim(job)
+    if batch.journal:
+        return batch.journal.begin_all(jobs, batch.work.output.overwrite)
+    return map(claim, jobs)
 
 
 def _start(jobs: Iterable[Job], batch: Batch, watch: Watch) -> Iterator[Outcome]:

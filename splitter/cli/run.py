@@ -89,12 +89,10 @@ class Run:
 
     def _find(self, songs: Sequence[Path]) -> Iterator[Found]:
         """Find the songs; what is known to be a stem is none."""
-        skip = self.journal.made if self.journal else set()
+        made = self.journal.made if self.journal else ()
         below = {locate_folder(self.output.folder)} - {locate_folder(song) for song in songs}
         options = self.options
-        search = Search(
-            options.recursive, options.include, options.exclude, frozenset(skip | below)
-        )
+        search = Search(options.recursive, options.include, options.exclude, below, made)
         yield from find_songs(songs, search)
         if options.files0_from:
             yield from read_names(options.files0_from.read())

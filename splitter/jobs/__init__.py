@@ -1,0 +1,27 @@
+"""What is to do, and what is done: songs in folders, and the journal of a run.
+
+folders ── find_songs ──▶ songs ── plan_jobs ──▶ jobs ── Journal.select_undone ──▶ an engine
+                                                                 ▲                     │
+                                                 splitter.jsonl ─┴──── Journal.add ◀───┘
+
+A run that was killed goes on where it stopped; a song that changed, or failed, is done again.
+"""
+
+from splitter.jobs.finding import Found, Search, find_songs, has_sound, is_song, read_names
+from splitter.jobs.journal import JOURNAL, Journal, open_journal
+from splitter.jobs.planning import Job, claim, plan_jobs
+
+__all__ = [
+    "JOURNAL",
+    "Found",
+    "Job",
+    "Journal",
+    "Search",
+    "claim",
+    "find_songs",
+    "has_sound",
+    "is_song",
+    "open_journal",
+    "plan_jobs",
+    "read_names",
+]

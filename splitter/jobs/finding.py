@@ -1,0 +1,169 @@
+"""Songs among files and in folders, and what there is that is no song."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Container, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatch
+from pathlib import Path, PurePath
+
+from splitter.audio import CONTAINERS, SUFFIXES, read_mark
+from splitter.errors import DataError
+from splitter.paths import is_folder, is_local, locate, locate_folder
+
+HEAD = 64  # bytes that tell a song from a picture
+SIGNATURES = (  # at the very start of a file
+    b"fLaC", b"OggS", b"ID3", b"caff", b".snd", b"wvpk", b"MAC ", b"MPCK", b"MP+", b"TTA", b"DSD ",
+    b"FRM8", b"#!AMR", b"riff.\x91\xcf\x11", b"\x1aE\xdf\xa3", b"0&\xb2u\x8ef\xcf\x11", b"\x0bw",
+)  # fmt: skip
+CHUNKED = {b"RIFF": (b"WAVE",), b"RF64": (b"WAVE",), b"FORM": (b"AIFF", b"AIFC")}
+PICTURES = (b"avif", b"avis", b"heic", b"heix", b"mif1", b"msf1", b"crx ")  # brands of MP4's family
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Search:
+    """Which files of a folder are looked at."""
+
+    recursive: bool = False
+    include: Sequence[str] = ()  # globs of a name, or, with a slash, of a path below the folder
+    exclude: Sequence[str] = ()
+    skip: Container[Path] = ()  # located: folders to stay out of
+    made: Container[Path] = ()  # located: files that splitter made
+
+    def wants(self, relative: PurePath) -> bool:
+        """Tell whether the globs let a file in."""
+        return _matches(relative, self.include or ("*",)) and self.enters(relative)
+
+    def enters(self, relative: PurePath) -> bool:
+        """Tell whether the globs let a folder in."""
+        return not _matches(relative, self.exclude)
+
+
+@dataclass(frozen=True)
+class Found:
+    """A song file, and where it lay below the folder that was searched."""
+
+    path: Path
+    parent: PurePath = field(default_factory=PurePath)
+
+
+class LeftOut:
+    """Files that are passed over for one reason, which is told once."""
+
+    def __init__(self, reason: str) -> None:
+        self._reason = reason
+        self._count = 0
+        self._first: Path | None = None
+
+    def count(self, path: Path) -> None:
+        """Pass a file over."""
+        self._count += 1
+        self._first = self._first or path
+        log.debug("%s: %s", path, self._reason)
+
+    def tell(self) -> None:
+        """Say how many there were, if any."""
+        if self._count:
+            log.info("%d %s (%s)", self._count, self._reason, self._first)
+
+
+def find_songs(places: Iterable[Path], search: Search = Search()) -> Iterator[Found]:
+    """Yield the songs among files and in folders, in the order of their names.
+
+    A file that is named itself counts as a song whatever it holds; in a folder, content decides,
+    and what splitter made is none. Raises DataError for a folder that cannot be read.
+    """
+    stems = LeftOut("stems of earlier runs are left out; name one to separate it")
+    for place in places:
+        if not is_folder(place):
+            yield Found(place)
+            continue
+        for path in _walk(place, place, search):
+            relative = path.relative_to(place)
+            if not search.wants(relative):
+                log.debug("%s: left out by a glob", path)
+            elif _is_stem(path, search):
+                stems.count(path)
+            elif is_song(path):
+                yield Found(path, relative.parent)
+            else:
+                log.debug("%s: no song, skipped", path)
+    stems.tell()
+
+
+def read_names(names: bytes) -> Iterator[Found]:
+    """Read names that end in NUL, as `find -print0` prints them; relative ones keep their tree."""
+    for name in names.split(b"\0"):
+        if name:
+            path = Path(os.fsdecode(name))
+            inside = not path.is_absolute() and ".." not in path.parts
+            yield Found(path, path.parent if inside else PurePath())
+
+
+def is_song(path: Path) -> bool:
+    """Tell a song from what else lies in a folder: by its content, or else by its name."""
+    if path.suffix.lower() in SUFFIXES:
+        return True
+    try:
+        with path.open("rb") as file:
+            return has_sound(file.read(HEAD))
+    except OSError as error:
+        log.debug("%s: cannot be opened (%s)", path, error.strerror)
+        return False
+
+
+def has_sound(head: bytes) -> bool:
+    """Tell from the first bytes whether a file is of a kind that holds sound."""
+    if head[4:8] == b"ftyp":
+        return head[8:12] not in PICTURES
+    chunked = CHUNKED.get(head[:4])
+    if chunked:
+        return head[8:12] in chunked
+    return head.startswith(SIGNATURES) or _is_mpeg_frame(head[:4])
+
+
+def _walk(folder: Path, top: Path, search: Search) -> Iterator[Path]:
+    """Yield the files of a folder, each folder's own before those below; hidden ones are not ours.
+
+    A link to a folder is not followed: it may lead in a circle.
+    """
+    try:
+        children = sorted(folder.iterdir(), key=lambda path: path.name)
+    except OSError as error:
+        way_out = "" if folder == top else f"; --exclude '{folder.name}' leaves it out"
+        raise DataError(f"{folder}: cannot be read ({error.strerror}){way_out}") from error
+    here = locate_folder(folder)
+    shown = [path for path in children if not path.name.startswith(".")]
+    shown = [path for path in shown if here / path.name not in search.skip]
+    yield from (path for path in shown if path.is_file())
+    if search.recursive:
+        for path in shown:
+            if path.is_dir() and not path.is_symlink() and search.enters(path.relative_to(top)):
+                yield from _walk(path, top, search)
+
+
+def _is_stem(path: Path, search: Search) -> bool:
+    if locate(path) in search.made:
+        return True
+    marked = path.suffix.lower().removeprefix(".") in CONTAINERS and is_local(path)
+    return marked and read_mark(path) is not None
+
+
+def _matches(relative: PurePath, globs: Sequence[str]) -> bool:
+    return any(
+        fnmatch(relative.as_posix() if "/" in glob else relative.name, glob) for glob in globs
+    )
+
+
+def _is_mpeg_frame(head: bytes) -> bool:
+    """Know the header of MPEG audio (ISO 11172-3, 2.4.1.3), or ADTS, from UTF-16 text."""
+    if len(head) < 4 or head[0] != 0xFF or head[1] & 0xE0 != 0xE0:
+        return False
+    if head[1] & 0xF6 == 0xF0:
+        return True  # ADTS: no layer
+    version, layer = head[1] >> 3 & 3, head[1] >> 1 & 3
+    return version != 1 and layer in (1, 2) and head[2] >> 4 != 15 and head[2] >> 2 & 3 != 3
