@@ -14,6 +14,7 @@ from splitter.audio import (
     Block,
     OutputFormat,
     StemWriter,
+    Tags,
     fit_format,
     fit_pipe,
     open_song,
@@ -295,3 +296,20 @@ def test_a_closed_pipe_is_the_callers_affair() -> None:
         writer.write(chirps())
     with pytest.raises(BrokenPipeError):
         pipe.close()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="open folders cannot be moved there")
+def test_a_folder_that_is_moved_while_a_stem_is_written_keeps_no_part(tmp_path: Path) -> None:
+    tags = Tags(title="of a song")
+    for clip in ("clamp", "rescale"):  # rescale has a part more
+        (tmp_path / "out").mkdir()
+        with (
+            pytest.raises(AudioError, match=r"vocals\.wav: .* its folder has been moved"),
+            StemWriter(
+                tmp_path / "out/vocals.wav", 44100, 2, OutputFormat(clip=clip), tags
+            ) as writer,
+        ):
+            writer.write(chirps(1))
+            (tmp_path / "out").rename(tmp_path / clip)
+        assert not list((tmp_path / clip).iterdir())
+        assert not (tmp_path / "out").exists()

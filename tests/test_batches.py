@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from splitter.jobs import JOURNAL
+from splitter.audio.files import PartFile
+from splitter.jobs import JOURNAL, Journal
 from tests import sounds
 from tests.commands import Done, call, start
 
@@ -106,6 +107,38 @@ def test_stems_beside_their_songs_are_not_songs(separate: Separate, tmp_path: Pa
     assert again.status == 0, again.stderr
     assert "3 songs done" in again.stderr
     assert len(read_tree(tmp_path)) == len(before) + 6
+
+
+def test_stems_that_no_journal_knows_are_not_songs(separate: Separate, tmp_path: Path) -> None:
+    song = sounds.write(tmp_path / "a.wav", sounds.noise(5000))
+    assert separate(song).status == 0  # by itself, without a journal
+    done = separate("-r", ".", "-o", "out")
+    assert done.status == 0, done.stderr
+    assert "2 stems of earlier runs are left out" in done.stderr and "1 song done" in done.stderr
+
+
+def test_a_second_run_into_a_folder_is_refused_while_the_first_is_alive(
+    separate: Separate, tmp_path: Path
+) -> None:
+    make_library(tmp_path / "songs", 1)
+    with Journal(tmp_path / "out", {}):
+        done = separate("-r", "songs", "-o", "out")
+    assert done.status == 2
+    assert "out: another run is writing to this folder; wait for its end" in done.stderr
+    assert not read_tree(tmp_path / "out")
+    assert separate("-r", "songs", "-o", "out").status == 0
+
+
+def test_a_song_that_another_run_is_writing_is_left_to_it(
+    separate: Separate, tmp_path: Path
+) -> None:
+    song = sounds.write(tmp_path / "a.wav", sounds.noise(5000))
+    part = PartFile(tmp_path / "a" / "vocals.wav")  # as another process would have it
+    done = separate(song, "--overwrite")
+    assert done.status == 1 and "a/vocals.wav: another run is writing it; wait" in done.stderr
+    part.discard()
+    assert not read_tree(tmp_path / "a")
+    assert separate(song).status == 0
 
 
 def test_stems_of_earlier_options_are_not_songs_either(separate: Separate, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path, PurePath
 
 import pytest
 
+from splitter.audio import CONTAINERS, Mark, OutputFormat, StemWriter, Tags, read_mark
 from splitter.audio.files import PartFile
 from splitter.errors import CommandError, DataError
 from splitter.jobs import (
@@ -23,6 +24,7 @@ from splitter.jobs import (
     read_names,
 )
 from splitter.jobs.table import Table
+from tests import sounds
 
 FLAC = b"fLaC\0\0\0\x22" + bytes(64)
 JPEG = b"\xff\xd8\xff\xe0\x00\x10JFIF" + bytes(64)
@@ -153,6 +155,38 @@ def test_two_songs_with_one_output_are_refused_naming_both(tmp_path: Path) -> No
 def test_a_song_named_twice_is_done_once(tmp_path: Path) -> None:
     song = make_file(tmp_path / "x.mp3")
     assert len(plan_jobs(find_songs([song, tmp_path]), tmp_path / "out", name_stems)) == 1
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need rights there")
+def test_a_file_with_several_names_is_done_once_and_the_others_are_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    song = make_file(tmp_path / "b.mp3")
+    (tmp_path / "c.mp3").symlink_to(song)
+    (tmp_path / "d.mp3").hardlink_to(song)
+    with caplog.at_level("INFO", "splitter"):
+        jobs = plan_jobs(find_songs([song, tmp_path]), tmp_path / "out", name_stems)
+    assert [job.song for job in jobs] == [song]
+    told = "3 songs are left out, as names of files that are taken already"
+    assert caplog.messages == [f"{told} ({song})"]
+
+
+def test_what_splitter_made_is_no_song_in_a_folder_but_one_by_name(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = {suffix: tmp_path / f"by splitter.{suffix}" for suffix in CONTAINERS if suffix != "raw"}
+    cover = b"\x89PNG" + bytes(100_000)
+    tags = Tags(title="of a song", cover=cover, mark=Mark("vocals", "my model", "0123abcd"))
+    for suffix, path in made.items():
+        rate = 48000 if suffix == "opus" else 44100
+        with StemWriter(path, rate, 2, OutputFormat(suffix), tags) as writer:
+            writer.write(sounds.noise(rate))
+        assert read_mark(path) == tags.mark, suffix
+    sounds.write(tmp_path / "song.wav", sounds.noise(1000))
+    with caplog.at_level("INFO", "splitter"):
+        assert find_names(tmp_path, Search()) == ["song.wav"]
+    assert caplog.messages[0].startswith("6 stems of earlier runs are left out; name one to")
+    assert [found.path for found in find_songs(made.values())] == list(made.values())
 
 
 def test_stems_among_the_songs_are_not_separated_again(tmp_path: Path) -> None:

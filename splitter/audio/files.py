@@ -40,6 +40,11 @@ class PartFile:
             self.discard()
             raise AudioError(f"{target}: another run is writing it; wait for its end")
 
+    def check(self) -> None:
+        """Raise AudioError if the file is no longer where it was."""
+        with report_errors(self.target):
+            self._folder.check()
+
     def commit(self) -> None:
         """Give the file its name."""
         with report_errors(self.target):

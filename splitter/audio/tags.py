@@ -104,6 +104,13 @@ def _write_id3(file: mutagen.FileType, tags: Tags) -> None:
     file.save()
 
 
+def _write_wave(path: Path, tags: Tags) -> None:
+    with path.open("rb") as file:
+        if file.read(4) != b"RIFF":  # beyond 4 GB it is RF64, which mutagen does not know
+            return
+    _write_id3(wave.WAVE(path), tags)
+
+
 def _write_flac(path: Path, tags: Tags) -> None:
     file = flac.FLAC(path)
     _set_comments(file, tags)
@@ -142,7 +149,7 @@ def _write_mp4(path: Path, tags: Tags) -> None:
 
 
 _WRITERS: Mapping[str, Callable[[Path, Tags], None]] = {
-    "wav": lambda path, tags: _write_id3(wave.WAVE(path), tags),
+    "wav": _write_wave,
     "mp3": lambda path, tags: _write_id3(mpeg.MP3(path), tags),
     "flac": _write_flac,
     "ogg": lambda path, tags: _write_ogg(oggvorbis.OggVorbis(path), tags),

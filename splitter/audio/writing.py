@@ -82,6 +82,7 @@ class StemWriter:
             self._encoder.close(self.peak if peak is None else peak)
             self._flush()
             if self._part:
+                self._part.check()
                 write_tags(self._part.path, self.format.container, self._tags)
 
     def _flush(self) -> None:

@@ -81,9 +81,9 @@ class Run:
         if not jobs:
             deeper = "" if self.options.recursive else "; -r looks in folders of folders, too"
             log.warning("no songs here%s", deeper)
-        kept = {locate(job.song) for job in jobs}
+        stems = {locate(path) for job in jobs for path in job.stems.values()}
         for song in songs:
-            if locate(song) not in kept and not is_folder(song):
+            if locate(song) in stems and not is_folder(song):
                 raise click.UsageError(f"a stem would replace {song}; choose another folder")
         return jobs
 
