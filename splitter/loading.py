@@ -15,6 +15,7 @@ from splitter.atomic import write_atomically
 from splitter.errors import ModelError
 from splitter.memory import free_memory
 from splitter.networks import ARCHITECTURES, Augmented, Average, Network, Wiener, fold_batch_norms
+from splitter.networks.contract import move_network
 from splitter.paths import check_plain_file
 from splitter.registry import (
     CONFIG,
@@ -86,7 +87,7 @@ def load_model(
     network.eval()
     if folded:
         fold_batch_norms(network)
-    network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    move_network(network, device)
     return Model(choice.name, config, network, torch.device(device), choice.hash)
 
 

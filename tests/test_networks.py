@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from splitter.networks import ARCHITECTURES, Bands, MaskTfcTdf, MaskUNet
+from splitter.networks import PRESETS, Bands, MaskTfcTdf, MaskUNet
 from splitter.networks.mask import MaskModel
 from splitter.networks.tfctdf import Block
 from splitter.networks.unet import UNet
@@ -52,9 +52,10 @@ def small_with_level() -> MaskModel:
 NETWORKS = [small, small_tfctdf, small_with_blocks, small_with_blocks_up, small_with_level]
 
 
-@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize("name", PRESETS)
 def test_defaults_cover_44100_hz_in_bands_that_the_levels_divide(name: str) -> None:
-    assert ARCHITECTURES[name]().build(channels=2, stems=1).context > 0
+    network = PRESETS[name].sizes().build(channels=2, stems=1)
+    assert network.context > 0 or network.own_tiles
 
 
 @pytest.mark.parametrize("make", NETWORKS)

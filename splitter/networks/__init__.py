@@ -1,16 +1,14 @@
 """Architectures: from (batch, channels, samples) to (batch, stems, channels, samples).
 
-Every architecture is a dataclass of sizes with `build`, and each field declares type and range of
-its size: see `schema`. `ARCHITECTURES` is the one place where the name in a config meets a class.
-What all networks promise stands in `contract`. Networks that make others better, at a price, stand
-in `ensemble` and `wiener`.
+Every architecture is a dataclass of sizes with `build`: see `sizes`. `ARCHITECTURES` is the one
+place where the name in a config meets a class; most of them are `presets`. What all
+networks promise stands in `contract`. Networks that make others better, at a price, stand in
+`ensemble` and `wiener`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Any
 
 from splitter.networks.blocks import fold_batch_norms
 from splitter.networks.contract import Network
@@ -18,87 +16,16 @@ from splitter.networks.demucs import DemucsSizes
 from splitter.networks.ensemble import Augmented, Average
 from splitter.networks.mask import Bands, MaskModel
 from splitter.networks.openunmix import OpenUnmixSizes
+from splitter.networks.presets import PRESETS
 from splitter.networks.roformer import RoFormerSizes
+from splitter.networks.sizes import MaskTfcTdf, MaskUNet
 from splitter.networks.tfctdf import TfcTdf
 from splitter.networks.unet import UNet
 from splitter.networks.wiener import Wiener
-from splitter.schema import Length, Range
-from splitter.spectral import Stft
-
-Width = Annotated[int, Range(1, 1024)]  # features
-Levels = Annotated[int, Range(1, 10)]
-Blocks = Annotated[int, Range(0, 10)]
-Band = tuple[Annotated[int, Range(1, 65536)], Annotated[int, Range(1, 4096)]]
-
-
-@dataclass(frozen=True)
-class MaskSizes:
-    """Sizes of the spectrogram that any mask network looks at."""
-
-    window: Annotated[int, Range(16, 65536)] = 4096  # samples
-    hop: Annotated[int, Range(8, 32768)] = 1024  # samples
-    # (bands, bins a band): full resolution to 4.1 kHz at 44.1 kHz, coarser above
-    bands: Annotated[Sequence[Band], Length(1, 64)] = (
-        (384, 1),
-        (192, 2),
-        (128, 4),
-        (32, 8),
-        (32, 16),
-    )
-    # frames to either side over which loudness is measured; 0: it is absolute
-    level_span: Annotated[int, Range(0, 4096)] = 0
-
-    def spectrogram(self) -> tuple[Stft, Bands]:
-        """Make the transform and the bands."""
-        stft = Stft(self.window, self.hop)
-        return stft, Bands(self.bands, stft.bins)
-
-
-@dataclass(frozen=True)
-class MaskUNet(MaskSizes):
-    """Sizes of a spectrogram-mask U-Net of strided convolutions."""
-
-    width: Width = 16  # features after the first level; each further level doubles them
-    levels: Levels = 6
-    dropout: Annotated[float, Range(0, 1)] = 0.1
-    blocks: Blocks = 0  # upper levels that have a TFC-TDF block on the way down
-    blocks_up: Blocks = 0  # and on the way up
-
-    def build(self, channels: int, stems: int) -> Network:
-        """Make the network with random weights."""
-        stft, bands = self.spectrogram()
-        unet = UNet(
-            channels,
-            stems * channels,
-            self.width,
-            self.levels,
-            self.dropout,
-            self.blocks,
-            self.blocks_up,
-            bands.bands,
-        )
-        return MaskModel(stft, bands, unet, channels, stems, self.level_span)
-
-
-@dataclass(frozen=True)
-class MaskTfcTdf(MaskSizes):
-    """Sizes of a spectrogram-mask U-Net of TFC-TDF blocks."""
-
-    width: Width = 32  # features of the first level; the n-th has n times as many
-    levels: Levels = 3
-    patch: Annotated[int, Range(1, 256)] = 8  # bands that are joined before the first level
-
-    def build(self, channels: int, stems: int) -> Network:
-        """Make the network with random weights."""
-        stft, bands = self.spectrogram()
-        inputs, outputs = channels, stems * channels
-        unet = TfcTdf(inputs, outputs, bands.bands, self.width, self.levels, self.patch)
-        return MaskModel(stft, bands, unet, channels, stems, self.level_span)
-
 
 ARCHITECTURES: dict[str, type[Any]] = {
-    "mask-unet": MaskUNet,
-    "mask-tfc-tdf": MaskTfcTdf,
+    **{name: preset.sizes for name, preset in PRESETS.items()},
+    # only as other programs' weights
     "roformer": RoFormerSizes,
     "demucs": DemucsSizes,
     "open-unmix": OpenUnmixSizes,
@@ -106,6 +33,7 @@ ARCHITECTURES: dict[str, type[Any]] = {
 
 __all__ = [
     "ARCHITECTURES",
+    "PRESETS",
     "Augmented",
     "Average",
     "Bands",

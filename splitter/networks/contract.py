@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Annotated
+from typing import Annotated, Protocol
 
+import torch
 from torch import Tensor, nn
 
 from splitter.schema import Range
@@ -71,3 +72,34 @@ class Unbounded(Network):
     def own_tiles(self) -> TileShape:
         """Return the length, overlap and window that the network was made for."""
         return self._tiles
+
+
+class PictureNetwork(Protocol):
+    """What draws a mask on a spectrogram."""
+
+    @property
+    def stride(self) -> int:
+        """Return the number of frames that must come together: a picture has a multiple."""
+
+    @property
+    def rows(self) -> int:
+        """Return the number of bands that must come together: a picture has a multiple."""
+
+    @property
+    def reach(self) -> int:
+        """Return how many frames to either side an output depends on."""
+
+    @property
+    def span(self) -> int:
+        """Return the frames that are seen at once, if an output depends on all; else 0."""
+
+    def __call__(self, picture: Tensor, start: int = 0, stop: int | None = None) -> Tensor:
+        """Map (batch, inputs, bands, frames) to logits (batch, outputs, bands, stop − start)."""
+
+
+def move_network(network: nn.Module, device: torch.device | str) -> None:
+    """Move a network to a device, and lay its 2-D convolutions' features side by side in memory."""
+    network.to(device)
+    for weight in network.parameters():
+        if weight.ndim == 4:
+            weight.data = weight.data.contiguous(memory_format=torch.channels_last)

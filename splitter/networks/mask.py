@@ -20,10 +20,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from splitter.networks.blocks import BandNorm
-from splitter.networks.contract import Network
-from splitter.networks.tfctdf import TfcTdf
-from splitter.networks.unet import UNet
+from splitter.networks.contract import Network, PictureNetwork
 from splitter.spectral import Stft
+from splitter.tiling import TileShape
 
 LOUDNESS = 4.0  # log1p(4·|X|): −60 dBFS noise lies in the linear part, music in the logarithmic one
 USUAL = 2.0  # mean |X| of music at −21 dBFS (RMS), to which `Level` brings all music
@@ -125,6 +124,30 @@ class Level(nn.Module):
         return picture * (USUAL / (level + FLOOR))
 
 
+class Views(nn.Module):
+    """See a spectrogram through several windows, each half as long as the one before.
+
+    The frames, turned back to sound, are cut shorter around their middle, and transformed again:
+    the bins are as many, and lie where they lay.
+    """
+
+    def __init__(self, stft: Stft, count: int) -> None:
+        super().__init__()
+        self.size, self.lengths = stft.size, [stft.size >> view for view in range(1, count)]
+
+    def forward(self, spectrogram: Tensor) -> Tensor:
+        """Map complex (batch, channels, bins, frames) to (batch, channels · views, …)."""
+        if not self.lengths:
+            return _magnitude(spectrogram)
+        frames = torch.fft.irfft(_lie(spectrogram), n=self.size)  # frames, samples
+        views = [_magnitude(spectrogram)]
+        for length in self.lengths:
+            window = torch.hann_window(length, device=frames.device) * (self.size / length)
+            around = (self.size - length) // 2
+            views.append(_magnitude(_lie(torch.fft.rfft(frames * F.pad(window, (around, around))))))
+        return torch.stack(views, 2).flatten(1, 2)  # channels · views
+
+
 class MaskModel(Network):
     """Separate signals by a mask that a U-Net draws on their spectrogram.
 
@@ -135,14 +158,16 @@ class MaskModel(Network):
         self,
         stft: Stft,
         bands: Bands,
-        unet: UNet | TfcTdf,
+        unet: PictureNetwork,
         channels: int,
         stems: int,
         level_span: int = 0,
+        views: int = 1,
     ) -> None:
         super().__init__()
         self.stft = stft
         self.bands = bands
+        self.views = Views(stft, views)
         self.level = Level(level_span) if level_span else None  # None: loudness is absolute
         self.norm = BandNorm(bands.bands)
         self.unet = unet
@@ -182,9 +207,31 @@ class MaskModel(Network):
         """
         frames = spectrogram.shape[-1]
         stop = frames if stop is None else min(stop, frames)
-        picture = self.bands.fold(_magnitude(spectrogram))
+        picture = self.bands.fold(self.views(spectrogram))
         picture = torch.log1p(LOUDNESS * (self.level(picture) if self.level else picture))
         picture = self.norm(F.pad(picture, (0, -frames % self.unet.stride)))
         logits = self.unet(picture.contiguous(memory_format=torch.channels_last), start, stop)
         mask = torch.sigmoid(logits.float())
         return self.bands.spread(mask.unflatten(1, (self.stems, self.channels)))
+
+
+class FadedMask(MaskModel):
+    """Separate by a mask whose every place depends on all frames: tiles are faded into each other.
+
+    A tile is as long as the network sees at once.
+    """
+
+    @property
+    def own_tiles(self) -> TileShape:
+        """Return tiles that are half another's, so that each place has a tile around it."""
+        return TileShape.faded(self.unet.span * self.stft.hop, 0.5, "hann")
+
+    @property
+    def grid(self) -> int:
+        """Return the core of a tile: all are whole."""
+        return self.own_tiles.grid
+
+    @property
+    def context(self) -> int:
+        """Return the context of a tile."""
+        return self.own_tiles.context

@@ -88,6 +88,8 @@ class TfcTdf(nn.Module):
         )
         self.leave = nn.ConvTranspose2d(width, outputs, (patch, 1), (patch, 1))
 
+    span = 0  # what an output depends on has bounds
+
     @property
     def stride(self) -> int:
         """Return the number of frames that the deepest level sees as one."""

@@ -71,6 +71,8 @@ class UNet(nn.Module):
         self.up = nn.ModuleList(ups)
         self.head = nn.Conv2d(channels + inputs, outputs, kernel_size=1)
 
+    span = 0  # what an output depends on has bounds
+
     @property
     def stride(self) -> int:
         """Return the number of frames that the deepest level sees as one."""

@@ -41,6 +41,7 @@ from splitter.loading import (
 )
 from splitter.metrics import usdr
 from splitter.networks import ARCHITECTURES, MaskModel
+from splitter.networks.contract import move_network
 from splitter.training.augmentation import Array, place
 from splitter.training.losses import LOSSES, Estimate, heard_bins
 from splitter.training.mixing import Example, Mixer, fit_channels, stay
@@ -152,7 +153,7 @@ class Trainer:
         network = build_network(self.config, self.run / RECIPE)
         if not isinstance(network, MaskModel):
             raise DataError(f"{self.recipe.network}: training knows mask networks only")
-        network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        move_network(network, self.device)
         return network
 
     def train(

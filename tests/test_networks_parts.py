@@ -1,0 +1,228 @@
+"""Parts of U-Nets, held against the papers that they are from."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from splitter.networks import PRESETS
+from splitter.networks.blocks import BLOCKS, Dense, MultiRes, Recurrent
+from splitter.networks.bottoms import NonLocal, Vector
+from splitter.networks.mask import Views
+from splitter.networks.picture import PictureUNet
+from splitter.networks.sampling import UP
+from splitter.networks.sizes import MaskParts
+from splitter.networks.skips import SKIPS, Attention, ResPath, attention_maps
+from splitter.spectral import Stft
+from tests import zoo
+from tests.sounds import noise
+from tests.zoo import count_weights, on_paper
+
+PICTURES = [name for name in PRESETS if issubclass(PRESETS[name].sizes, MaskParts)]
+
+
+def picture_network(name: str, channels: int = 1, **sizes: object) -> PictureUNet:
+    network = on_paper(name, channels, **sizes).unet
+    assert isinstance(network, PictureUNet)
+    return network
+
+
+def shapes(network: PictureUNet, *size: int) -> list[tuple[int, ...]]:
+    """The sizes (rows, frames) of what each block gives, on the way down, at the bottom and up."""
+    found: list[tuple[int, ...]] = []
+    for block in (*network.before, network.deepest, *network.after):
+        block.register_forward_hook(lambda _, __, out: found.append(tuple(out.shape[-2:])))
+    network.draw(torch.zeros(1, 1, *size, device="meta"))
+    return found
+
+
+def test_unet_2015_has_the_papers_sizes() -> None:
+    network = picture_network("unet-2015", width=64)
+    assert round(count_weights(network) / 1e6, 2) == 31.03
+    # figure 1: what each level has after its two convolutions
+    assert shapes(network, 572, 572) == [
+        (568, 568), (280, 280), (136, 136), (64, 64), (28, 28),
+        (52, 52), (100, 100), (196, 196), (388, 388),
+    ]  # fmt: skip
+    assert network.draw(torch.zeros(1, 1, 572, 572, device="meta")).shape == (1, 1, 388, 388)
+    assert network(torch.zeros(1, 1, 768, 32, device="meta")).shape == (1, 1, 768, 32)
+
+
+def test_valid_convolutions_see_mirrored_bands_and_no_zero() -> None:
+    network = zoo.build("unet-2015").unet
+    flat = torch.ones(1, 2, 64, 64)
+    middle = network(flat)[..., 32].unflatten(-1, (-1, network.rows))
+    # the same at all bands that lie alike to those of the deepest level: nowhere an edge is seen
+    torch.testing.assert_close(middle, middle[..., :1, :].expand_as(middle), rtol=0, atol=1e-5)
+
+
+def test_unet_bn_keeps_the_size_and_is_deepest_at_14_by_14() -> None:
+    network = picture_network("unet-bn")
+    found = shapes(network, 224, 224)
+    assert found[0] == found[-1] == (224, 224)
+    assert found[4] == (14, 14)
+    widths = [int(block.outputs) for block in (*network.before, network.deepest)]
+    assert widths == [8, 16, 32, 64, 128]
+
+
+def test_fcnvmb_rounds_up_and_pads_what_was_skipped() -> None:
+    network = picture_network("fcnvmb", width=64)
+    assert shapes(network, 401, 301)[4] == (26, 19)
+    assert network(torch.zeros(1, 1, 401, 301, device="meta")).shape == (1, 1, 401, 301)
+    small = zoo.build("fcnvmb").unet
+    assert torch.isfinite(small(torch.randn(1, 2, 41, 31))).all()
+
+
+def test_resunet_has_the_papers_weights() -> None:
+    network = picture_network("resunet", 3, width=64)
+    shortcuts = sum(count_weights(m) for n, m in network.named_modules() if "shortcut" in n)
+    assert (count_weights(network) - shortcuts) / 1e6 == pytest.approx(7.8, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("width", "published"),
+    [(32, [8, 17, 26]), (64, [17, 35, 53]), (128, [35, 71, 106]), (256, [71, 142, 213])],
+)
+def test_multires_blocks_split_their_features_as_published(
+    width: int, published: list[int]
+) -> None:
+    block = MultiRes(3, width, 1)
+    assert [convolution[0].out_channels for convolution in block.chain] == published
+    assert block.outputs == sum(published)
+
+
+def test_multires_unet_has_the_papers_weights() -> None:
+    # table 2 says 7.3 million, against 7.8 of the U-Net with batch norm
+    weights = count_weights(picture_network("multires-unet", 3, width=32))
+    assert weights / 1e6 == pytest.approx(7.26, rel=0.03)
+
+
+def test_res_paths_are_four_three_two_one_long() -> None:
+    assert [len(ResPath(8, 8, level).wide) for level in range(4)] == [4, 3, 2, 1]
+
+
+def test_dense_blocks_grow_by_an_eighth_and_end_with_all() -> None:
+    block = Dense(5, 32, 1).eval()
+    assert [layer[0].in_channels for layer in block.layers] == [16, 20, 24, 28]
+    signal = torch.randn(1, 5, 8, 8)
+    assert torch.equal(block(signal)[:, :16], block.narrow(signal))  # still there
+
+
+def test_recurrent_convolutions_share_their_weights() -> None:
+    block = Recurrent(4, 6, 1)
+    assert count_weights(block) == (4 * 6 + 6) + 2 * (6 * 6 * 9 + 2 * 6)
+    calls = []
+    block.layers[0].register_forward_hook(lambda *_: calls.append(1))
+    block(torch.randn(1, 4, 8, 8))
+    assert len(calls) == 3  # t = 0, 1, 2
+
+
+def test_depthwise_convolutions_cost_what_the_paper_says() -> None:
+    features, costs = 48, {}
+    for name in ("plain", "depthwise"):
+        with torch.device("meta"), FlopCounterMode(display=False) as counter:
+            BLOCKS[name](features, features, 1)(torch.zeros(1, features, 32, 32))
+        costs[name] = counter.get_total_flops()
+    assert costs["depthwise"] / costs["plain"] == pytest.approx(1 / features + 1 / 9)
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_a_skip_joins_what_its_own_level_had_on_the_way_down(name: str) -> None:
+    network = zoo.build(name).unet
+    made: dict[int, torch.Tensor] = {}
+    joined: list[int] = []
+    for level, block in enumerate(network.before):
+        block.register_forward_hook(lambda _, __, out, level=level: made.update({level: out}))
+
+    def look(_: nn.Module, given: tuple[torch.Tensor, torch.Tensor]) -> None:
+        skipped, risen = given
+        joined.append(next(level for level, out in made.items() if out is skipped))
+        eaten = skipped.shape[-1] - risen.shape[-1], skipped.shape[-2] - risen.shape[-2]
+        assert (eaten == (0, 0)) or (network.margin and eaten[0] == eaten[1] > 0)
+
+    for skip in network.skips:
+        skip.register_forward_pre_hook(look)
+    network(torch.randn(1, 2 * len(zoo.small(name).views.lengths) + 2, 64, 16))
+    assert joined == list(reversed(range(len(network.before))))
+
+
+@pytest.mark.parametrize("skip", sorted(set(SKIPS) - {"none"}))
+def test_a_skip_lets_the_way_down_through(skip: str) -> None:
+    join = SKIPS[skip](4, 6, 1).eval()
+    down, up = torch.randn(1, 4, 8, 8), torch.randn(1, 6, 8, 8)
+    outputs = join(down, up)
+    assert outputs.shape == (1, join.outputs, 8, 8)
+    assert not torch.equal(outputs, join(torch.randn(1, 4, 8, 8), up))
+
+
+def test_attention_has_a_coefficient_between_0_and_1_for_each_place_of_each_level() -> None:
+    network = zoo.build("attention-unet").unet
+    maps = attention_maps(network, torch.randn(1, 2, 64, 16))
+    assert [tuple(each.shape) for each in maps] == [(1, 1, 32, 8), (1, 1, 64, 16)]
+    assert all(0 < each.min() < each.max() < 1 for each in maps)
+
+
+def test_a_closed_gate_lets_nothing_through() -> None:
+    gate = Attention(4, 6, 0).eval()
+    nn.init.constant_(gate.ask.bias, -100.0)
+    down, up = torch.randn(1, 4, 8, 8), torch.randn(1, 6, 8, 8)
+    assert gate(down, up)[:, :4].abs().max() < 1e-20
+    assert torch.equal(gate(down, up)[:, 4:], up)
+
+
+def test_a_non_local_level_is_attention_over_all_places() -> None:
+    layer = NonLocal(4, 3, 5, 1)
+    signal = torch.randn(2, 4, 3, 5)
+    query, key, value = (conv(signal).flatten(2) for conv in (layer.query, layer.key, layer.value))
+    weights = torch.softmax(torch.einsum("bcq,bck->bqk", query, key) / 4**0.5, dim=-1)
+    seen = torch.einsum("bqk,bck->bcq", weights, value).view(2, 4, 3, 5)
+    torch.testing.assert_close(layer(signal), signal + layer.answer(seen))
+
+
+def test_a_vector_is_all_that_is_left_of_its_frames() -> None:
+    layer = Vector(4, 3, 2, latent=7)
+    signal = torch.randn(1, 4, 3, 6, requires_grad=True)
+    layer(signal)[0, 0, 0, 2].backward()
+    assert signal.grad is not None
+    assert signal.grad[0].abs().sum((0, 1)).nonzero().flatten().tolist() == [2, 3]
+    first, second = layer(signal)[..., :2], layer(signal[..., :2])
+    torch.testing.assert_close(first, second)
+
+
+@pytest.mark.parametrize("name", UP)
+def test_a_way_up_doubles_both_axes(name: str) -> None:
+    up = UP[name](6, 3)
+    signal = torch.randn(1, 6, *([2] if name == "volume" else []), 5, 7)
+    assert up(signal).shape[-2:] == (10, 14)
+    assert up(signal).shape[1] == up.outputs
+
+
+def test_the_views_of_a_spectrogram_are_those_of_shorter_windows() -> None:
+    stft = Stft(64, 16)
+    signal = noise(160, channels=1)
+    views = Views(stft, 3)(stft(torch.from_numpy(signal)[None]))[0]
+    padded = np.pad(signal[0], (24, 24))
+    for view, size in enumerate((64, 32, 16)):
+        window = np.hanning(65)[:64] * (1 if view == 0 else 64 / size)
+        if view:
+            window = window * np.pad(np.hanning(size + 1)[:size], (64 - size) // 2)
+        frames = np.stack([padded[16 * t : 16 * t + 64] * window for t in range(10)])
+        np.testing.assert_allclose(views[view], np.abs(np.fft.rfft(frames)).T, atol=1e-5)
+
+
+def test_a_stack_is_convolved_from_one_window_to_the_next() -> None:
+    network = zoo.build("unet-3d").unet
+    assert sum(isinstance(module, nn.Conv3d) for module in network.modules()) > 8
+    picture = torch.randn(1, 6, 64, 16)
+    swapped = picture.unflatten(1, (2, 3))[:, :, [0, 2, 1]].flatten(1, 2)
+    assert not torch.allclose(network(picture), network(swapped), atol=1e-4)
+
+
+def test_a_quiet_song_is_separated_like_a_loud_one_by_sid_unet() -> None:
+    network = zoo.small("sid-unet")
+    signal = torch.from_numpy(noise(4096))[None]
+    with torch.inference_mode():
+        torch.testing.assert_close(network(signal * 0.01) * 100, network(signal), rtol=0, atol=1e-4)

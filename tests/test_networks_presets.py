@@ -1,0 +1,129 @@
+"""What all networks of the zoo promise, each held against its preset."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from splitter.loading import Config, load_model, save_model
+from splitter.networks import PRESETS
+from splitter.networks.mask import MaskModel
+from splitter.separation import Computing, separate
+from tests import zoo
+from tests.sounds import noise
+
+EXACT = [name for name in PRESETS if zoo.small(name).own_tiles is None]
+FADED = [name for name in PRESETS if name not in EXACT]
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Pictures this small are drawn faster by one thread than by several that wait."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def decibels(signal: np.ndarray, other: np.ndarray) -> float:
+    """How far the difference of two signals lies below them."""
+    error = np.square(signal - other).sum()
+    return float(10 * np.log10(np.square(signal).sum() / max(error, 1e-30)))
+
+
+@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("samples", [1, 63, 65, 3000])
+def test_a_network_keeps_the_number_of_samples(name: str, samples: int) -> None:
+    signal = torch.from_numpy(noise(samples))[None]
+    with torch.inference_mode():
+        assert zoo.small(name)(signal).shape == (1, 1, 2, samples)
+
+
+@pytest.mark.parametrize("name", EXACT)
+def test_tiles_are_what_the_whole_song_gives(name: str) -> None:
+    model = zoo.model(name)
+    core = 2 * model.network.grid
+    for samples in (core - 1, core, core + 1, 3 * core + 17):
+        song = noise(samples)
+        whole, tiled = (
+            separate(song, zoo.RATE, model, Computing(core=length, precision="float32"))["vocals"]
+            for length in (100 * core, core)
+        )
+        assert decibels(whole, tiled) > 90
+
+
+@pytest.mark.parametrize("name", FADED)
+def test_a_network_without_bounds_says_so_and_its_tiles_are_faded(name: str) -> None:
+    model = zoo.model(name)
+    song = noise(3 * model.network.grid + 17)
+    tiled = separate(song, zoo.RATE, model, Computing(precision="float32"))["vocals"]
+    with torch.inference_mode():
+        whole = model.network(torch.from_numpy(song)[None])[0, 0].numpy()
+    # it hears something else where a tile ends, or there would be no need to fade
+    assert 10 < decibels(whole, tiled) < 60
+
+
+@pytest.mark.parametrize("name", EXACT)
+def test_an_output_sees_its_context_and_no_further(name: str) -> None:
+    network = zoo.small(name)
+    length = 2 * (network.context // network.grid + 2) * network.grid
+    for position in (length // 2, length // 2 + network.grid - 1):
+        signal = torch.from_numpy(noise(length)[None]).requires_grad_()
+        network(signal)[0, 0, :, position].sum().backward()
+        assert signal.grad is not None
+        (seen,) = signal.grad[0].abs().sum(0).nonzero(as_tuple=True)
+        assert position - network.context <= seen[0]
+        assert seen[-1] <= position + network.context
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_each_weight_has_a_gradient(name: str) -> None:
+    network = zoo.build(name)
+    network(torch.from_numpy(noise(8192))[None]).square().sum().backward()
+    for key, weight in network.named_parameters():
+        gains = "added" in key  # blocks that begin with nothing
+        assert weight.grad is not None, key
+        assert gains or weight.grad.abs().max() > 0, key
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_saved_network_is_loaded_as_it_was(name: str, tmp_path: Path) -> None:
+    network = zoo.build(name)
+    rounded = {k: v.half().float() if v.ndim > 1 else v for k, v in network.state_dict().items()}
+    network.load_state_dict(rounded)
+    save_model(tmp_path, Config(name, zoo.small_sizes(name)), network)
+    signal = torch.from_numpy(noise(3000))[None]
+    with torch.inference_mode():
+        loaded = load_model(str(tmp_path)).network(signal)
+        torch.testing.assert_close(loaded, network(signal), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_batch_of_four_is_four_batches_of_one(name: str) -> None:
+    network = zoo.small(name)
+    signals = torch.from_numpy(np.stack([noise(5000, seed=seed) for seed in range(4)]))
+    with torch.inference_mode():
+        each = torch.cat([network(signal[None]) for signal in signals])
+        torch.testing.assert_close(network(signals), each, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_preset_costs_about_2_gflop_a_second_and_needs_no_numbers_to_know_shapes(
+    name: str,
+) -> None:
+    with torch.device("meta"):  # where there are no numbers: what a network does depends on none
+        network = PRESETS[name].sizes().build(2, 1).eval()
+        heard: torch.nn.Module = network
+        song = torch.zeros(1, 2, 18 * zoo.RATE)
+        if isinstance(network, MaskModel):  # all but its transforms
+            heard, views = network.unet, 1 + len(network.views.lengths)
+            frames = -(-song.shape[-1] // network.grid) * network.unet.stride
+            song = torch.zeros(1, 2 * views, network.bands.bands, frames)
+        with FlopCounterMode(display=False) as counter:
+            assert heard(song).shape[-1] == song.shape[-1]
+    assert 0 < counter.get_total_flops() / 18 < 2.4e9

@@ -1,0 +1,65 @@
+"""The presets at sizes that take no time."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import torch
+from torch import nn
+
+from splitter.loading import Config, Model
+from splitter.networks import PRESETS, Network
+from splitter.networks.sizes import MaskParts
+from tests.sounds import SMALL_SIZES
+
+RATE = 44100
+SPECTROGRAM = {name: SMALL_SIZES[name] for name in ("window", "hop", "bands")}
+
+
+def small_sizes(name: str) -> dict[str, Any]:
+    """Sizes of a preset with few features and levels."""
+    kind = PRESETS[name].sizes
+    sizes: dict[str, Any] = dict(SPECTROGRAM)
+    if issubclass(kind, MaskParts):
+        sizes |= {"width": 16 if kind().block == "dense" else 8, "levels": 2, "latent": 32}
+        sizes |= {"level_span": 4} if kind().level_span else {}
+    elif "tfc-tdf" in name:
+        sizes |= {"width": 4, "levels": 2, "patch": 4}
+    else:
+        sizes |= {"width": 4, "levels": 3}
+    return sizes
+
+
+def build(name: str, channels: int = 2, **changes: Any) -> Network:
+    """A small preset with random weights, also in its norms."""
+    torch.manual_seed(0)
+    network = PRESETS[name].sizes(**{**small_sizes(name), **changes}).build(channels, 1).eval()
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d | nn.BatchNorm3d):  # as a training leaves them
+            assert module.running_var is not None
+            module.running_var.uniform_(0.05, 0.2)
+    return network
+
+
+@cache
+def small(name: str) -> Network:
+    """`build`, once."""
+    return build(name)
+
+
+def model(name: str) -> Model:
+    """A small preset as a model."""
+    config = Config(name, small_sizes(name), RATE)
+    return Model(name, config, small(name), torch.device("cpu"), "0")
+
+
+def on_paper(name: str, channels: int = 1, stems: int = 1, **sizes: Any) -> Network:
+    """A preset of a paper's own sizes, without weights: all its shapes can be asked."""
+    with torch.device("meta"):
+        return PRESETS[name].sizes(**sizes).build(channels, stems).eval()
+
+
+def count_weights(module: nn.Module) -> int:
+    """The number of weights."""
+    return sum(weight.numel() for weight in module.parameters())
