@@ -3,13 +3,13 @@
     python -m scripts.mutate --cases 1000                   a thousand of each kind of target
     python -m scripts.mutate songs --cases 20000 --keep DIR     goes on where DIR's run stopped
 
-Songs of all kinds, model folders, journals and tags are made, spoiled by a seeded mutator
-(`tests.mutations`), and given to the real command: in a process that takes one case after the
-other, or, every so often, in one of its own. A case is a fault when the command ends with a status
-other than 0, 1 or 2, prints a traceback, takes too long or too much memory, writes or changes a
-file anywhere but in the output folder, leaves a part, or makes stems whose length is not another
-decoder's. The table says how many there were of what; a fault's folder is kept, and the exit status
-is 1.
+Songs of all kinds, model folders, journals, tags and weights of other programs are made, spoiled by
+a seeded mutator (`tests.mutations`), and given to the real command: in a process that takes one
+case after the other, or, every so often, in one of its own. A case is a fault when the command ends
+with a status other than 0, 1 or 2, prints a traceback, takes too long or too much memory, writes or
+changes a file anywhere but in the output folder, leaves a part, or makes stems whose length is not
+another decoder's. The table says how many there were of what; a fault's folder is kept, and the
+exit status is 1.
 """
 
 from __future__ import annotations
@@ -40,8 +40,10 @@ import soundfile
 from splitter.audio import OutputFormat, StemWriter, Tags, open_song
 from splitter.errors import AudioError
 from splitter.jobs import JOURNAL
+from splitter.weights.checkpoint import read_facts
 from tests import codecs, sounds
 from tests.commands import Done, call, start
+from tests.foreign import REFERENCES
 from tests.mutations import NAMES, Random, dump, mutate_bytes, mutate_json, mutate_text, pick
 
 LIMIT = 20.0  # seconds of a processor
@@ -238,11 +240,37 @@ class Labels:
         return Case(f"tags {kind}", ["separate", path, "-o", "out", *more], size=size, song=song)
 
 
+class Weights:
+    """Weights of other programs, and the yaml beside them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.models = [path for path in sorted(REFERENCES.iterdir()) if path.is_dir()]
+
+    def prepare(self, number: int, box: Path, random: Random) -> Case:
+        """Write weights of another program that are spoiled, or what stands beside them."""
+        model = self.models[number % len(self.models)]
+        files = [path for path in model.iterdir() if path.suffix != ".npz"]
+        for path in files:
+            shutil.copy(path, box)
+        # what is added goes where the output of other commands goes
+        os.environ["XDG_CACHE_HOME"] = str(box / "out")
+        spoiled = box / pick(sorted(path.name for path in files), random)
+        if spoiled.suffix == ".yaml" and random.integers(4):
+            # as JSON, which is YAML, too
+            facts = json.loads(json.dumps(read_facts(spoiled)))
+            spoiled.write_bytes(mutate_text(facts, random))
+        else:
+            spoiled.write_bytes(mutate_bytes(spoiled.read_bytes(), random))
+        weights = next(path.name for path in files if path.suffix != ".yaml")
+        return Case(model.name, ["models", "add", weights, "--name", "mine"], size=SMALL - 1)
+
+
 TARGETS: Mapping[str, Callable[[Path], Any]] = {
     "songs": Songs,
     "models": Models,
     "journals": Journals,
     "tags": Labels,
+    "weights": Weights,
 }
 
 
@@ -294,6 +322,8 @@ def judge(case: Case, done: Done, box: Path, before: Mapping[Path, tuple[int, in
     for path in changed:
         if path.suffix == ".part":
             return f"leaves {path.name}"
+    if done.status == 2 and changed:
+        return f"status 2 with {changed[0].name}"
     stems = [path for path in changed if path.name != JOURNAL]
     if case.song and done.status and stems:
         return f"status {done.status} with {stems[0].name}"

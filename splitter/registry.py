@@ -128,6 +128,11 @@ def read_config(path: Path) -> Config:
         raw = read_json(path)
     except (OSError, ValueError) as error:
         raise ModelError(f"{path}: not a readable model config ({error})") from error
+    return config_from(raw, path)
+
+
+def config_from(raw: Any, path: Path) -> Config:
+    """Make a config of parsed JSON; `path` is named in errors."""
     schema = raw.get("schema") if isinstance(raw, dict) else None
     if isinstance(schema, int) and schema > SCHEMA:
         raise ModelError(f"{path}: schema {schema} is newer than this splitter; upgrade it")

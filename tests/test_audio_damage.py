@@ -130,6 +130,17 @@ def test_damage_in_the_middle_is_an_error_or_skipped(songs: dict[str, bytes]) ->
     assert song.damage is not None
 
 
+@pytest.mark.parametrize("suffix", ["flac", "flac.mka", "wv"])
+def test_a_single_bit_that_is_wrong_is_found_by_its_checksum(
+    songs: dict[str, bytes], suffix: str
+) -> None:
+    for place in np.linspace(0.3, 0.7, 10):
+        data = bytearray(songs[suffix])
+        data[int(len(data) * place)] ^= 1
+        with pytest.raises(AudioError):
+            read(Pipe(bytes(data)))
+
+
 def test_damage_is_told_before_the_rest_is_computed(tmp_path: Path) -> None:
     data = bytearray(make(tmp_path / "song", "aac", chirps(20 * 44100)).read_bytes())
     place = len(data) // 10

@@ -119,6 +119,12 @@ def test_a_tensor_larger_than_its_file_is_refused(tmp_path: Path) -> None:
         ("depth: 2", "depth: 3", "depth 2.*3"),
         ("  target_instrument: Vocals", "  target_instrument: null", "1 stems.*vocals, instr"),
         ("stft_hop_length: 512", "other: 1", "stft_hop_length"),
+        ("sample_rate: 44100", "sample_rate: 1.0e+9", "rate is 1000000000.0; it must be a whole"),
+        (
+            "- Instrumental",
+            "- ../../x",
+            "residual is '../../x'; it must be text that can be a file",
+        ),
         ("audio:", "audio: !!python/object/apply:os.system [ls]\nx:", "not a readable yaml"),
     ],
 )

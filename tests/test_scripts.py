@@ -28,10 +28,10 @@ def run_script(name: object, *arguments: object) -> str:
 
 def test_files_of_strangers_neither_harm_nor_hang_nor_pass_for_whole(tmp_path: Path) -> None:
     """A run goes on where another one stopped, and its table counts all."""
-    record, targets = tmp_path / "seed0.jsonl", ("songs", "models", "tags")
+    record, targets = tmp_path / "seed0.jsonl", ("songs", "models", "tags", "weights")
     earlier = {"target": "songs", "kind": "wav", "number": 0, "status": 0}
     record.write_text(json.dumps(earlier) + "\n")
-    script = ("mutate.py", *targets, "--cases", 200, "--seconds", 12, "--keep", tmp_path)
+    script = ("mutate.py", *targets, "--cases", 200, "--seconds", 15, "--keep", tmp_path)
     table = run_script(*script)
     cases = [json.loads(line) for line in record.read_text().splitlines()]
     assert len({(case["target"], case["number"]) for case in cases}) == len(cases)

@@ -40,6 +40,7 @@ _DURATION_IS_EXACT = {
 }
 # they begin and end anywhere, so that what comes before the first good frame is no damage
 _STREAMS = ("aac", "ac3", "eac3", "dts", "loas", "mp3", "mpegts")
+_CHECKSUMS = ("flac", "wavpack", "tta", "ape")  # codecs whose frames have one
 _DSD_RATE = 352_800  # Hz, of DSD64: faster DSD has nothing but noise above
 _TOGETHER = 4096  # samples at least that are passed on: each array costs Python time of its own
 _ITUNES_GAPLESS = re.compile(r"(?:\s*[0-9A-F]{8}){3}\s+([0-9A-F]{16})")  # …, samples
@@ -57,6 +58,9 @@ class FFmpegDecoder:
         self._track, self.remarks = choose_track(container, track)
         self._format: str = container.format.name
         self._codec: str = self._track.codec_context.name
+        if self._codec in _CHECKSUMS:
+            # a frame whose checksum does not fit is an error: FFmpeg would decode it all the same
+            self._track.codec_context.options = {"err_detect": "crccheck+explode"}
         self._ogg_vorbis = self._codec == "vorbis" and self._format == "ogg"
         if self._ogg_vorbis or self._format == "caf":
             # FFmpeg cuts the end of short files too early, and that of ALAC twice; `find_end` knows

@@ -15,7 +15,7 @@ import torch
 from splitter.atomic import write_atomically
 from splitter.errors import ModelError
 from splitter.loading import check_tensors, sketch_network, write_tensors
-from splitter.registry import CARD, CONFIG, WEIGHTS
+from splitter.registry import CARD, CONFIG, WEIGHTS, config_from
 from splitter.weights import demucs, openunmix, roformer
 from splitter.weights.checkpoint import Checkpoint, Converted, hash_file, read_checkpoint
 
@@ -77,7 +77,8 @@ def add_model(
     if folder.exists():
         raise ModelError(f"{folder}: is there already; `splitter models remove` takes it away")
     converted = convert_files(files, config, family)
-    check_tensors(sketch_network(converted.config, files[0]), converted.tensors, files[0])
+    config = config_from(asdict(converted.config), files[0])  # what a yaml said is as odd as any
+    check_tensors(sketch_network(config, files[0]), converted.tensors, files[0])
     if not all(torch.isfinite(tensor).all() for tensor in converted.tensors.values()):
         raise ModelError(f"{files[0]}: some of its weights are no numbers")
     folder.parent.mkdir(parents=True, exist_ok=True)
