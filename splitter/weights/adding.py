@@ -77,8 +77,8 @@ def add_model(
     if folder.exists():
         raise ModelError(f"{folder}: is there already; `splitter models remove` takes it away")
     converted = convert_files(files, config, family)
-    config = config_from(asdict(converted.config), files[0])  # what a yaml said is as odd as any
-    check_tensors(sketch_network(config, files[0]), converted.tensors, files[0])
+    stated = config_from(asdict(converted.config), files[0])  # a yaml may say anything
+    check_tensors(sketch_network(stated, files[0]), converted.tensors, files[0])
     if not all(torch.isfinite(tensor).all() for tensor in converted.tensors.values()):
         raise ModelError(f"{files[0]}: some of its weights are no numbers")
     folder.parent.mkdir(parents=True, exist_ok=True)
