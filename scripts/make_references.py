@@ -10,6 +10,7 @@ lets the tests hold splitter's networks to these programs, without any of them i
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -193,7 +194,6 @@ def run_demucs(network: Any, song: Any, split: bool) -> Any:
 
 
 def make_openunmix(_: argparse.Namespace) -> None:
-    import json
     import types
 
     import torch
@@ -227,10 +227,77 @@ def make_openunmix(_: argparse.Namespace) -> None:
     save("openunmix", heard, dict(zip(targets, stems, strict=True)))
 
 
+def make_spleeter(_: argparse.Namespace) -> None:
+    make_one_spleeter("spleeter-2stems", "spleeter:2stems")
+    make_one_spleeter("spleeter-5stems", "spleeter:5stems")
+
+
+def make_one_spleeter(name: str, published: str) -> None:
+    import tensorflow as tf
+    from spleeter.model import EstimatorSpecBuilder, InputProviderFactory
+    from spleeter.utils.configuration import load_configuration
+
+    folder = REFERENCES / name
+    folder.mkdir(parents=True, exist_ok=True)
+    parameters = load_configuration(published)
+    parameters |= {"T": 64, "F": 192, "frame_length": 1024, "frame_step": 256, "MWF": False}
+    parameters["model"]["params"]["conv_n_filters"] = [2, 4, 4, 8, 8, 8]
+    (folder / "model.json").write_text(json.dumps(parameters, indent=1))
+    random, song = np.random.default_rng(2), reference_song()
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        tf.compat.v1.train.get_or_create_global_step()
+        features = InputProviderFactory.get(parameters).get_input_dict_placeholders()
+        outputs = EstimatorSpecBuilder(features, parameters).outputs
+        session.run(tf.compat.v1.global_variables_initializer())
+        for variable in tf.compat.v1.global_variables():
+            if variable.dtype.base_dtype == tf.float32:
+                shape = variable.shape.as_list()
+                spread = 1.5 / np.sqrt(np.prod(shape[:-1]) / 2) if len(shape) > 1 else 0.1
+                centre = 1 if "gamma" in variable.name or "variance" in variable.name else 0
+                variable.load(random.normal(centre, spread, shape).astype(np.float32), session)
+        tf.compat.v1.train.Saver().save(session, str(folder / "model"), write_meta_graph=False)
+        heard, whole = (
+            session.run(outputs, {features["waveform"]: part.T, features["audio_id"]: "song"})
+            for part in (song[:, :HEARD], song)
+        )
+    stems = list(parameters["instrument_list"])
+    network = np.stack([heard[stem].T for stem in stems])
+    save(name, network, {stem: whole[stem].T for stem in stems})
+
+
+def make_mdx23c(arguments: argparse.Namespace) -> None:
+    import torch
+    import yaml
+    from audio_separator.separator.uvr_lib_v5.tfc_tdf_v3 import TFC_TDF_net
+    from ml_collections import ConfigDict
+
+    audio = {"n_fft": 1024, "hop_length": 512, "dim_f": 512, "num_channels": 2,
+             "chunk_size": 512 * 127, "sample_rate": 44100}  # fmt: skip
+    model = {"num_channels": 8, "growth": 4, "num_scales": 2, "scale": [2, 2], "norm":
+             "InstanceNorm", "act": "gelu", "num_blocks_per_scale": 2, "bottleneck_factor": 4,
+             "num_subbands": 4}  # fmt: skip
+    training = {"instruments": ["Vocals", "Instrumental"], "target_instrument": None,
+                "use_amp": False}  # fmt: skip
+    facts = {"audio": audio, "model": model, "training": training,
+             "inference": {"num_overlap": 2, "batch_size": 1}}  # fmt: skip
+    torch.manual_seed(0)
+    network = randomise(TFC_TDF_net(ConfigDict(facts), "cpu"))
+    folder = REFERENCES / "mdx23c"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "model.yaml").write_text(yaml.dump(facts))
+    save_halved(network, folder / "model.ckpt")
+    song = reference_song()
+    with torch.inference_mode():
+        heard = network(torch.from_numpy(song[None, :, : 512 * 19]))[0].numpy()
+    save("mdx23c", heard, demix(arguments.msst, facts, network, song))
+
+
 FAMILIES: dict[str, Callable[[argparse.Namespace], None]] = {
     "roformer": make_roformers,
     "demucs": make_demucs,
     "openunmix": make_openunmix,
+    "mdx23c": make_mdx23c,
+    "spleeter": make_spleeter,
 }
 
 

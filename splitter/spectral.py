@@ -63,19 +63,20 @@ class Stft(nn.Module):
         """Transform complex (batch, channels, bins, frames) back to (batch, channels, samples)."""
         margin = (self.size - self.hop) // 2
         frames = torch.fft.irfft(spectrogram.transpose(-1, -2), n=self.size)  # frames, size
-        signal = self._overlap_add(frames.mul_(self.window))
-        power = self._overlap_add((self.window**2).expand(frames.shape[-2], -1))
+        signal = overlap_add(frames.mul_(self.window), self.hop)
+        power = overlap_add((self.window**2).expand(frames.shape[-2], -1), self.hop)
         kept = slice(margin, margin + samples)
         restored: Tensor = signal[..., kept] / power[kept]
         return restored
 
-    def _overlap_add(self, frames: Tensor) -> Tensor:
-        """Sum (..., frames, size) into (..., samples), each frame one hop after the last."""
-        count, parts = frames.shape[-2], self.size // self.hop
-        total = frames.new_zeros(*frames.shape[:-2], count + parts - 1, self.hop)
-        for part, piece in enumerate(frames.split(self.hop, dim=-1)):
-            total[..., part : part + count, :] += piece
-        return total.flatten(-2)
+
+def overlap_add(frames: Tensor, hop: int) -> Tensor:
+    """Sum (..., frames, size) into (..., samples), each frame one hop after the last."""
+    count, parts = frames.shape[-2], frames.shape[-1] // hop
+    total = frames.new_zeros(*frames.shape[:-2], count + parts - 1, hop)
+    for part, piece in enumerate(frames.split(hop, dim=-1)):
+        total[..., part : part + count, :] += piece
+    return total.flatten(-2)
 
 
 class CentredStft(nn.Module):

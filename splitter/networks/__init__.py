@@ -15,10 +15,12 @@ from splitter.networks.contract import Network
 from splitter.networks.demucs import DemucsSizes
 from splitter.networks.ensemble import Augmented, Average
 from splitter.networks.mask import Bands, MaskModel
+from splitter.networks.mdx23c import Mdx23cSizes
 from splitter.networks.openunmix import OpenUnmixSizes
 from splitter.networks.presets import PRESETS
 from splitter.networks.roformer import RoFormerSizes
 from splitter.networks.sizes import MaskTfcTdf, MaskUNet
+from splitter.networks.spleeter import SpleeterSizes
 from splitter.networks.tfctdf import TfcTdf
 from splitter.networks.unet import UNet
 from splitter.networks.wiener import Wiener
@@ -29,6 +31,8 @@ ARCHITECTURES: dict[str, type[Any]] = {
     "roformer": RoFormerSizes,
     "demucs": DemucsSizes,
     "open-unmix": OpenUnmixSizes,
+    "mdx23c": Mdx23cSizes,
+    "spleeter": SpleeterSizes,
 }
 
 __all__ = [

@@ -16,13 +16,15 @@ from splitter.atomic import write_atomically
 from splitter.errors import ModelError
 from splitter.loading import check_tensors, sketch_network, write_tensors
 from splitter.registry import CARD, CONFIG, WEIGHTS, config_from
-from splitter.weights import demucs, openunmix, roformer
+from splitter.weights import demucs, mdx23c, openunmix, roformer, spleeter
 from splitter.weights.checkpoint import Checkpoint, Converted, hash_file, read_checkpoint
 
 ADAPTERS: dict[str, ModuleType] = {
     "roformer": roformer,
     "demucs": demucs,
     "openunmix": openunmix,
+    "spleeter": spleeter,
+    "mdx23c": mdx23c,
 }
 UNKNOWN_LICENCE = "unknown: ask its author"
 

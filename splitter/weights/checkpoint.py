@@ -16,6 +16,7 @@ from torch import Tensor
 from splitter.errors import ModelError
 from splitter.loading import read_tensors
 from splitter.registry import Config
+from splitter.weights.tensorflow import is_bundle, read_bundle
 from splitter.weights.torchfile import class_name, read_torch
 
 LARGEST_TEXT = 1 << 20  # bytes of a yaml or json file
@@ -106,6 +107,8 @@ def read_checkpoint(path: Path, config: Path | None = None) -> Checkpoint:
 
 
 def _read(path: Path) -> tuple[Tensors, Mapping[str, Any]]:
+    if is_bundle(path):
+        return read_bundle(path), {}
     try:
         with path.open("rb") as file:
             start = file.read(16)
@@ -165,11 +168,12 @@ def shape_of(checkpoint: Checkpoint, name: str, axes: int) -> Sequence[int]:
 
 
 def hash_file(path: Path) -> str:
-    """Return a file's SHA-256."""
+    """Return the SHA-256 of a file, or of all files in a folder."""
     digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while portion := file.read(1 << 20):
-            digest.update(portion)
+    for part in sorted(path.iterdir()) if path.is_dir() else [path]:
+        with part.open("rb") as file:
+            while portion := file.read(1 << 20):
+                digest.update(portion)
     return digest.hexdigest()
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from splitter.errors import ModelError
 from splitter.registry import Config
 from splitter.weights.checkpoint import Checkpoint, Converted, count, rename, shape_of
-from splitter.weights.stems import name_stems
+from splitter.weights.stems import find_stems, find_tiles
 
 BLOCK, OURS = r"layers\.(\d+)\.([01])\.layers\.(\d+)\.", r"layers.\1.\2.blocks.\3."
 NAMES = {
@@ -73,25 +73,9 @@ def convert(checkpoint: Checkpoint) -> Converted:
         **find_tiles(checkpoint),
     }
     checkpoint.agree("depth", sizes["depth"], "model", "depth")
-    instruments = checkpoint.need("training", "instruments")
-    target = checkpoint.fact("training", "target_instrument")
-    estimated, residual = name_stems(instruments, target)
-    if len(estimated) != stems:
-        raise ModelError(
-            f"{checkpoint.path}: its tensors make {stems} stems, but "
-            f"{checkpoint.facts_path} says {', '.join(estimated)}"
-        )
+    estimated, residual = find_stems(checkpoint, stems)
     config = Config("roformer", sizes, _find_rate(checkpoint), channels, tuple(estimated), residual)
     return Converted(config, rename(checkpoint, NAMES), NOTE.format(tile=sizes["tile"]))
-
-
-def find_tiles(checkpoint: Checkpoint) -> dict[str, int | float]:
-    """Return the length of tiles and how much of them overlaps, as the yaml says."""
-    tile = checkpoint.fact("inference", "chunk_size") or checkpoint.need("audio", "chunk_size")
-    overlaps = checkpoint.fact("inference", "num_overlap", default=4)
-    if not isinstance(overlaps, int) or overlaps < 1:
-        raise ModelError(f"{checkpoint.facts_path}: num_overlap {overlaps!r} is no number above 0")
-    return {"tile": tile, "overlap": 1 - 1 / overlaps}
 
 
 def _find_rate(checkpoint: Checkpoint) -> int:

@@ -1,11 +1,13 @@
-"""What stems are called here, whatever other programs call them."""
+"""What stems are called here, and what the yaml of many programs says of stems and tiles."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
 
+from splitter.errors import ModelError
 from splitter.registry import canonical_stem
+from splitter.weights.checkpoint import Checkpoint
 
 REST = "rest"  # what is left by a model that claims all of a song
 
@@ -30,3 +32,24 @@ def name_stems(instruments: Sequence[str], target: str | None = None) -> tuple[l
 def opposite(stem: str) -> str:
     """Name what is left of a song without `stem`."""
     return {"vocals": "instrumental", "instrumental": "vocals"}.get(stem, f"no_{stem}")
+
+
+def find_stems(checkpoint: Checkpoint, made: int) -> tuple[list[str], str]:
+    """Return the stems and the residual that the yaml says, which must be as many as are made."""
+    instruments = checkpoint.need("training", "instruments")
+    estimated, residual = name_stems(instruments, checkpoint.fact("training", "target_instrument"))
+    if len(estimated) != made:
+        raise ModelError(
+            f"{checkpoint.path}: its tensors make {made} stems, but "
+            f"{checkpoint.facts_path} says {', '.join(estimated)}"
+        )
+    return estimated, residual
+
+
+def find_tiles(checkpoint: Checkpoint) -> dict[str, int | float]:
+    """Return the length of tiles and how much of them overlaps, as the yaml says."""
+    tile = checkpoint.fact("inference", "chunk_size") or checkpoint.need("audio", "chunk_size")
+    overlaps = checkpoint.fact("inference", "num_overlap", default=4)
+    if not isinstance(overlaps, int) or overlaps < 1:
+        raise ModelError(f"{checkpoint.facts_path}: num_overlap {overlaps!r} is no number above 0")
+    return {"tile": tile, "overlap": 1 - 1 / overlaps}

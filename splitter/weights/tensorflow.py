@@ -1,0 +1,179 @@
+"""TensorFlow's checkpoints, read without TensorFlow: a sorted table of names, and their bytes.
+
+    model.index                  blocks of (key, value), keys with shared beginnings left out; a
+                                 value says where a tensor's bytes are (tensor_bundle.proto)
+    model.data-00000-of-00001    the bytes of all tensors
+
+The table is LevelDB's (table_format.txt): its last 48 bytes say where the block of blocks is. Every
+number from the file is checked against what the file has before it is used.
+"""
+
+from __future__ import annotations
+
+import struct
+import tarfile
+from collections.abc import Iterator
+from math import prod
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from splitter.errors import ModelError
+
+MAGIC = 0xDB4775248B80FB57
+FOOTER = 48  # bytes
+FLOAT, INT64 = 1, 9  # of DataType
+LARGEST = 1 << 32  # bytes of a file
+MOST_AXES = 8
+
+
+def is_bundle(path: Path) -> bool:
+    """Tell whether a path is a TensorFlow checkpoint: a folder, its index, or an archive of it."""
+    return path.is_dir() or path.suffix == ".index" or path.name.endswith((".tar.gz", ".tgz"))
+
+
+def read_bundle(path: Path) -> dict[str, Tensor]:
+    """Read the float tensors of a checkpoint; raise ModelError for what is damaged."""
+    try:
+        index, data = _find_parts(path)
+        return dict(_read_tensors(index, data))
+    except (OSError, ValueError, IndexError, struct.error, tarfile.TarError, EOFError) as error:
+        raise ModelError(f"{path}: not a readable TensorFlow checkpoint ({error})") from error
+
+
+def _find_parts(path: Path) -> tuple[bytes, bytes]:
+    """Return the bytes of the index and of the data."""
+    if path.name.endswith((".tar.gz", ".tgz")):
+        return _find_in_archive(path)
+    indexes = sorted(path.glob("*.index")) if path.is_dir() else [path]
+    if len(indexes) != 1:
+        raise ValueError(f"there are {len(indexes)} files *.index")
+    data = indexes[0].with_suffix(".data-00000-of-00001")
+    for part in (indexes[0], data):
+        if part.stat().st_size > LARGEST:
+            raise ValueError(f"{part.name} is too large")
+    return indexes[0].read_bytes(), data.read_bytes()
+
+
+def _find_in_archive(path: Path) -> tuple[bytes, bytes]:
+    """Read both members of an archive into memory; nothing is unpacked."""
+    found: dict[str, bytes] = {}
+    with tarfile.open(path, "r:gz") as archive:
+        for member in archive:
+            kind = member.name.rpartition(".")[2]
+            if member.isfile() and kind in ("index", "data-00000-of-00001"):
+                if member.size > LARGEST or kind in found:
+                    raise ValueError(f"{member.name} is too large, or not alone")
+                content = archive.extractfile(member)
+                found[kind] = content.read() if content else b""
+    if len(found) != 2:
+        raise ValueError("no index and data in it")
+    return found["index"], found["data-00000-of-00001"]
+
+
+def _read_tensors(index: bytes, data: bytes) -> Iterator[tuple[str, Tensor]]:
+    for key, value in _read_table(index):
+        fields = dict(_read_fields(value))
+        if not key:
+            if fields.get(1, 1) != 1 or fields.get(2, 0):
+                raise ValueError("is in several parts, or big-endian")
+            continue
+        kind, offset, size = (_whole(fields.get(number, 0)) for number in (1, 4, 5))
+        if 7 in fields or kind not in (FLOAT, INT64):
+            raise ValueError(f"{key.decode('utf-8', 'replace')[:80]} is in slices, or no float")
+        if kind == INT64:
+            continue  # the step at which training ended
+        shape = _read_shape(value)
+        if size != 4 * prod(shape) or offset + size > len(data):
+            raise ValueError(f"{key.decode('utf-8', 'replace')[:80]} is not all there")
+        array = np.frombuffer(data, "<f4", prod(shape), offset).reshape(shape)
+        yield key.decode("utf-8"), torch.from_numpy(array.copy())
+
+
+def _read_table(index: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Yield keys and values in their order."""
+    if len(index) < FOOTER or struct.unpack("<Q", index[-8:])[0] != MAGIC:
+        raise ValueError("the index is none")
+    footer = index[-FOOTER:]
+    _, at = _read_handle(footer, 0)
+    blocks, _ = _read_handle(footer, at)
+    for _, handle in _read_block(index, *blocks):
+        yield from _read_block(index, *_read_handle(handle, 0)[0])
+
+
+def _read_handle(content: bytes, at: int) -> tuple[tuple[int, int], int]:
+    offset, at = _read_varint(content, at)
+    size, at = _read_varint(content, at)
+    return (offset, size), at
+
+
+def _read_block(index: bytes, offset: int, size: int) -> Iterator[tuple[bytes, bytes]]:
+    if offset + size + 5 > len(index) or size < 4:
+        raise ValueError("a block lies beyond the end")
+    if index[offset + size]:
+        raise ValueError("is compressed")
+    block = index[offset : offset + size]
+    restarts = struct.unpack("<I", block[-4:])[0]
+    end = size - 4 * (restarts + 1)
+    key, at = b"", 0
+    while at < end:
+        shared, at = _read_varint(block, at)
+        fresh, at = _read_varint(block, at)
+        length, at = _read_varint(block, at)
+        if shared > len(key) or at + fresh + length > end:
+            raise ValueError("a key lies beyond its block")
+        key = key[:shared] + block[at : at + fresh]
+        yield key, block[at + fresh : at + fresh + length]
+        at += fresh + length
+
+
+def _read_varint(content: bytes, at: int) -> tuple[int, int]:
+    """Read a number of 7 bits a byte, the lowest first."""
+    value = 0
+    for shift in range(0, 64, 7):
+        byte = content[at]
+        at += 1
+        value |= (byte & 127) << shift
+        if byte < 128:
+            return value, at
+    raise ValueError("a number has no end")
+
+
+def _read_fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:
+    """Yield the fields of a protocol buffer: numbers, or the bytes of what is nested."""
+    at = 0
+    while at < len(message):
+        tag, at = _read_varint(message, at)
+        kind = tag & 7
+        if kind == 0:
+            value, at = _read_varint(message, at)
+            yield tag >> 3, value
+            continue
+        size = {1: 8, 5: 4}.get(kind, 0)
+        if kind == 2:
+            size, at = _read_varint(message, at)
+        elif not size:
+            raise ValueError("a field is of no known kind")
+        if at + size > len(message):
+            raise ValueError("a field lies beyond its message")
+        yield tag >> 3, message[at : at + size]
+        at += size
+
+
+def _read_shape(entry: bytes) -> list[int]:
+    """Return the shape in a tensor's entry."""
+    shape = next((value for number, value in _read_fields(entry) if number == 2), b"")
+    axes = [
+        _whole(dict(_read_fields(axis)).get(1, 0))
+        for number, axis in _read_fields(shape if isinstance(shape, bytes) else b"")
+        if number == 2 and isinstance(axis, bytes)
+    ]
+    if len(axes) > MOST_AXES:
+        raise ValueError("a tensor has too many axes")
+    return axes
+
+
+def _whole(value: int | bytes) -> int:
+    return value if isinstance(value, int) else 0
