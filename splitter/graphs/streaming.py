@@ -1,0 +1,245 @@
+"""Let a network go through a song chunk by chunk, and compute nothing twice.
+
+    chunk n ──▶ [ … what the layer kept of earlier chunks | chunk n ] ──▶ layer ──▶ its chunk n
+
+A layer that looks at neighbouring frames keeps the last few of its input (a `window`). It gives as
+many frames a chunk as ever, but late: it has to wait for those to come. What is joined must be
+equally late, so the paths that are ahead wait in windows, too; strided layers wait for the frame
+where their grid begins. That is all: how late each node is follows from the operations alone.
+
+With a frame axis on which the layer has k taps (dilation counted), stride s and padding p:
+
+    convolution              late' = (late + k − s − p + wait) / s      keeps k − s + wait frames
+    transposed convolution   late' = s · late + p                       keeps ⌊(k − 1) / s⌋ frames
+
+What lies before the first chunk is zero to every layer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from math import lcm
+from typing import Any
+
+from splitter.graphs.graph import Graph, GraphError, Node, ahead_of
+
+CONSTANT = {"weight", "number"}
+ELEMENTWISE = {
+    *("add", "sub", "mul", "div", "pow", "lt", "gt", "where", "maximum", "minimum", "neg", "abs"),
+    *("exp", "log", "log1p", "sqrt", "rsqrt", "relu", "leaky_relu", "sigmoid", "tanh", "gelu"),
+    *("silu", "expand"),
+}
+ALONG_AXES = {"mean", "sum", "amax", "softmax"}
+
+
+@dataclass(frozen=True)
+class Stream:
+    """A graph that takes a chunk of frames at a time, and gives as many, `late` frames late."""
+
+    graph: Graph
+    late: int  # frames
+    stride: int  # frames of a chunk are a multiple of it
+
+
+@dataclass(frozen=True)
+class Taps:
+    """How a layer looks at the frame axis of its input."""
+
+    span: int  # frames from the first to the last that it sees
+    stride: int
+    padding: int
+    transposed: bool = False
+
+
+def find_stride(graph: Graph) -> int:
+    """Return the number of frames that the slowest node sees as one."""
+    return lcm(*(node.rate.denominator for node in graph.nodes if node.axis is not None))
+
+
+def find_reach(graph: Graph) -> int:
+    """Return how many frames to either side an output depends on.
+
+    Raises GraphError if that has no bound.
+    """
+    find_order(graph)
+    seen: list[tuple[Fraction, Fraction]] = []  # of each node: before and behind, in input frames
+    for node in graph.nodes:
+        moving = [place for place in node.inputs if graph.nodes[place].axis is not None]
+        before = max((seen[place][0] for place in moving), default=Fraction(0))
+        behind = max((seen[place][1] for place in moving), default=Fraction(0))
+        taps = find_taps(graph, node)
+        if taps is not None:
+            last = taps.span - 1 - taps.padding
+            first, last = (last, taps.padding) if taps.transposed else (taps.padding, last)
+            finer = node.rate if taps.transposed else graph.nodes[moving[0]].rate
+            before, behind = before + first / finer, behind + last / finer
+        seen.append((before, behind))
+    return int(-(-max(seen[-1]) // 1))
+
+
+def make_stream(graph: Graph) -> Stream:
+    """Rewrite a graph so that it goes through a song by chunks; raise GraphError if it cannot."""
+    work = _Rewriting(graph, find_order(graph))
+    for node in graph.nodes:
+        work.add(node)
+    late = work.late[-1]
+    if late is None or graph.output.rate != 1:
+        raise GraphError("the output has not the frames of the input")
+    return Stream(Graph(work.nodes), int(late), find_stride(graph))
+
+
+@dataclass
+class _Rewriting:
+    """The new graph as it grows; for each old node its new place, and how late it is."""
+
+    old: Graph
+    order: list[int]
+    nodes: list[Node] = field(default_factory=list)
+    places: list[int] = field(default_factory=list)
+    late: list[Fraction | None] = field(default_factory=list)  # in frames of the input
+
+    def add(self, node: Node) -> None:
+        """Add an old node, with the windows that it needs."""
+        moving = [place for place in node.inputs if self.late[place] is not None]
+        late = max((self.late[place] or Fraction(0) for place in moving), default=None)
+        if node.op == "input":
+            late = Fraction(0)
+        inputs = [
+            self._wait(place, late) if place in moving and late is not None else self.places[place]
+            for place in node.inputs
+        ]
+        taps = find_taps(self.old, node)
+        if taps is not None and late is not None:
+            axis, source = node.axis, self.old.nodes[node.inputs[0]]
+            ahead, kept, late = _look_back(taps, late, source.rate, node.rate)
+            inputs[0] = self._window(inputs[0], node.inputs[0], kept, ahead)
+            assert axis is not None
+            node = replace(node, given=_unpadded(node, axis - 2, taps, ahead))
+        self.nodes.append(replace(node, inputs=tuple(inputs)))
+        self.places.append(len(self.nodes) - 1)
+        self.late.append(late)
+
+    def _wait(self, place: int, until: Fraction) -> int:
+        """Make an old node as late as others; return the new place."""
+        node = self.old.nodes[place]
+        steps = (until - (self.late[place] or 0)) * node.rate
+        if steps.denominator != 1:
+            raise GraphError(f"{node.op}: paths of different grids are joined")
+        return self._window(self.places[place], place, int(steps), 0)
+
+    def _window(self, place: int, old: int, kept: int, ahead: int) -> int:
+        """Keep frames of a node; return the place where so many of them lie ahead of its chunk."""
+        if not kept:
+            return place
+        node = self.old.nodes[old]
+        if self.order[old] != 1:
+            raise GraphError(f"{node.op}: is late where time is not in order")
+        given = {"frames": kept, "ahead": ahead, "axis": node.axis}
+        window = Node("window", (place,), node.shape, given)
+        if window not in self.nodes:
+            self.nodes.append(window)
+        return self.nodes.index(window)
+
+
+def _look_back(
+    taps: Taps, late: Fraction, rate: Fraction, new_rate: Fraction
+) -> tuple[int, int, Fraction]:
+    """Return what goes ahead of a chunk, what is kept (frames), and how late the layer is."""
+    own = late * rate
+    if own.denominator != 1:
+        raise GraphError("a layer begins between frames")
+    if taps.transposed:
+        kept = (taps.span - 1) // taps.stride
+        return kept, kept, (own * taps.stride + taps.padding) / new_rate
+    ahead = taps.span - taps.stride
+    if ahead < 0:
+        raise GraphError("a layer passes over frames")
+    moved = int(own) + ahead - taps.padding
+    wait = -moved % taps.stride
+    return ahead, ahead + wait, Fraction(moved + wait, taps.stride) / new_rate
+
+
+def _unpadded(node: Node, place: int, taps: Taps, ahead: int) -> dict[str, Any]:
+    """Return what a layer is given when it gets its neighbours, and needs no padding in time.
+
+    A transposed convolution gives more than asked for at both ends; `crop` of it is left out.
+    """
+    given = dict(node.given)
+    padding = list(given["padding"])
+    padding[place] = 0
+    given["padding"] = padding
+    if taps.transposed:
+        extra = list(given["output_padding"])
+        extra[place] = 0
+        given["output_padding"] = extra
+        given["crop"] = [place, taps.stride * ahead, taps.span - taps.stride]
+    return given
+
+
+def find_taps(graph: Graph, node: Node) -> Taps | None:
+    """Return how a node looks at neighbouring frames; None if it does not."""
+    if node.op not in ("convolution", "average") or node.axis is None:
+        return None
+    source, place = graph.nodes[node.inputs[0]], node.axis - 2
+    if source.axis != node.axis or place < 0:
+        raise GraphError(f"{node.op}: time is no axis of the picture")
+    given = node.given
+    if node.op == "average":
+        return Taps(given["kernel"][place], given["stride"][place], given["padding"][place])
+    taps = graph.nodes[node.inputs[1]].shape[node.axis]
+    span = given["dilation"][place] * (int(taps) - 1) + 1
+    return Taps(span, given["stride"][place], given["padding"][place], given["transposed"])
+
+
+def find_order(graph: Graph) -> list[int]:
+    """Return for each node how many runs of frames its time axis holds, one after the other.
+
+    It is 1 where time is in order. A reshape may join bands and frames to one axis, as before a
+    product of matrices: then there is a run of frames for each band, until another one parts them.
+    Raises GraphError if a node mixes frames in a way that is not known.
+    """
+    runs: list[int] = []
+    for node in graph.nodes:
+        sources = [graph.nodes[place] for place in node.inputs]
+        moving = [place for place in node.inputs if graph.nodes[place].axis is not None]
+        if node.op == "input" or (not moving and node.axis is None):
+            runs.append(1)
+            continue
+        if not moving or node.axis is None or len({runs[place] for place in moving}) > 1:
+            raise GraphError(f"{node.op}: time comes from nowhere, or gets lost")
+        first = graph.nodes[moving[0]]
+        own, axis = first.axis, node.axis
+        assert own is not None
+        before = ahead_of(first.shape, own) * runs[moving[0]]
+        after = before // ahead_of(node.shape, axis) if node.op == "reshape" else runs[moving[0]]
+        if node.op == "reshape" and (after < 1 or before % ahead_of(node.shape, axis)):
+            raise GraphError("reshape: frames are taken apart")
+        if not _keeps_time(node, sources, own):
+            raise GraphError(f"{node.op}: mixes frames")
+        runs.append(after)
+    return runs
+
+
+def _keeps_time(node: Node, sources: list[Node], own: int) -> bool:
+    """Tell whether each frame is made of its own frame only, or of neighbours that are known."""
+    axis = node.axis
+    assert axis is not None
+    if node.op in ELEMENTWISE:
+        back = axis - len(node.shape)
+        return all(s.axis is None or s.axis - len(s.shape) == back for s in sources)
+    if node.op in ALONG_AXES:
+        return own not in node.given["axes"]
+    if node.op in ("concat", "slice"):
+        return node.given["axis"] != axis and all(source.axis == axis for source in sources)
+    if node.op == "convolution":
+        return all(source.axis is None for source in sources[1:])
+    if node.op == "pad":
+        return not node.given["before"][axis] and not node.given["after"][axis]
+    if node.op == "matmul":
+        return _contracts_no_time(*sources)
+    return node.op in ("reshape", "permute", "average", "window")
+
+
+def _contracts_no_time(left: Node, right: Node) -> bool:
+    return left.axis != len(left.shape) - 1 and right.axis != len(right.shape) - 2

@@ -1,0 +1,1 @@
+"""Who multiplies: the same graph on PyTorch, or compiled for a processor."""

@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from splitter.graphs import (
+    Graph,
+    GraphError,
+    Stream,
+    find_reach,
+    find_stride,
+    make_stream,
+    read_graph,
+    write_graph,
+)
+from splitter.networks.blocks import BandNorm
+from splitter.networks.mask import Level
+from splitter.networks.tfctdf import TfcTdf
+from splitter.networks.tracing import trace
+from splitter.networks.unet import UNet
+from splitter.runtime.torch import TorchSteps
+
+BANDS = 32
+
+
+class Whole(nn.Module):
+    """Everything between a spectrogram's bands and a mask."""
+
+    def __init__(self, unet: nn.Module, span: int) -> None:
+        super().__init__()
+        self.level, self.norm, self.unet = Level(span), BandNorm(BANDS), unet
+
+    def forward(self, picture: Tensor) -> Tensor:
+        mask: Tensor = torch.sigmoid(self.unet(self.norm(torch.log1p(4 * self.level(picture)))))
+        return mask
+
+
+NETWORKS: dict[str, Callable[[], nn.Module]] = {
+    "unet": lambda: UNet(2, 2, 4, 3),
+    "unet with blocks": lambda: UNet(2, 4, 3, 3, blocks=2, blocks_up=1, bands=BANDS),
+    "tfc-tdf": lambda: TfcTdf(2, 2, BANDS, 4, 2, 2),
+    "level and unet": lambda: Whole(UNet(2, 2, 4, 2), 5),
+    "dilated": lambda: nn.Conv2d(2, 2, 3, dilation=(1, 4), padding=(1, 4)),
+    "one-sided": lambda: nn.ConvTranspose2d(2, 2, (3, 4), (1, 2), padding=(1, 1)),
+}
+
+
+def build(name: str) -> nn.Module:
+    torch.manual_seed(3)
+    network = NETWORKS[name]()
+    if name == "one-sided":
+        network = nn.Sequential(nn.Conv2d(2, 2, (1, 2), (1, 2)), network)
+    for part in network.modules():  # as after training
+        if isinstance(part, (nn.BatchNorm1d, nn.BatchNorm2d)):
+            nn.init.normal_(part.running_mean, 0, 0.1)  # type: ignore[arg-type]
+            nn.init.uniform_(part.running_var, 0.5, 2)  # type: ignore[arg-type]
+        if type(part).__name__ == "Added":
+            nn.init.normal_(part.gain)  # type: ignore[arg-type]
+    return network.eval()
+
+
+def picture(frames: int) -> Tensor:
+    return torch.rand(1, 2, BANDS, frames, generator=torch.Generator().manual_seed(0))
+
+
+@cache
+def graph_of(name: str) -> Graph:
+    return trace(build(name), picture, 16)
+
+
+def weights_of(network: nn.Module) -> dict[str, Tensor]:
+    return {**dict(network.named_parameters()), **dict(network.named_buffers())}
+
+
+def decibels(signal: Tensor, error: Tensor) -> float:
+    return float(10 * torch.log10(signal.square().sum() / (error.square().sum() + 1e-30)))
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_graph_computes_what_its_network_does(name: str) -> None:
+    network = build(name)
+    graph = graph_of(name)
+    with torch.inference_mode():
+        expected = network(picture(48))
+    given = TorchSteps(Stream(graph, 0, 1), weights_of(network))(picture(48))
+    inner = slice(None) if name != "level and unet" else slice(30, -30)  # where Level is cut off
+    torch.testing.assert_close(given[..., inner], expected[..., inner], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_song_in_chunks_gives_what_it_gives_at_once(name: str) -> None:
+    network = build(name)
+    graph = graph_of(name)
+    stream, reach = make_stream(graph), find_reach(graph)
+    frames = 32 * (2 * reach // 32 + 4)
+    with torch.inference_mode():
+        expected = network(picture(frames))
+    for chunk in (find_stride(graph), 32):
+        steps = TorchSteps(stream, weights_of(network))
+        parts = [steps(part) for part in picture(frames).split(chunk, dim=-1)]
+        late = torch.cat(parts, dim=-1)[..., stream.late :]
+        inner = slice(reach, frames - max(reach, stream.late))
+        error = late[..., inner] - expected[..., inner]
+        assert decibels(expected[..., inner], error) > 100  # float32, summed in another order
+
+
+@pytest.mark.parametrize("name", ["unet", "unet with blocks", "tfc-tdf"])
+def test_reach_and_stride_are_those_that_networks_state(name: str) -> None:
+    network = build(name)
+    graph = graph_of(name)
+    assert (find_stride(graph), find_reach(graph)) == (network.stride, network.reach)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_an_output_sees_no_further_than_the_reach(name: str) -> None:
+    network = build(name)
+    reach = find_reach(graph_of(name))
+    frames = 32 * (2 * reach // 32 + 4)
+    heard = picture(frames).requires_grad_()
+    middle = frames // 2
+    network(heard)[..., middle].square().sum().backward()
+    assert heard.grad is not None
+    seen = heard.grad.abs().amax((0, 1, 2)).nonzero()
+    assert middle - reach <= int(seen.min()) and int(seen.max()) <= middle + reach
+
+
+def test_a_graph_is_written_and_read() -> None:
+    graph = graph_of("unet with blocks")
+    assert read_graph(write_graph(graph)) == graph
+
+
+class Mean(nn.Module):
+    def forward(self, picture: Tensor) -> Tensor:
+        return picture - picture.mean(-1, keepdim=True)
+
+
+class Last(nn.Module):
+    def forward(self, picture: Tensor) -> Tensor:
+        return picture.cumsum(-1)
+
+
+class Across(nn.Module):
+    def forward(self, picture: Tensor) -> Tensor:
+        return picture.softmax(-1) * picture
+
+
+@pytest.mark.parametrize("network", [Mean(), Last(), Across()])
+def test_a_network_that_sees_all_time_has_no_reach(network: nn.Module) -> None:
+    with pytest.raises(GraphError):
+        find_reach(trace(network.eval(), picture, 16))
+
+
+@pytest.mark.parametrize("text", ["", "{}", '{"version": 99, "nodes": []}', '{"version": 1}'])
+def test_what_is_no_graph_is_refused(text: str) -> None:
+    with pytest.raises(GraphError):
+        read_graph(text)
