@@ -20,6 +20,7 @@ from typing import Annotated, Any, TypeVar
 
 from platformdirs import user_cache_path
 
+from splitter.catalogue import read_catalogue
 from splitter.errors import ModelError
 from splitter.paths import check_plain_file, is_plain_name
 from splitter.schema import Length, Range, Words, parse, read_json
@@ -105,6 +106,12 @@ def find_model(name: str) -> Path:
             return folder
     if Path(name).is_dir():
         raise ModelError(f"{name}: no {CONFIG} in this folder, so it is no model")
+    entry = read_catalogue().get(name)
+    if entry is not None:
+        raise ModelError(
+            f"{name} is not here yet; `splitter models get {name}` downloads it "
+            f"({entry.megabytes:.0f} MB; licence: {entry.licence})"
+        )
     known = ", ".join([*list_models(), *list_added()]) or "none"
     raise ModelError(f"no model called {name!r}; there are: {known}; or give a model's folder")
 

@@ -23,7 +23,7 @@ LAYERS = [
     {"weights"},
     {"loading"},
     {"networks", "audio", "metrics"},
-    {"tiling", "spectral", "errors", "devices", "memory", "registry"}
+    {"tiling", "spectral", "errors", "devices", "memory", "registry", "catalogue"}
     | {"paths", "atomic", "schema", "locks", "graphs"},
 ]
 # package that is not ours → the only modules of ours that may import it

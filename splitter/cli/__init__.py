@@ -28,7 +28,7 @@ COMMANDS = {
     "listen": "Write a page to hear, see and compare the stems of a song.",
     "train": "Train a model on voices, music and aligned stems.",
     "evaluate": "Score a model, or stems of any other tool, on a data set.",
-    "models": "List the models that can be used.",
+    "models": "List, download, add and remove models.",
     "doctor": "Say what is installed, what works, and what is wrong.",
 }
 

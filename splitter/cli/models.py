@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
 
+from splitter.catalogue import read_catalogue
+from splitter.cli.progress import Pace
+from splitter.cli.screen import Screen, State
 from splitter.errors import CommandError
 from splitter.registry import (
     CARD,
@@ -20,6 +25,12 @@ from splitter.registry import (
     list_added,
     list_models,
     read_config,
+)
+
+catalogue_option = click.option(
+    "--catalogue",
+    type=click.Path(path_type=Path),
+    help="A list of models, as splitter/catalogue.json.  [default: that one]",
 )
 
 
@@ -77,6 +88,77 @@ def add(files: tuple[Path, ...], name: str | None, config: Path | None, family: 
         added_folder() / check_name(files[0].stem if name is None else name), files, config, family
     )
     click.echo(describe_model(folder))
+
+
+@models.command()
+@click.argument("words", nargs=-1)
+@catalogue_option
+def search(words: tuple[str, ...], catalogue: Path | None) -> None:
+    """List the models that can be downloaded: size, stems, score, use and licence.
+
+    With WORDS, those of which a line has them all. None of them came with splitter.
+    """
+    for entry in read_catalogue(catalogue).values():
+        line = entry.describe()
+        if all(word.lower() in line.lower() for word in words):
+            click.echo(line)
+
+
+@models.command()
+@click.argument("names", nargs=-1, required=True)
+@click.option("--offline", is_flag=True, envvar="SPLITTER_OFFLINE", help="Never use the network.")
+@click.option(
+    "--mirror",
+    envvar="SPLITTER_MODELS_URL",
+    metavar="URL",
+    help="Fetch files of the same names from here.  [default: from their publishers]",
+)
+@catalogue_option
+def get(names: tuple[str, ...], offline: bool, mirror: str | None, catalogue: Path | None) -> None:
+    """Download models, check them and convert them. Only this command uses the network.
+
+    What was downloaded is kept until it is converted; the same command goes on where it stopped.
+    A proxy is taken from the environment (https_proxy).
+    """
+    from splitter.weights.adding import Origin, add_model
+    from splitter.weights.download import fetch_file
+
+    entries = read_catalogue(catalogue)
+    for name in names:
+        if name not in entries:
+            raise CommandError(f"{name}: not in the catalogue; `splitter models search` lists it")
+        if (added_folder() / check_name(name)).exists():
+            raise CommandError(f"{name}: is here already; `splitter models remove` takes it away")
+    if offline:
+        raise CommandError("--offline: nothing is downloaded; get models while there is a network")
+    for name in names:
+        entry, folder = entries[name], added_folder().with_name("downloads") / name
+        paths = []
+        for download in entry.downloads:
+            with downloading(download.name) as watch:
+                paths.append(fetch_file(download, folder, mirror, watch))
+        config = paths.pop() if entry.config else None
+        origin = Origin(entry.licence, entry.files[0].url, f"Published score: {entry.score}.")
+        add_model(added_folder() / name, paths, config, entry.family, origin)
+        shutil.rmtree(folder)
+        click.echo(describe_model(added_folder() / name))
+
+
+@contextmanager
+def downloading(name: str) -> Iterator[Callable[[int, int | None], None]]:
+    """Show how far a download is, and the time that is left."""
+    screen, pace = Screen(), Pace()
+
+    def watch(done: int, total: int | None) -> None:
+        size = f"{done / 1e6:.0f}" + (f" of {total / 1e6:.0f} MB" if total else " MB")
+        fraction = done / total if total else None
+        left = [] if fraction is None else pace.left(fraction)
+        screen.show(State(f"downloading {name}", fraction, [(size, size), *left]))
+
+    try:
+        yield watch
+    finally:
+        screen.clear()
 
 
 @models.command()

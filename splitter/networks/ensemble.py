@@ -56,8 +56,10 @@ class Augmented(Network):
     def __init__(self, network: Network) -> None:
         super().__init__()
         self.network = network
-        # the song as it is, and moved, unless the network hears no difference at all
-        self.shifts = sorted({0, network.grid // SHIFT})
+        # the song as it is, and moved, unless the network hears no difference at all; tiles of
+        # their own length cannot be made longer
+        shift = 0 if network.own_tiles else network.grid // SHIFT
+        self.shifts = sorted({0, shift})
 
     @property
     def grid(self) -> int:

@@ -1,0 +1,134 @@
+"""Fetch files over HTTP: go on where it stopped, check, and only then give the file its name."""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+from urllib.parse import urlsplit
+
+from splitter import __version__
+from splitter.catalogue import Download
+from splitter.errors import ModelError
+
+PORTION = 1 << 16  # bytes
+SCHEMES = ("http", "https")
+Watch = Callable[[int, int | None], None]  # bytes that are there, bytes in all if that is known
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long a server is borne with."""
+
+    tries: int = 5
+    pause: float = 1.0  # seconds before the second try; doubled before each further one
+    silence: float = 30.0  # seconds without a byte
+    most: int = 1 << 34  # bytes of a file
+
+
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    """Follow redirects, a few, to the web only."""
+
+    max_redirections = 5
+
+    def redirect_request(  # type: ignore[no-untyped-def]
+        self, req, fp, code, msg, headers, newurl
+    ) -> urllib.request.Request | None:
+        if urlsplit(newurl).scheme not in SCHEMES:
+            raise ModelError(f"{req.full_url}: leads to {newurl[:80]}, which is not on the web")
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def fetch_file(
+    download: Download,
+    folder: Path,
+    mirror: str | None = None,
+    watch: Watch = lambda done, total: None,
+    patience: Patience = Patience(),
+) -> Path:
+    """Download a file into a folder; what is there of it already is not fetched again.
+
+    With a `mirror`, the file of this name below that address. Raises ModelError.
+    """
+    url = f"{mirror.rstrip('/')}/{download.name}" if mirror else download.url
+    if urlsplit(url).scheme not in SCHEMES or not download.name:
+        raise ModelError(f"{url}: is not the address of a file on the web")
+    target, part = folder / download.name, folder / f".{download.name}.part"
+    if target.is_file() and _matches(target, download):
+        return target
+    folder.mkdir(parents=True, exist_ok=True)
+    said = ""
+    for attempt in range(patience.tries):
+        if attempt:
+            time.sleep(patience.pause * 2 ** (attempt - 1))
+        try:
+            _fetch_rest(url, part, watch, patience)
+            break
+        except urllib.error.HTTPError as error:
+            error.close()
+            said = f"the server says {error.code} {str(error.reason).splitlines()[0]}"
+            if error.code == 416:  # there is no more of it than we have
+                part.unlink(missing_ok=True)
+            elif error.code < 500 and error.code not in (408, 429):
+                raise ModelError(f"{url}: {said}") from error
+        except ModelError:
+            part.unlink(missing_ok=True)
+            raise
+        except (OSError, http.client.HTTPException) as error:
+            said = str(getattr(error, "reason", error)) or type(error).__name__
+    else:
+        raise ModelError(f"{url}: {said}; the same command goes on where it stopped")
+    if not _matches(part, download):
+        part.unlink()
+        raise ModelError(f"{url}: its SHA-256 is not the one that its publisher states")
+    part.replace(target)
+    return target
+
+
+def _fetch_rest(url: str, part: Path, watch: Watch, patience: Patience) -> None:
+    """Fetch what is not there yet; raise OSError if the server ends too early."""
+    there = part.stat().st_size if part.is_file() else 0
+    headers = {"User-Agent": f"splitter/{__version__}", "Accept-Encoding": "identity"}
+    if there:
+        headers["Range"] = f"bytes={there}-"
+    request = urllib.request.Request(url, headers=headers)
+    opener = urllib.request.build_opener(_Redirects)  # with the proxies of the system
+    with opener.open(request, timeout=patience.silence) as response:
+        if response.status != 206:  # all of it, from the start
+            there = 0
+        length = response.headers.get("Content-Length", "")
+        total = there + int(length) if length.isdecimal() else None
+        if max(there, total or 0) > patience.most:
+            raise ModelError(f"{url}: is larger than {patience.most} bytes")
+        with part.open("ab" if there else "wb") as file:
+            done = _copy(response, file, there, lambda count: watch(count, total), patience, url)
+    if total is not None and done < total:
+        raise OSError(f"it ended after {done} of {total} bytes")
+
+
+def _copy(
+    response: IO[bytes], file: IO[bytes], done: int, watch: Callable[[int], None],
+    patience: Patience, url: str,
+) -> int:  # fmt: skip
+    while portion := response.read(PORTION):
+        done += len(portion)
+        if done > patience.most:
+            raise ModelError(f"{url}: does not end")
+        file.write(portion)
+        watch(done)
+    return done
+
+
+def _matches(path: Path, download: Download) -> bool:
+    """Tell whether a file has the SHA-256 that is stated, as far as it is."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while portion := file.read(PORTION):
+            digest.update(portion)
+    return digest.hexdigest().startswith(download.sha256)

@@ -1,0 +1,214 @@
+"""Models that are downloaded, from a server on this machine that misbehaves in every way."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from splitter.catalogue import Download, read_catalogue
+from splitter.errors import ModelError
+from splitter.registry import find_model
+from splitter.weights.adding import ADAPTERS
+from splitter.weights.download import Patience, fetch_file
+from tests.commands import call, files_below
+from tests.foreign import REFERENCES
+
+CONTENT = bytes(range(256)) * 1000
+SOON = Patience(tries=3, pause=0.01, silence=0.5, most=1 << 20)
+SUM = hashlib.sha256(CONTENT).hexdigest()
+
+
+class Server(BaseHTTPRequestHandler):
+    """Answers by the first part of the path."""
+
+    asked: list[tuple[str, str | None]]
+
+    def do_GET(self) -> None:
+        way, name = self.path.strip("/").split("/", 1)
+        range_, first = self.headers.get("Range"), not self.asked
+        self.asked.append((self.path, range_))
+        if way == "good":
+            files = sorted(REFERENCES.glob(f"*/{name}"))
+            return self.give(files[0].read_bytes() if files else CONTENT)
+        if way in ("once", "never"):  # cut off in the middle; and so for ever
+            return self.give(CONTENT, cut=first or way == "never")
+        if way == "busy":
+            return self.send_error(503) if first else self.give(CONTENT)
+        if way == "missing":
+            return self.send_error(404)
+        if way == "broken":
+            return self.send_error(500)
+        if way == "endless":
+            self.send_response(200)
+            self.end_headers()
+            for _ in range(200):
+                self.wfile.write(CONTENT)
+            return None
+        if way == "silent":
+            self.send_response(200)
+            self.send_header("Content-Length", "1000")
+            self.end_headers()
+            threading.Event().wait(1)
+            return None
+        places = {"loop": self.path, "file": f"file:///{REFERENCES}", "moved": "/good/x"}
+        self.send_response(302)
+        self.send_header("Location", places[way])
+        self.end_headers()
+        return None
+
+    def give(self, content: bytes, cut: bool = False) -> None:
+        start = re.match(r"bytes=(\d+)-", self.headers.get("Range") or "")
+        rest = content[int(start[1]) :] if start else content
+        if start and not rest:
+            return self.send_error(416)
+        self.send_response(206 if start else 200)
+        self.send_header("Content-Length", str(len(rest)))
+        self.end_headers()
+        self.wfile.write(rest[: len(rest) // 2] if cut else rest)
+        return None
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+class Threads(ThreadingHTTPServer):
+    """Waits for its threads when it is closed."""
+
+    daemon_threads = False
+
+
+@pytest.fixture
+def server() -> Iterator[tuple[str, list[tuple[str, str | None]]]]:
+    """Serve on loopback; give the address and what was asked for."""
+    handler = type("Handler", (Server,), {"asked": []})
+    with Threads(("127.0.0.1", 0), handler) as running:
+        thread = threading.Thread(target=running.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{running.server_port}", handler.asked
+        running.shutdown()
+        thread.join()
+
+
+def test_a_file_is_downloaded_once(server, tmp_path: Path) -> None:
+    address, asked = server
+    for _ in range(2):
+        path = fetch_file(Download(f"{address}/good/x", SUM[:8]), tmp_path, patience=SOON)
+        assert path.read_bytes() == CONTENT
+    assert len(asked) == 1
+    assert files_below(tmp_path) == [path]
+
+
+@pytest.mark.parametrize("way", ["once", "busy", "moved"])
+def test_a_server_gets_another_chance(way: str, server, tmp_path: Path) -> None:
+    address, asked = server
+    seen: list[int] = []
+    path = fetch_file(
+        Download(f"{address}/{way}/x", SUM), tmp_path, None, lambda done, _: seen.append(done), SOON
+    )
+    assert path.read_bytes() == CONTENT
+    assert seen == sorted(seen)
+    if way == "once":  # goes on where it stopped
+        assert asked[-1][1] == f"bytes={len(CONTENT) // 2}-"
+
+
+def test_a_download_goes_on_where_another_run_stopped(server, tmp_path: Path) -> None:
+    address, asked = server
+    (tmp_path / ".x.part").write_bytes(CONTENT[:1000])
+    fetch_file(Download(f"{address}/good/x", SUM), tmp_path, patience=SOON)
+    assert asked == [("/good/x", "bytes=1000-")]
+
+
+@pytest.mark.parametrize(
+    ("way", "said"),
+    [
+        ("never", "ended after .*goes on where it stopped"),
+        ("missing", "404"),
+        ("broken", "500"),
+        ("endless", "does not end"),
+        ("silent", "timed out"),
+        ("loop", "302"),
+        ("file", "not allowed"),
+    ],
+)
+def test_a_server_that_misbehaves_gets_one_line(
+    way: str, said: str, server, tmp_path: Path
+) -> None:
+    with pytest.raises(ModelError, match=said) as raised:
+        fetch_file(Download(f"{server[0]}/{way}/x", SUM), tmp_path, patience=SOON)
+    assert "\n" not in str(raised.value)
+    assert not (tmp_path / "x").exists()
+    assert way == "never" or not sum(file.stat().st_size for file in files_below(tmp_path))
+
+
+def test_a_wrong_sum_leaves_nothing(server, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="SHA-256"):
+        fetch_file(Download(f"{server[0]}/good/x", "0" * 8), tmp_path, patience=SOON)
+    assert not files_below(tmp_path)
+
+
+def test_only_the_web_is_asked(tmp_path: Path) -> None:
+    for url in (f"file://{REFERENCES}/x", "ftp://127.0.0.1/x", "http://127.0.0.1/"):
+        with pytest.raises(ModelError, match="not the address"):
+            fetch_file(Download(url), tmp_path, patience=SOON)
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache folder."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def test_a_model_of_a_catalogue_is_got_from_a_mirror(
+    server, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sums = {
+        file: hashlib.sha256((REFERENCES / "openunmix" / file).read_bytes()).hexdigest()[:8]
+        for file in ("drums.pth", "vocals.pth")
+    }
+    entry = {
+        "name": "small", "family": "openunmix", "megabytes": 1, "licence": "CC0",
+        "stems": ["drums", "vocals"],
+        "files": [{"url": f"https://elsewhere/{file}", "sha256": sums[file]} for file in sums],
+    }  # fmt: skip
+    (tmp_path / "list.json").write_text(json.dumps([entry]))
+    listed = call("models", "search", "--catalogue", "list.json", folder=tmp_path).stdout
+    assert "not tried here" in listed
+    command = ("models", "get", "small", "--catalogue", "list.json")
+    offline = call(*command, "--offline", folder=tmp_path)
+    assert offline.status == 2
+    assert not server[1]
+    monkeypatch.setenv("SPLITTER_MODELS_URL", f"{server[0]}/good/")
+    done = call(*command, folder=tmp_path)
+    assert done.status == 0, done.stderr
+    assert done.stdout.startswith("small ")
+    assert "CC0" in done.stdout
+    names = {path.name for path in files_below(cache)}
+    assert names == {"config.json", "weights.safetensors", "card.md"}
+    assert call(*command, folder=tmp_path).status == 2
+
+
+def test_a_known_model_that_is_not_here_is_not_downloaded(tmp_path: Path, cache: Path) -> None:
+    (tmp_path / "a.wav").write_bytes(b"")
+    done = call("separate", "a.wav", "-m", "htdemucs", folder=tmp_path)
+    assert done.status == 2
+    assert "splitter models get htdemucs" in done.stderr
+    assert "83 MB" in done.stderr
+    with pytest.raises(ModelError, match="models get umxl"):
+        find_model("umxl")
+
+
+def test_the_catalogue_names_what_can_be_converted() -> None:
+    entries = read_catalogue()
+    assert len(entries) > 12
+    for entry in entries.values():
+        assert entry.family in ADAPTERS
+        assert not entry.tried
+        assert all(download.url.startswith("https://") for download in entry.downloads)
