@@ -132,7 +132,8 @@ def _shorten(text: str) -> str:
 def find_tests(module: Path, tests: Path) -> list[Path]:
     """Return the test files of a module."""
     inside = module.relative_to(ROOT)
-    globs = [f"test_{inside.stem}.py", f"test_{inside.parent.name}_{inside.stem}.py"]
+    package = inside.parent.name
+    globs = [f"test_{inside.stem}.py", f"test_{package}_{inside.stem}.py", f"test_{package}.py"]
     for place, more in OTHER_TESTS.items():
         if inside.as_posix().startswith(place):
             globs += more

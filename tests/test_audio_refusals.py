@@ -126,3 +126,13 @@ def test_an_input_that_fails_is_told(tmp_path: Path, suffix: str) -> None:
     failing = Failing(song.read_bytes(), OSError(errno.EIO, "Input/output error"))
     with pytest.raises(AudioError, match="stream: cannot be read"):
         read(failing)
+
+
+def test_a_song_is_not_taken_for_empty_because_its_header_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "song.au"
+    soundfile.write(path, chirps(20_000).T, RATE)
+    data = bytearray(path.read_bytes())
+    data[8:12] = (-16_724_296).to_bytes(4, "big", signed=True)  # the size of the sound
+    path.write_bytes(data)
+    with pytest.raises(AudioError, match="says that it is empty, but it is not"):
+        read(path)

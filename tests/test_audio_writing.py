@@ -313,3 +313,9 @@ def test_a_folder_that_is_moved_while_a_stem_is_written_keeps_no_part(tmp_path: 
             (tmp_path / "out").rename(tmp_path / clip)
         assert not list((tmp_path / clip).iterdir())
         assert not (tmp_path / "out").exists()
+
+
+def test_an_empty_stem_is_empty_in_spite_of_its_tags(tmp_path: Path) -> None:
+    with StemWriter(tmp_path / "stem.wav", RATE, 2, OutputFormat(), Tags(title="nothing")):
+        pass
+    assert read(tmp_path / "stem.wav").shape == (2, 0)

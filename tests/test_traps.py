@@ -242,7 +242,7 @@ def test_a_text_called_song_mp3_is_told(separate: Callable[..., Done], tmp_path:
     (tmp_path / "song.mp3").write_text("this is a letter\n" * 500)
     done = separate("song.mp3")
     assert done.status == 1
-    assert done.complaints == ["splitter: song.mp3: no sound that can be read; is it a song?"]
+    assert done.complaints == ["splitter: song.mp3: not an audio file, or its format is unknown"]
     assert not (tmp_path / "song").exists()
 
 
@@ -250,7 +250,7 @@ def test_an_empty_file_is_told(separate: Callable[..., Done], tmp_path: Path) ->
     (tmp_path / "song.flac").touch()
     done = separate("song.flac")
     assert done.status == 1
-    assert done.complaints == ["splitter: song.flac: no sound that can be read; is it a song?"]
+    assert done.complaints == ["splitter: song.flac: not an audio file, or its format is unknown"]
 
 
 def test_samples_that_are_no_numbers_are_told_or_silenced_on_request(

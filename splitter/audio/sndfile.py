@@ -12,6 +12,7 @@ from splitter.audio.formats import MPEG_RATES
 from splitter.audio.headers import read_ogg_ending
 from splitter.audio.sources import Source
 
+_MOST_OF_NOTHING = 16384  # bytes of a file without a sample: its head, and some tags
 _DEPTHS = {"PCM_24": 24, "PCM_32": 32, "FLOAT": 32, "DOUBLE": 32}  # all else is given back as 16
 
 
@@ -45,6 +46,8 @@ class SndfileDecoder:
         self.rate: int = self._sound.samplerate
         self.channels: int = self._sound.channels
         self.samples: int | None = self._sound.frames
+        if not self.samples and source.measure() > _MOST_OF_NOTHING:
+            raise UndecodableError("its header says that it is empty, but it is not")
         self.bits = _DEPTHS.get(self._sound.subtype, 16)
         self.floating = self._sound.subtype in ("FLOAT", "DOUBLE")
         self.metadata: dict[str, str] = self._sound.copy_metadata()

@@ -83,7 +83,8 @@ class StemWriter:
             self._flush()
             if self._part:
                 self._part.check()
-                write_tags(self._part.path, self.format.container, self._tags)
+                if self.samples:  # behind a wav's empty sound, players would take them for it
+                    write_tags(self._part.path, self.format.container, self._tags)
 
     def _flush(self) -> None:
         file = self._part.file if self._part else self.target
