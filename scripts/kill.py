@@ -1,24 +1,26 @@
-"""Kill `splitter separate` at random moments: nothing broken may have a stem's name.
+"""Send signals to `splitter separate` at random moments: nothing broken may be left.
 
-    python -m scripts.kill --times 200
+    python -m scripts.kill --times 100 --signals SIGINT,SIGTERM,SIGHUP,SIGKILL
 
-Half of the runs are killed (SIGKILL), half interrupted (SIGINT), at moments spread over the time
-that an undisturbed run takes. After each, a stem that has its name must be whole, an interrupted
-run must have left nothing and say so by its exit status, and the next run must complete: its stems
-are those of the undisturbed run, byte for byte.
-
-Runs are forks of this process, which has PyTorch already: so the moments are those of the work.
+Each run is a process of its own, and the moments are spread from its first import to its last
+rename, over the time that the last undisturbed runs took. With --forked runs begin with PyTorch
+imported: they are faster, and nearly all moments are those of the work. Every second run separates
+one song, the others a folder of three. After a signal, a stem that has its name must be whole.
+Whoever was asked to end must say so by the exit status (130, 143, 129), without a traceback, and
+leave nothing that hides. The next run must complete: its stems are those of the undisturbed run,
+byte for byte, and nothing is left of the one before. A table of what happened is printed.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
+import importlib
 import multiprocessing
 import os
 import random
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -26,121 +28,197 @@ import traceback
 from collections import Counter
 from pathlib import Path
 
-# with PyTorch, before any fork
-import splitter.cli.separate
-import splitter.engines.local  # noqa: F401
-from splitter.cli import main
+from splitter.__main__ import main
+from splitter.signals import end_at_once, handle
 from tests import sounds
-from tests.commands import files_below
+from tests.commands import ENVIRONMENT, files_below
 
 Stems = dict[str, bytes]
 SIZES = {"window": 2048, "hop": 1024, "bands": [[64, 16]], "width": 2, "levels": 2, "dropout": 0.0}
+COMMANDS = (("song.wav",), ("-r", "songs"))
+EARLY = 0.1  # seconds in which Python itself starts, which has a traceback for SIGINT
 
 
-def start(folder: Path) -> int:
-    """Start a run that writes to the folder `out`; return its process id."""
+class Run:
+    """A run that writes to the folder `out`."""
+
+    forked = False
+
+    def __init__(self, folder: Path, songs: tuple[str, ...]) -> None:
+        arguments = ["separate", *songs, "-o", "out", "--model", "model"]
+        if self.forked:
+            self._process = None
+            self._id = fork(folder, arguments)
+            return
+        with (folder / "stderr").open("wb") as stderr:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "splitter", *arguments],
+                cwd=folder,
+                env=ENVIRONMENT,
+                stdout=subprocess.DEVNULL,
+                stderr=stderr,
+                # a shell starts what runs in its background deaf to Ctrl-C
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+            )
+            self._id = self._process.pid
+
+    def send_signal(self, number: signal.Signals) -> None:
+        """Send a signal."""
+        os.kill(self._id, number)
+
+    def wait(self) -> int:
+        """Wait for the end; return the status, or the negative number of the signal."""
+        if self._process:
+            return self._process.wait()
+        return os.waitstatus_to_exitcode(os.waitpid(self._id, 0)[1])
+
+
+def fork(folder: Path, arguments: list[str]) -> int:
+    """Start a run as a child of this process, which has PyTorch but has not computed."""
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # till the child can catch it
     process = os.fork()
     if process:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         return process
-    status = 1
     try:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
         os.chdir(folder)
-        for number, name in ((1, "stdout"), (2, "stderr")):
+        for number, name in ((1, os.devnull), (2, "stderr")):
             os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
-        command = ["separate", "song.wav", "-o", "out", "--model", "model", "--overwrite"]
-        sys.argv = ["splitter", *command]
+        sys.argv = ["splitter", *arguments]
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        handle(end_at_once)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-        try:
-            main()
-        except SystemExit as stop:
-            status = int(stop.code or 0)
-    except KeyboardInterrupt:  # before main() has begun, or after its end
-        status = 130
+        main()
+    except SystemExit as stop:
+        os._exit(int(stop.code or 0))
     except BaseException:  # what main() let through
         traceback.print_exc()
-    finally:
-        os._exit(status)
+    os._exit(1)
 
 
-def finish(process: int) -> int:
-    """Wait for a run; return its status, or the negative number of the signal that ended it."""
-    return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
-
-
-def measure(folder: Path) -> float:
-    """Give the seconds that an undisturbed run takes."""
+def measure(folder: Path, songs: tuple[str, ...]) -> float:
+    """Let a run come to its end; return the seconds that it takes."""
     began = time.monotonic()
-    finish(start(folder))
+    Run(folder, songs).wait()
     return time.monotonic() - began
 
 
 def find_stems(folder: Path) -> Stems:
-    """Read all files that do not hide."""
+    """Read all stems that have their name."""
     files = files_below(folder / "out")
-    return {file.name: file.read_bytes() for file in files if not file.name.startswith(".")}
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files if is_stem(path)}
 
 
-def disturb(folder: Path, number: signal.Signals, moment: float, whole: Stems) -> str:
+def is_stem(path: Path) -> bool:
+    """Tell a stem from a part and from the journal."""
+    return path.suffix == ".wav" and not path.name.startswith(".")
+
+
+def find_parts(folder: Path) -> list[str]:
+    """Name what hides."""
+    return [path.name for path in files_below(folder / "out") if path.name.startswith(".")]
+
+
+def judge(folder: Path, number: signal.Signals, status: int, whole: Stems) -> str:
+    """Say what a run has left behind that a signal has ended."""
+    complaints = (folder / "stderr").read_text(encoding="utf-8")
+    parts, stems = find_parts(folder), find_stems(folder)
+    if any(whole.get(name) != content for name, content in stems.items()):
+        return "FAULT: a broken stem has its name"
+    if "Traceback" in complaints or "Exception" in complaints:
+        return f"FAULT: {complaints!r}"
+    if status == 0:
+        return "0, had ended already" if stems == whole else "FAULT: status 0"
+    if number == signal.SIGKILL:
+        return "killed, parts left" if parts else "killed"
+    if status not in (128 + number, -number):
+        return f"FAULT: status {status}, {complaints!r}"
+    return f"FAULT: left {parts}" if parts else str(128 + number)
+
+
+def disturb(
+    folder: Path, songs: tuple[str, ...], number: signal.Signals, moment: float, whole: Stems
+) -> str:
     """Start a run, send a signal at a moment (in seconds), and judge what is left."""
     shutil.rmtree(folder / "out", ignore_errors=True)
-    process = start(folder)
+    process = Run(folder, songs)
     time.sleep(moment)
-    os.kill(process, number)
-    status = finish(process)
-    complaints = (folder / "stderr").read_text(encoding="utf-8")
-    hidden = [file for file in files_below(folder / "out") if file.name.startswith(".")]
-    stems = find_stems(folder)
-    if any(whole[name] != content for name, content in stems.items()):
-        return "FAULT: a broken stem has its name"
-    if status == 0:
-        return "had ended already"
-    if number == signal.SIGINT:
-        if status != 130 or complaints.strip() not in ("", "splitter: interrupted"):
-            return f"FAULT: status {status}, {complaints!r}"
-        return f"FAULT: left {hidden}" if hidden else "interrupted"
-    return "killed" + (", a part was left" if hidden else "") + (", stems whole" if stems else "")
+    process.send_signal(number)
+    return judge(folder, number, process.wait(), whole)
+
+
+def complete(folder: Path, songs: tuple[str, ...], whole: Stems) -> tuple[float, str]:
+    """Run again; return the seconds that it takes, and what is wrong then, if anything."""
+    # a single song has no journal that knows its stems
+    more = ("--overwrite",) if songs == COMMANDS[0] else ()
+    taken = measure(folder, (*songs, *more))
+    if find_stems(folder) != whole:
+        return taken, f"FAULT: not completed: {(folder / 'stderr').read_text('utf-8')!r}"
+    return taken, f"FAULT: parts stay {find_parts(folder)}" if find_parts(folder) else ""
+
+
+def prepare(folder: Path, seconds: float) -> None:
+    """Write a model, a song, and a folder of three."""
+    # not here: a fork of a process in which PyTorch has begun to compute has fewer threads
+    writer = multiprocessing.get_context("spawn").Process(
+        target=sounds.write_small_model, args=(folder / "model", SIZES)
+    )
+    writer.start()
+    writer.join()
+    sounds.write(folder / "song.wav", sounds.noise(round(seconds * 44100)))
+    for index in range(3):
+        song = sounds.noise(round(seconds * 44100 / 3) + index, seed=index)
+        sounds.write(folder / "songs" / f"song {index}.wav", song)
 
 
 def run() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--times", type=int, default=200)
+    parser.add_argument("--times", type=int, default=100, help="of each signal")
+    parser.add_argument("--signals", default="SIGINT,SIGTERM,SIGHUP,SIGKILL")
     parser.add_argument("--seconds", type=float, default=60, help="length of the song")
+    parser.add_argument("--complete-every", type=int, default=1, metavar="N", help="runs")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--forked", action="store_true")
     options = parser.parse_args()
+    Run.forked = options.forked
+    if options.forked:  # before any fork
+        importlib.import_module("splitter.cli.separate")
+        importlib.import_module("splitter.engines.local")
     moments = random.Random(options.seed)
-    outcomes: Counter[str] = Counter()
+    numbers = [signal.Signals[name] for name in options.signals.split(",")]
+    table: dict[str, Counter[str]] = {number.name: Counter() for number in numbers}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        sounds.write(folder / "song.wav", sounds.noise(round(options.seconds * 44100)))
-        # not here: a fork of a process in which PyTorch has begun to compute would wait forever
-        writer = multiprocessing.get_context("spawn").Process(
-            target=sounds.write_small_model, args=(folder / "model", SIZES)
-        )
-        writer.start()
-        writer.join()
-        taken = [measure(folder)]
-        whole = find_stems(folder)
-        if not whole:
-            sys.exit(f"an undisturbed run made nothing: {(folder / 'stderr').read_text('utf-8')}")
-        for turn in range(options.times):
-            number = (signal.SIGKILL, signal.SIGINT)[turn % 2]
-            outcome = disturb(folder, number, moments.uniform(0, 1) * min(taken[-5:]), whole)
-            taken.append(measure(folder))
-            if find_stems(folder) != whole:
-                outcome = "FAULT: the next run did not complete"
-            left = [file for file in files_below(folder / "out") if file.name.startswith(".")]
-            if left:
-                outcome += ", the next run left it"
-            outcomes[f"{number.name}: {outcome}"] += 1
+        prepare(folder, options.seconds)
+        taken, whole = {}, {}
+        for songs in COMMANDS:
+            shutil.rmtree(folder / "out", ignore_errors=True)
+            taken[songs] = [measure(folder, songs)]
+            whole[songs] = find_stems(folder)
+            if not whole[songs]:
+                sys.exit(f"an undisturbed run failed: {(folder / 'stderr').read_text('utf-8')}")
+        for turn in range(options.times * len(numbers)):
+            number = numbers[turn % len(numbers)]
+            songs = COMMANDS[turn // len(numbers) % 2]
+            moment = moments.uniform(EARLY, sorted(taken[songs][-5:])[len(taken[songs][-5:]) // 2])
+            outcome = disturb(folder, songs, number, moment, whole[songs])
+            if "FAULT" not in outcome and turn % options.complete_every == 0:
+                seconds, wrong = complete(folder, songs, whole[songs])
+                taken[songs].append(seconds)
+                outcome = wrong or outcome
+            table[number.name][outcome] += 1
             if "FAULT" in outcome:
-                print(f"turn {turn}: {outcome}", file=sys.stderr, flush=True)
+                print(f"turn {turn} at {moment:.2f} s, {number.name}: {outcome}", file=sys.stderr)
             if turn % 20 == 19:
-                print(f"{turn + 1}: {dict(outcomes)}", file=sys.stderr, flush=True)
-    print(json.dumps({"undisturbed": min(taken), "outcomes": outcomes}, indent=2))
-    sys.exit(any("FAULT" in outcome for outcome in outcomes))
+                print(turn + 1, table, file=sys.stderr, flush=True)
+    print_table(table)
+    sys.exit(any("FAULT" in outcome for row in table.values() for outcome in row))
+
+
+def print_table(table: dict[str, Counter[str]]) -> None:
+    """Print a line for each signal: its outcomes and how often there were."""
+    for name, row in table.items():
+        print(f"{name:8} {'; '.join(f'{outcome}: {count}' for outcome, count in row.items())}")
 
 
 if __name__ == "__main__":

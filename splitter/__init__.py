@@ -2,6 +2,7 @@
 
     stems = splitter.separate(signal, rate)         arrays in, arrays out
     done = splitter.separate_file("song.mp3")       files in, files out
+    with splitter.open_stems("song.mp3") as stems:  blocks of all stems, as they are computed
     model = splitter.load_model("unet")             once, for many songs
     splitter.ModelChoice(("unet",), tta=True)       what may be loaded, too: more quality, more time
 
@@ -17,14 +18,24 @@ if TYPE_CHECKING:
     from splitter.loading import load_model
     from splitter.registry import ModelChoice
     from splitter.separation import separate
-    from splitter.songs import separate_file
+    from splitter.songs import Output, open_stems, separate_file
 
-__all__ = ["ModelChoice", "__version__", "load_model", "separate", "separate_file"]
+__all__ = [
+    "ModelChoice",
+    "Output",
+    "__version__",
+    "load_model",
+    "open_stems",
+    "separate",
+    "separate_file",
+]
 __version__ = "0.1.0"
 
 _HOMES = {
     "ModelChoice": "splitter.registry",
+    "Output": "splitter.outputs",
     "load_model": "splitter.loading",
+    "open_stems": "splitter.songs",
     "separate": "splitter.separation",
     "separate_file": "splitter.songs",
 }
@@ -34,3 +45,7 @@ def __getattr__(name: str) -> object:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

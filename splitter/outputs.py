@@ -33,7 +33,7 @@ class Output:
     format: OutputFormat = field(default_factory=OutputFormat)
     template: str = TEMPLATE  # of a stem's path in the folder
     tags: bool = True  # copy title, artist, cover and so on
-    overwrite: bool = True  # replace files that are there already; never the song itself
+    overwrite: bool = False  # replace files that are there already; never the song itself
 
 
 @dataclass(frozen=True)

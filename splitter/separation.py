@@ -11,9 +11,11 @@ has not answered yet: a few tiles. Many songs can share the network: see `Comput
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 from itertools import groupby
 
 import numpy as np
@@ -32,6 +34,7 @@ Stems = dict[str, Block]  # name → (channels, samples)
 Piece = npt.NDArray[np.float32]  # (stems, channels, samples): what a network makes of a tile
 Runner = Callable[[Iterable[Tile]], Iterator[Piece]]
 LEAST_CORE = 12 << 16  # samples of a tile that are kept: 18 s at 44.1 kHz
+MOST_CHANNELS = 64  # of a signal with fewer samples: more are samples that have taken their place
 PORTION = 1 << 16  # samples of stems at a time: they, and what becomes of them, fit into a cache
 
 # Which channels a listener hears as one pair, by number of channels, in the order of WAV files
@@ -157,20 +160,20 @@ def separate_blocks(
 
 
 def separate(
-    signal: npt.NDArray[np.float32],
+    signal: npt.ArrayLike,
     rate: int,
     model: Model | ModelChoice | str | None = None,
     computing: Computing = Computing(),
 ) -> Stems:
     """Separate a signal (channels, samples) or (samples,) at `rate` Hz into its stems.
 
-    The stems have the shape and rate of the signal and sum to it.
+    The stems have the shape and rate of the signal, are float32, and sum to it. Integers are taken
+    at their scale: 32767 of int16 is 1. What is no number is silence to the network, and stays what
+    it is in the residual.
     """
+    song = _as_block(signal, rate)
     if not isinstance(model, Model):
         model = load_model(model) if model else load_model()
-    song = np.atleast_2d(np.asarray(signal, np.float32))
-    if song.ndim != 2 or rate < 1:
-        raise SplitterError(f"a signal is (channels, samples) at a rate > 0, not {song.shape}")
     parts = list(separate_blocks([song], rate, song.shape[0], model, computing))
     return {
         name: np.concatenate([song[:, :0], *(part[name] for part in parts)], axis=-1).reshape(
@@ -178,6 +181,33 @@ def separate(
         )
         for name in model.stems
     }
+
+
+def _as_block(signal: npt.ArrayLike, rate: int) -> Block:
+    """Bring a signal into the shape (channels, samples) and to full scale at 1."""
+    given = np.asarray(signal)
+    song = np.atleast_2d(given)
+    if song.ndim != 2 or rate < 1:
+        raise SplitterError(f"a signal is (channels, samples) at a rate > 0, not {given.shape}")
+    if song.shape[0] > max(MOST_CHANNELS, song.shape[1]):
+        raise SplitterError(
+            f"a signal is (channels, samples), and {given.shape} looks like (samples, channels); "
+            "pass signal.T"
+        )
+    if not (np.issubdtype(song.dtype, np.integer) or np.issubdtype(song.dtype, np.floating)):
+        raise SplitterError(f"a signal is of floats or integers, not of {song.dtype}")
+    if np.issubdtype(song.dtype, np.floating):
+        return np.asarray(song, np.float32)
+    limits = np.iinfo(song.dtype)
+    middle = (limits.max + limits.min + 1) // 2  # 128 of uint8, else 0
+    return np.asarray((song.astype(np.float64) - middle) / (limits.max + 1 - middle), np.float32)
+
+
+@cache
+def _survive_forks() -> None:
+    """Have a forked child compute in one thread, since it would wait forever for the others."""
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=partial(torch.set_num_threads, 1))
 
 
 def infer(tiles: Iterable[Tile], model: Model, computing: Computing) -> Iterator[Piece]:
@@ -202,6 +232,7 @@ def compute(
     `trim` samples at both ends are context, which the network hears and does not give back. It gets
     one pair of channels at a time: what it needs of memory does not grow with their number.
     """
+    _survive_forks()
     dtype = fast_dtype(model.device) if computing.precision == "auto" else torch.float32
     answers = []
     for pair in channel_pairs(signals.shape[1], model.config.channels):

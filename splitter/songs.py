@@ -8,9 +8,12 @@ The first two steps say quickly what cannot be done; the third needs a model, an
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import BinaryIO
 
 from splitter.audio import Mark, OutputFormat, SongReader, StemWriter, open_song, write_stems
 from splitter.errors import saying_shortage
@@ -18,8 +21,19 @@ from splitter.loading import DEFAULT_MODEL, Model, ModelChoice, load_model
 from splitter.outputs import Output, Plan, name_stems, plan_stems
 from splitter.separation import Computing, Stems, separate_blocks
 
-__all__ = ["Output", "Separated", "Watch", "separate_file", "separate_song", "unwatched"]
+__all__ = [
+    "Output",
+    "Progress",
+    "Separated",
+    "StemStream",
+    "Watch",
+    "open_stems",
+    "separate_file",
+    "separate_song",
+    "unwatched",
+]
 
+Progress = Callable[[float, float | None], None]  # seconds done, and in all, if they are known
 Watch = Callable[[SongReader, Iterator[Stems]], Iterator[Stems]]
 
 
@@ -80,19 +94,73 @@ def separate_file(
     output: Output = Output(),
     model: Model | ModelChoice | str = DEFAULT_MODEL,
     computing: Computing = Computing(),
-    watch: Watch = unwatched,
+    progress: Progress | None = None,
 ) -> Separated:
     """Separate a song file into stem files.
 
     Stems have the song's sample rate, channels and length, and its bit depth unless told otherwise.
-    Raises AudioError for a file that cannot be read or written; then no stem is left behind.
+    `progress` is called with the seconds of song that are done, and those in all. What it raises
+    ends the work. Raises AudioError for a file that cannot be read or written, or that is there
+    already, unless `output` says overwrite; then no stem is left behind.
     """
     path = Path(song)
+    watch = partial(_tell, progress) if progress else unwatched
     with open_song(path) as reader:
-        if not isinstance(model, Model):
-            model = load_model(model)
-        targets = name_stems(path, output, model.name, model.stems, reader.tags)
-        return separate_song(reader, plan_stems(reader, targets, output), model, computing, watch)
+        names = name_stems(path, output, *_names(model), reader.tags)
+        plan = plan_stems(reader, names, output)  # before a model takes its time
+        return separate_song(reader, plan, _load(model), computing, watch)
+
+
+@dataclass(frozen=True)
+class StemStream:
+    """The stems of a song as they are computed: iterate over it."""
+
+    rate: int  # Hz
+    channels: int
+    samples: int | None  # of the whole song, if it says so
+    blocks: Iterator[Stems]  # name → (channels, samples)
+
+    def __iter__(self) -> Iterator[Stems]:
+        return self.blocks
+
+
+@contextmanager
+def open_stems(
+    song: Path | str | BinaryIO,
+    model: Model | ModelChoice | str = DEFAULT_MODEL,
+    computing: Computing = Computing(),
+) -> Iterator[StemStream]:
+    """Open the stems of a song, a file or a pipe, as a stream of blocks that sum to the song.
+
+    A block is computed when it is asked for; whoever asks no more may leave. Raises AudioError for
+    what cannot be read.
+    """
+    with open_song(Path(song) if isinstance(song, str) else song) as reader:
+        blocks = separate_blocks(
+            reader.read_blocks(), reader.rate, reader.channels, _load(model), computing
+        )
+        yield StemStream(reader.rate, reader.channels, reader.samples, blocks)
+
+
+def _load(model: Model | ModelChoice | str) -> Model:
+    return model if isinstance(model, Model) else load_model(model)
+
+
+def _names(model: Model | ModelChoice | str) -> tuple[str, Sequence[str]]:
+    """Return the name of a model and those of its stems, without loading it."""
+    if isinstance(model, Model):
+        return model.name, model.stems
+    choice = model if isinstance(model, ModelChoice) else ModelChoice.parse(model)
+    return choice.name, choice.config.all_stems
+
+
+def _tell(progress: Progress, song: SongReader, stems: Iterator[Stems]) -> Iterator[Stems]:
+    """Call `progress` for each block."""
+    done, total = 0, None if song.samples is None else song.samples / song.rate
+    for block in stems:
+        yield block
+        done += next(iter(block.values())).shape[-1]
+        progress(done / song.rate, total)
 
 
 def _exact_bits(settled: OutputFormat) -> int:

@@ -379,3 +379,39 @@ def test_the_first_sample_of_a_short_song_is_soon_there(tmp_path: Path) -> None:
     process.communicate(timeout=60)
     assert process.returncode == 0
     assert waited < 2 * torch_alone + 3  # seconds; a wide margin, for machines that are busy
+
+
+FULL = Path("/dev/full")
+
+
+def run_with(folder: Path, model: Path, shell: str) -> subprocess.CompletedProcess[str]:
+    """Run splitter on two songs, its streams as a shell has redirected them."""
+    for index in range(2):
+        sounds.write(folder / "songs" / f"{index}.wav", sounds.noise(4000))
+    command = f"{sys.executable} -m splitter separate songs -o out --model {model} {shell}"
+    return subprocess.run(
+        ["bash", "-c", command], cwd=folder, env=ENVIRONMENT, capture_output=True, text=True
+    )
+
+
+@pytest.mark.skipif(not FULL.exists(), reason="there is no full device")
+@pytest.mark.parametrize(
+    ("shell", "status", "words"),
+    [
+        ("2>/dev/full", 0, ""),
+        ("2>&- <&-", 0, ""),
+        (">/dev/full", 1, "standard output cannot be written (No space left on device)"),
+        (">&-", 0, "2 songs done"),
+        (">&- 2>&- <&-", 0, ""),
+        ("| true; exit ${PIPESTATUS[0]}", 141, "2 songs done"),
+    ],
+)
+def test_what_cannot_be_said_does_not_stop_what_is_done(
+    small_model_folder: Path, tmp_path: Path, shell: str, status: int, words: str
+) -> None:
+    done = run_with(tmp_path, small_model_folder, shell)
+    assert done.returncode == status, done.stderr
+    assert words in done.stderr
+    stems = sorted(path for path in (tmp_path / "out").rglob("*") if path.suffix == ".wav")
+    assert len(stems) == 4
+    assert {len(sounds.read(stem)[0]) for stem in stems} == {4000}

@@ -132,7 +132,8 @@ def test_more_files_of_strangers_neither_harm_nor_hang(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_killed_runs_leave_nothing_broken_and_the_next_completes() -> None:
-    run_script("kill.py", "--times", 20, "--seconds", 15)
+    run_script("kill.py", "--times", 10, "--seconds", 15, "--forked")
+    run_script("kill.py", "--times", 1, "--seconds", 15)
 
 
 @pytest.mark.slow

@@ -80,12 +80,10 @@ def test_a_stem_has_its_name_only_when_it_is_whole(small_model: Model, tmp_path:
     song = sounds.write(tmp_path / "song.wav", sounds.song(2))
     seen = []
 
-    def watch(_, stems):
-        for block in stems:
-            seen.append({path.name for path in files_below(tmp_path / "out")})
-            yield block
+    def look(*_: object) -> None:
+        seen.append({path.name for path in files_below(tmp_path / "out")})
 
-    done = separate_file(song, Output(tmp_path / "out"), small_model, watch=watch)
+    done = separate_file(song, Output(tmp_path / "out"), small_model, progress=look)
     names = {path.name for path in done.stems.values()}
     assert seen
     assert not any(names & moment for moment in seen)
@@ -95,12 +93,11 @@ def test_a_stem_has_its_name_only_when_it_is_whole(small_model: Model, tmp_path:
 def test_an_error_in_the_middle_leaves_nothing(small_model: Model, tmp_path: Path) -> None:
     song = sounds.write(tmp_path / "song.wav", sounds.song(2))
 
-    def watch(_, stems):
-        yield next(stems)
+    def fail(*_: object) -> None:
         raise RuntimeError("the middle")
 
     with pytest.raises(RuntimeError, match="the middle"):
-        separate_file(song, Output(tmp_path / "out"), small_model, watch=watch)
+        separate_file(song, Output(tmp_path / "out"), small_model, progress=fail)
     assert not files_below(tmp_path / "out")
 
 

@@ -81,10 +81,12 @@ class _Folder:
 
     def check(self) -> None:
         """Raise OSError if the folder is no longer where it was."""
-        if self._number is not None:
-            here, there = os.fstat(self._number), self._path.stat()
-            if not os.path.samestat(here, there):
-                raise OSError(None, "its folder has been moved")
+        if self._number is None:
+            return
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(self._number), self._path.stat()):
+                return
+        raise OSError(None, "its folder has been moved")
 
     def rename(self, old: str, new: str) -> None:
         if self._number is None:

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import importlib
 import logging
-import os
 import signal
 import sys
-from types import FrameType
 
 import click
 
@@ -19,8 +17,10 @@ from splitter import __version__
 from splitter.cli.command import verbose
 from splitter.cli.messages import complain
 from splitter.cli.screen import Screen
+from splitter.cli.streams import fill_streams, lose_stdout
 from splitter.cli.usage import explain, explain_command
 from splitter.errors import CommandError, SplitterError, saying_shortage
+from splitter.signals import Raising, Stopped, end_at_once, handle, handling
 
 # name of the command → what `splitter --help` says of it; the module has the same name
 COMMANDS = {
@@ -48,7 +48,8 @@ class LazyCommands(click.Group):
         """Import the command called `name`."""
         if name not in COMMANDS:
             return None
-        command = getattr(importlib.import_module(f"splitter.cli.{name}"), name)
+        with handling(end_at_once):
+            command = getattr(importlib.import_module(f"splitter.cli.{name}"), name)
         assert isinstance(command, click.Command)
         return command
 
@@ -65,8 +66,7 @@ class LazyCommands(click.Group):
         try:
             return super().invoke(ctx)
         except BrokenPipeError as error:
-            # keep Python from flushing into the void
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            lose_stdout()
             raise click.exceptions.Exit(128 + getattr(signal, "SIGPIPE", 13)) from error
 
     def format_commands(self, _: click.Context, formatter: click.HelpFormatter) -> None:
@@ -91,23 +91,25 @@ def _open_screen() -> Screen:
     return screen
 
 
-def _terminate(number: int, _: FrameType | None) -> None:
-    """Clean up as for Ctrl-C, and leave with the conventional status."""
-    raise SystemExit(128 + number)
-
-
 def main() -> None:
     """Run the command line and exit with a status that tells the truth."""
-    for name in ("SIGTERM", "SIGHUP"):
-        number = getattr(signal, name, None)
-        if number and signal.getsignal(number) is not signal.SIG_IGN:  # as nohup leaves it
-            signal.signal(number, _terminate)
-    screen = _open_screen()
+    fill_streams()
+    screen, signals = _open_screen(), Raising()
+    handle(signals)
     try:
         status = _run(screen)
+    except BaseException as error:  # a library may have made another exception of a signal's
+        stopped = error if isinstance(error, Stopped) else signals
+        if not stopped.number:
+            raise
+        status = 128 + stopped.number
     finally:
         screen.clear()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # there is nothing left to interrupt
+    if signals.number:  # or have dropped it
+        status = 128 + signals.number
+    if status == EXIT_INTERRUPTED:
+        complain("interrupted")
+    handle(end_at_once)  # there is nothing left to interrupt
     sys.exit(status)
 
 
@@ -126,6 +128,3 @@ def _run(screen: Screen) -> int:
     except SplitterError as error:
         complain(error)
         return EXIT_USAGE if isinstance(error, CommandError) else EXIT_FAILED
-    except (KeyboardInterrupt, click.Abort):
-        complain("interrupted")
-        return EXIT_INTERRUPTED

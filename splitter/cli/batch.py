@@ -8,8 +8,9 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from splitter.cli.progress import BatchProgress
+from splitter.cli.progress import BatchProgress, watch_signals
 from splitter.jobs import Job, Journal, claim
+from splitter.signals import Waiting, end_at_once, handling
 
 if TYPE_CHECKING:
     from splitter.engines import Outcome
@@ -36,12 +37,17 @@ def run_batch(
     jobs: Sequence[Job], batch: Batch, progress: BatchProgress, watch: Watch
 ) -> Iterator[Outcome]:
     """Separate all jobs; yield outcomes as they come, when the journal has them."""
-    with batch.journal or nullcontext():
+    waiting = Waiting()
+    alone = batch.engine == "local"  # a cluster may keep it waiting forever
+    watch = watch_signals(waiting, watch) if alone else watch
+    with batch.journal or nullcontext(), handling(waiting) if alone else nullcontext():
         for outcome in _start(_begin(jobs, batch), batch, watch):
+            waiting.check()
             if batch.journal:
                 batch.journal.add(outcome.job, outcome.error)
             progress.count(outcome)
             yield outcome
+        waiting.check()
 
 
 def _begin(jobs: Iterable[Job], batch: Batch) -> Iterator[Job]:
@@ -57,12 +63,13 @@ def _start(jobs: Iterable[Job], batch: Batch, watch: Watch) -> Iterator[Outcome]
 
         return cluster.separate_songs(jobs, batch.work, batch.model, batch.address)
 
-    from splitter.engines import local
-    from splitter.engines.lanes import load_models, share_processor
-    from splitter.engines.worker import Worker
-    from splitter.memory import reuse_freed_memory
+    with handling(end_at_once):
+        from splitter.engines import local
+        from splitter.engines.lanes import load_models, share_processor
+        from splitter.engines.worker import Worker
+        from splitter.memory import reuse_freed_memory
 
-    reuse_freed_memory()
-    models = load_models(batch.model, batch.devices)
+        reuse_freed_memory()
+        models = load_models(batch.model, batch.devices)
     worker = Worker(models, batch.work, share_processor(), watch)
     return local.separate_songs(jobs, worker, local.songs_at_once(worker))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from splitter.cli.messages import count, format_duration, format_speed, format_time
 from splitter.cli.screen import Screen, State
+from splitter.signals import Waiting
 
 if TYPE_CHECKING:
     from splitter.audio import SongReader
@@ -57,6 +58,18 @@ def watch_song(screen: Screen) -> Watch:
     """Return what shows the progress of one song."""
     shows = {"bar": _watch_on_line, "json": _watch_as_json}
     return partial(shows[screen.kind], screen) if screen.kind in shows else _unwatched
+
+
+def watch_signals(waiting: Waiting, watch: Watch) -> Watch:
+    """Have a song's stems end by Stopped when there was a signal."""
+
+    def watch_both(song: SongReader, stems: Iterator[Stems]) -> Iterator[Stems]:
+        for block in watch(song, stems):
+            waiting.check()
+            yield block
+        waiting.check()
+
+    return watch_both
 
 
 def _unwatched(_: SongReader, stems: Iterator[Stems]) -> Iterator[Stems]:

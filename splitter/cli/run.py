@@ -8,8 +8,8 @@ import math
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from contextlib import nullcontext, suppress
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
@@ -20,7 +20,7 @@ from splitter.audio import Reading, SongReader, Tags, open_song
 from splitter.cli.batch import Batch, run_batch
 from splitter.cli.messages import complain
 from splitter.cli.options import PIPE, Options
-from splitter.cli.progress import BatchProgress, watch_song
+from splitter.cli.progress import BatchProgress, watch_signals, watch_song
 from splitter.cli.records import (
     describe,
     describe_failure,
@@ -29,6 +29,7 @@ from splitter.cli.records import (
     to_json,
 )
 from splitter.cli.screen import Screen, State, compose
+from splitter.cli.streams import lose_stdout
 from splitter.errors import AudioError, CommandError, DataError, SplitterError
 from splitter.jobs import (
     Found,
@@ -43,6 +44,7 @@ from splitter.jobs import (
 from splitter.outputs import Output, Target, check_existing, name_stems, needs_tags, plan_stems
 from splitter.paths import is_folder, is_local, is_there, locate, locate_folder
 from splitter.registry import ModelChoice
+from splitter.signals import Waiting, end_at_once, handling
 
 if TYPE_CHECKING:
     from splitter.engines import Outcome
@@ -68,6 +70,7 @@ class Run:
     stems: Sequence[str]
     journal: Journal | None  # of a run over folders
     screen: Screen
+    unsaid: list[OSError] = field(default_factory=list)
 
     def plan(self) -> list[Job]:
         """Name all stems of all songs, and refuse two songs for one file."""
@@ -187,10 +190,12 @@ class Run:
             log.info("%s: its stems are there already, skipped", song)
             self._print(describe_skipped(song, job.stems), [])
             return True
+        source = _find_stdin() if job.song == STDIN else job.song
         try:
-            with open_song(
-                _find_stdin() if job.song == STDIN else job.song, self.reading
-            ) as reader:
+            with (
+                nullcontext() if self._waits_for_others(job) else handling(end_at_once),
+                open_song(source, self.reading) as reader,
+            ):
                 done = self._separate_open(job, reader)
         except CommandError:
             raise
@@ -210,16 +215,28 @@ class Run:
         """Check all that can be checked, then load PyTorch and the model, and separate."""
         plan = plan_stems(reader, self._targets(job, reader), self.output)
         self.screen.show(State(f"loading {self.model.name}"))
-        model, computing, lanes = self._loaded
-        from splitter.engines.sharing import SharedNetwork
-        from splitter.songs import separate_song
+        with handling(end_at_once):
+            model, computing, lanes = self._loaded
+            from splitter.engines.sharing import SharedNetwork
+            from splitter.songs import separate_song
 
         watch = watch_song(self.screen)
         if not lanes:
             return separate_song(reader, plan, model, computing, watch)
         with SharedNetwork(lanes) as network:
             shared = replace(computing, runner=network.run)
-            return separate_song(reader, plan, model, shared, watch)
+            if self._waits_for_others(job):
+                return separate_song(reader, plan, model, shared, watch)
+            waiting = Waiting()
+            with handling(waiting):
+                watch = watch_signals(waiting, watch)
+                done = separate_song(reader, plan, model, shared, watch)
+            waiting.check()
+            return done
+
+    def _waits_for_others(self, job: Job) -> bool:
+        """Tell whether somebody else, at the other end of a pipe, may keep a song waiting."""
+        return job.song == STDIN or self.options.to_pipe
 
     @cached_property
     def _loaded(self) -> tuple[Model, Computing, Sequence[Lane]]:
@@ -249,12 +266,25 @@ class Run:
         return job.stems
 
     def _print(self, record: dict[str, Any], paths: Iterable[Path]) -> None:
-        with self.screen.aside():
-            if self.options.as_json:
-                click.echo(to_json(record))
-            elif not self.options.to_pipe:
-                for path in paths:
-                    click.echo(str(path) if os.name == "nt" else os.fsencode(str(path)))
+        try:
+            with self.screen.aside():
+                if self.options.as_json:
+                    click.echo(to_json(record))
+                elif not self.options.to_pipe:
+                    for path in paths:
+                        click.echo(str(path) if os.name == "nt" else os.fsencode(str(path)))
+        except OSError as error:  # whoever reads has left, say: the songs are done nonetheless
+            lose_stdout()
+            self.unsaid.append(error)
+
+    def finish(self) -> None:
+        """Raise what kept results from being printed."""
+        for error in self.unsaid:
+            if isinstance(error, BrokenPipeError):
+                raise error
+            raise SplitterError(
+                f"standard output cannot be written ({error.strerror}); the stems are not affected"
+            )
 
 
 class _Behind(io.FileIO):

@@ -22,6 +22,7 @@ from splitter.cli.parameters import (
 from splitter.cli.progress import PROGRESS
 from splitter.cli.screen import Screen, State
 from splitter.registry import DEFAULT_MODEL, ModelChoice
+from splitter.signals import end_at_once, handling
 
 if TYPE_CHECKING:
     from splitter.jobs import Job
@@ -231,28 +232,29 @@ def separate(screen: Screen, /, **given: Any) -> None:
 
 def separate_songs(screen: Screen, /, **given: Any) -> tuple[Sequence[Job], bool]:
     """Separate songs as the options say; return all jobs, and whether all went well."""
-    screen.kind = "none" if given["quiet"] else given["progress"]
-    screen.show(State("loading"))
+    with handling(end_at_once):
+        screen.kind = "none" if given["quiet"] else given["progress"]
+        screen.show(State("loading"))
 
-    from splitter.cli.options import (
-        Options,
-        check_options,
-        choose_journal,
-        choose_output,
-        choose_reading,
-    )
-    from splitter.cli.run import Run
+        from splitter.cli.options import (
+            Options,
+            check_options,
+            choose_journal,
+            choose_output,
+            choose_reading,
+        )
+        from splitter.cli.run import Run
 
-    options = Options(**given)
-    check_options(options)
-    model = ModelChoice.parse(options.model, options.tta, options.wiener)
-    config = model.config
-    stems = config.all_stems
-    output = choose_output(options, config)
-    reading = choose_reading(options)
-    journal = choose_journal(options, output, reading, model)
-    run = Run(options, output, reading, model, stems, journal, screen)
-    jobs = run.plan()
+        options = Options(**given)
+        check_options(options)
+        model = ModelChoice.parse(options.model, options.tta, options.wiener)
+        config = model.config
+        stems = config.all_stems
+        output = choose_output(options, config)
+        reading = choose_reading(options)
+        journal = choose_journal(options, output, reading, model)
+        run = Run(options, output, reading, model, stems, journal, screen)
+        jobs = run.plan()
     if options.dry_run:
         done = run.preview(jobs)
     elif run.is_batch(jobs):
@@ -263,4 +265,5 @@ def separate_songs(screen: Screen, /, **given: Any) -> tuple[Sequence[Job], bool
         from splitter.cli.listen import write_pages
 
         write_pages(screen, jobs, model)
+    run.finish()
     return jobs, all(done)

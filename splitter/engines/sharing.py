@@ -12,6 +12,7 @@ network and encoding overlap, and what fails in one song is raised in that song'
 from __future__ import annotations
 
 import logging
+import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -67,6 +68,7 @@ class SharedNetwork:
         self._lanes = list(lanes)  # those that have not left
         self._idle = deque(lanes)
         self._songs = 0  # under way
+        self._process = os.getpid()
         self._threads = ThreadPoolExecutor(len(lanes), "splitter-lane")
 
     def run(self, tiles: Iterable[Tile]) -> Iterator[Piece]:
@@ -75,6 +77,8 @@ class SharedNetwork:
         All songs together are as many tiles ahead as one song alone: memory does not grow with
         their number.
         """
+        if os.getpid() != self._process:  # which took no threads along
+            raise SplitterError("a network was shared before a fork; share it in the child")
         sent: deque[Future[Piece]] = deque()  # answers alone: tiles are large
         self._count_songs(1)
         try:

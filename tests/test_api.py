@@ -1,0 +1,144 @@
+"""splitter as a library: what those who embed it call."""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import splitter
+from splitter.errors import AudioError, SplitterError
+from splitter.loading import Model
+from tests import sounds
+from tests.commands import ENVIRONMENT
+
+
+def test_the_package_shows_what_it_has_and_imports_it_when_it_is_asked_for() -> None:
+    assert dir(splitter) == sorted(splitter.__all__)
+    assert all(callable(getattr(splitter, name)) for name in splitter.__all__ if name[0] != "_")
+    with pytest.raises(AttributeError, match="nosuch"):
+        _ = splitter.nosuch
+    program = (
+        "import splitter, sys; assert 'torch' not in sys.modules and 'numpy' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", program], env=ENVIRONMENT, check=True)
+
+
+def test_samples_before_channels_are_told_with_the_remedy(small_model: Model) -> None:
+    with pytest.raises(SplitterError, match=r"\(44100, 2\) looks like .* pass signal\.T"):
+        splitter.separate(np.zeros((44100, 2), np.float32), 44100, small_model)
+
+
+@pytest.mark.parametrize(
+    ("kind", "full", "middle"),
+    [("int16", 32768, 0), ("int32", 2**31, 0), ("uint8", 128, 128), ("float64", 1, 0)],
+)
+def test_samples_of_any_type_are_taken_at_their_scale(
+    small_model: Model, kind: str, full: float, middle: float
+) -> None:
+    song = np.round(sounds.noise(5000) * 100) / 128  # that each type holds exactly
+    expected = splitter.separate(song.astype(np.float32), 44100, small_model)
+    given = (song.astype(np.float64) * full + middle).astype(kind)
+    stems = splitter.separate(given, 44100, small_model)
+    for name, stem in stems.items():
+        assert stem.dtype == np.float32
+        np.testing.assert_array_equal(stem, expected[name])
+
+
+def test_what_is_no_sound_is_told(small_model: Model) -> None:
+    for signal, rate in ((np.zeros((2, 2, 2)), 44100), (np.zeros(5), 0), (np.zeros(5, bool), 8000)):
+        with pytest.raises(SplitterError, match="a signal is"):
+            splitter.separate(signal, rate, small_model)
+
+
+def test_what_is_no_number_stays_in_the_residual_and_spoils_nothing_else(
+    small_model: Model,
+) -> None:
+    song = sounds.noise(5000)
+    song[0, 100] = np.nan
+    stems = splitter.separate(song, 44100, small_model)
+    assert np.isfinite(stems["vocals"]).all()
+    assert np.argwhere(~np.isfinite(stems["instrumental"])).tolist() == [[0, 100]]
+
+
+def test_a_file_is_replaced_only_when_that_is_asked_for(small_model: Model, tmp_path: Path) -> None:
+    song = sounds.write(tmp_path / "song.wav", sounds.noise(5000))
+    output = splitter.Output(tmp_path / "out")
+    done = splitter.separate_file(song, output, small_model)
+    before = done.stems["vocals"].stat()
+    with pytest.raises(AudioError, match=r"vocals\.wav: is there already"):
+        splitter.separate_file(song, output, small_model)
+    assert done.stems["vocals"].stat() == before
+    again = splitter.Output(tmp_path / "out", overwrite=True)
+    splitter.separate_file(song, again, small_model)
+
+
+def test_progress_tells_seconds_done_and_in_all(small_model: Model, tmp_path: Path) -> None:
+    song = sounds.write(tmp_path / "song.wav", sounds.noise(3 * 44100))
+    told: list[tuple[float, float | None]] = []
+    splitter.separate_file(
+        song, splitter.Output(tmp_path / "out"), small_model, progress=lambda *now: told.append(now)
+    )
+    assert told == sorted(told) and told[-1] == (3.0, 3.0)
+
+
+def test_stems_come_as_a_stream_that_sums_to_the_song(small_model: Model, tmp_path: Path) -> None:
+    song = sounds.write(tmp_path / "song.wav", sounds.noise(100_000), subtype="FLOAT")
+    with splitter.open_stems(song, small_model) as stems:
+        assert (stems.rate, stems.channels, stems.samples) == (44100, 2, 100_000)
+        blocks = list(stems)
+    total = np.concatenate([block["vocals"] + block["instrumental"] for block in blocks], axis=-1)
+    np.testing.assert_allclose(total, sounds.read(song), atol=1e-6)  # float32
+    with song.open("rb") as file, splitter.open_stems(file, small_model) as stems:
+        first = next(iter(stems))  # and no more is wanted
+    np.testing.assert_array_equal(first["vocals"], blocks[0]["vocals"])
+
+
+def test_songs_are_separated_beside_a_running_event_loop(
+    small_model: Model, tmp_path: Path
+) -> None:
+    songs = [sounds.write(tmp_path / f"{n}.wav", sounds.noise(50_000, seed=n)) for n in range(3)]
+    output = splitter.Output(tmp_path / "out")
+
+    async def separate_all() -> list[int]:
+        tasks = [asyncio.to_thread(splitter.separate_file, s, output, small_model) for s in songs]
+        return [done.samples for done in await asyncio.gather(*tasks)]
+
+    assert asyncio.run(separate_all()) == [50_000] * 3
+
+
+def measure_vocals(song: np.ndarray, model: Model | str) -> float:
+    return float(np.abs(splitter.separate(song, 44100, model)["vocals"]).sum())
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_forked_child_of_a_process_that_has_separated_works(small_model_folder: Path) -> None:
+    """As with gunicorn --preload; in a process of its own, that no other test's threads disturb."""
+    program = f"""
+import multiprocessing, torch
+from tests.test_api import measure_vocals
+from tests import sounds
+import splitter
+torch.set_num_threads(2)
+model = splitter.load_model({str(small_model_folder)!r})
+song = sounds.noise(44100)
+before = measure_vocals(song, model)
+with multiprocessing.get_context("fork").Pool(2) as pool:
+    results = [pool.apply_async(measure_vocals, (song, model)) for _ in range(3)]
+    assert all(abs(result.get(60) - before) < 1e-3 * before for result in results)
+"""
+    subprocess.run([sys.executable, "-c", program], env=ENVIRONMENT, check=True, timeout=150)
+
+
+def test_a_spawned_child_works(small_model: Model, small_model_folder: Path) -> None:
+    song = sounds.noise(5000)
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        there = pool.apply_async(measure_vocals, (song, str(small_model_folder))).get(120)
+    assert there == pytest.approx(measure_vocals(song, small_model), rel=1e-3)
