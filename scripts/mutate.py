@@ -47,7 +47,7 @@ from tests.foreign import REFERENCES
 from tests.mutations import NAMES, Random, dump, mutate_bytes, mutate_json, mutate_text, pick
 
 LIMIT = 20.0  # seconds of a processor
-PATIENCE = 60.0  # seconds by the clock, on a machine that is busy
+PATIENCE = 240.0  # seconds by the clock, on a machine that is busy
 MEMORY = 1.5 * 2**30  # bytes that a case of less than a megabyte may take, PyTorch included
 SMALL = 2**20  # bytes
 SPACE = 12 * 2**30  # bytes of addresses, so that a fault does not take the machine along
