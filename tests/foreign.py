@@ -27,3 +27,9 @@ def reference_song(seconds: float = SECONDS, channels: int = 2) -> np.ndarray:
         sides.append(sum(tones) + glide * (side + 0.5) + 0.5 * hiss)
     song = np.stack(sides)
     return (0.5 * song / np.abs(song).max()).astype(np.float32)
+
+
+def checkpoint_files(name: str) -> list[Path]:
+    """Return the files of a reference that are given to `models add`."""
+    suffixes = {".ckpt", ".th", ".pth", ".onnx", ".safetensors", ".index"}
+    return sorted(path for path in (REFERENCES / name).iterdir() if path.suffix in suffixes)

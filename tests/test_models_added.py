@@ -152,3 +152,15 @@ def test_stems_are_found_by_the_names_of_other_programs(checkpoint: Path, tmp_pa
     sounds.write(tmp_path / "a.wav", sounds.song(1))
     done = call("separate", "a.wav", "-m", "bs", "--stems", "accompaniment", folder=tmp_path)
     assert done.stdout.split() == ["a/instrumental.wav"]
+
+
+def test_the_overlap_of_tiles_can_be_changed(checkpoint: Path, tmp_path: Path) -> None:
+    call("models", "add", checkpoint, "--name", "bs", folder=tmp_path)
+    sounds.write(tmp_path / "songs/a.wav", sounds.song(5))  # longer than a tile
+    vocals = []
+    for overlap in ([], ["--overlap", "0"]):
+        command = ("separate", "songs", "-m", "bs", "--overwrite", *overlap)
+        done = call(*command, folder=tmp_path)
+        assert done.status == 0, done.stderr
+        vocals.append(sounds.read(tmp_path / "a" / "vocals.wav"))
+    assert np.abs(vocals[0] - vocals[1]).max() > 1e-4

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +11,7 @@ import torch
 from splitter.loading import Model, load_model
 from splitter.separation import Computing, separate
 from splitter.weights.adding import add_model
-from tests.foreign import RATE, REFERENCES, STRIDE, reference_song
+from tests.foreign import RATE, REFERENCES, STRIDE, checkpoint_files, reference_song
 from tests.test_separation import decibels
 
 DEMUCS = ("drums", "bass", "other", "vocals")
@@ -28,11 +27,6 @@ FAMILIES: dict[str, dict[str, str]] = {
     "openunmix": {"drums": "drums", "vocals": "vocals"},  # files in the order of their names
 }
 EXACT = Computing(precision="float32")
-
-
-def checkpoint_files(name: str) -> list[Path]:
-    suffixes = {".ckpt", ".th", ".pth", ".onnx", ".safetensors", ".index"}
-    return sorted(path for path in (REFERENCES / name).iterdir() if path.suffix in suffixes)
 
 
 @pytest.fixture(scope="module")

@@ -52,6 +52,7 @@ class Options:
     keep_partial: bool
     track: str | None
     batch_size: int | None
+    overlap: float | None
     precision: str
     engine: str
     address: str | None
@@ -187,4 +188,6 @@ def choose_journal(
         "reading": asdict(reading),
         "precision": options.precision,
     }
+    if options.overlap is not None:
+        settings["overlap"] = options.overlap
     return open_journal(output.folder, settings)

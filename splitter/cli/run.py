@@ -153,10 +153,9 @@ class Run:
 
     def _batch(self) -> Batch:
         from splitter.engines.worker import Work
-        from splitter.separation import Computing
 
         options = self.options
-        computing = Computing(batch=options.batch_size or 0, precision=options.precision)
+        computing = _choose_computing(options)
         work = Work(self.output, self.reading, computing)
         devices = options.device.split(",")
         return Batch(
@@ -246,12 +245,11 @@ class Run:
         """
         from splitter.engines.lanes import load_models, make_lanes, share_processor
         from splitter.memory import reuse_freed_memory
-        from splitter.separation import Computing
 
         reuse_freed_memory()
         options, devices = self.options, self.options.device.split(",")
         models = load_models(self.model, devices)
-        computing = Computing(batch=options.batch_size or 0, precision=options.precision)
+        computing = _choose_computing(options)
         if options.to_pipe:
             computing = replace(computing, core=PIPE_CORE, batch=options.batch_size or 1)
             if len(devices) == 1:
@@ -320,3 +318,11 @@ def _warn_of_clipping(done: Separated) -> None:
     if done.gain != 1:
         song, quieter = str(done.song), -20 * math.log10(done.gain)
         log.warning("%s: its stems were made quieter by %.2f dB to fit", song, quieter)
+
+
+def _choose_computing(options: Options) -> Computing:
+    """Say how the network is run."""
+    from splitter.separation import Computing
+
+    batch, precision = options.batch_size or 0, options.precision
+    return Computing(batch=batch, precision=precision, overlap=options.overlap)

@@ -186,6 +186,13 @@ EXAMPLES = [
     help="Compute N tiles at once.  [default: what memory holds]",
 )
 @option(
+    "--overlap",
+    type=click.FloatRange(0, 0.95),
+    metavar="SHARE",
+    group=COMPUTING,
+    help="Let tiles overlap by this share of them, where a network has its own tiles.",
+)
+@option(
     "--precision",
     type=click.Choice(["auto", "float32"]),
     default="auto",
