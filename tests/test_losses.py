@@ -17,7 +17,13 @@ def estimate(mask: torch.Tensor, bandwidth: float, share: float = 1.0) -> Estima
     signal = torch.from_numpy(sounds.noise(16384, channels=2))[None]
     mixture = stft(signal)
     heard = heard_bins(torch.tensor([bandwidth]), stft.bins, 16000)
-    return Estimate(mask, mixture, share * mixture, heard, stft)
+    return Estimate(mask * mixture, mixture, share * mixture, heard, stft)
+
+
+def scale(song: Estimate, gain: float | torch.Tensor) -> Estimate:
+    """Make all of a song louder or quieter."""
+    parts = {name: gain * getattr(song, name) for name in ("guess", "mixture", "vocals")}
+    return replace(song, **parts)
 
 
 MASK_SHAPE = (1, 2, 513, 64)
@@ -51,7 +57,9 @@ def test_the_weighted_loss_looks_where_both_sources_are_loud() -> None:
         mask = share.clone()
         mask[..., wrong, :] += 0.1
         same_loudness = replace(truth, mixture=torch.ones_like(truth.mixture))
-        judged = replace(same_loudness, mask=mask, vocals=share * same_loudness.mixture)
+        judged = replace(
+            same_loudness, guess=mask * same_loudness.mixture, vocals=share * same_loudness.mixture
+        )
         return float(LOSSES["weighted"](judged))
 
     assert error(slice(0, 100)) > 2 * error(slice(300, 400))
@@ -64,7 +72,7 @@ RATIOS = ("signal-to-noise", "octaves", "segments")
 def test_to_losses_in_db_quiet_examples_matter_as_much_as_loud_ones(name: str) -> None:
     mask = torch.full(MASK_SHAPE, 0.7)
     loud = estimate(mask, 8000, share=0.5)
-    quiet = replace(loud, mixture=loud.mixture / 100, vocals=loud.vocals / 100)
+    quiet = scale(loud, 0.01)
     loss = LOSSES[name]
     assert float(loss(quiet)) == pytest.approx(float(loss(loud)), abs=1e-3)
     # an error of 0.2 of the mixture is −14 dB, 16 dB above the threshold
@@ -76,7 +84,7 @@ def test_losses_in_db_are_the_mean_of_what_each_example_has(name: str) -> None:
     parts = [estimate(torch.full(MASK_SHAPE, mask), 8000, share=0.5) for mask in (0.6, 0.9)]
     joined = replace(
         parts[0],
-        mask=torch.cat([part.mask for part in parts]),
+        guess=torch.cat([part.guess for part in parts]),
         mixture=torch.cat([part.mixture for part in parts]),
         vocals=torch.cat([part.vocals for part in parts]),
         heard=torch.cat([part.heard for part in parts]),
@@ -90,7 +98,7 @@ def test_losses_in_db_are_the_mean_of_what_each_example_has(name: str) -> None:
 def test_silence_has_no_loss_in_db_and_no_gradient_that_is_no_number(name: str) -> None:
     mask = torch.full(MASK_SHAPE, 0.5, requires_grad=True)
     silent = estimate(mask, 8000)
-    silent = replace(silent, mixture=0 * silent.mixture, vocals=0 * silent.vocals)
+    silent = scale(silent, 0)
     loss = LOSSES[name](silent)
     loss.backward()
     assert loss.item() == 0
@@ -102,10 +110,10 @@ def test_to_octaves_a_quiet_treble_matters_as_much_as_a_loud_bass() -> None:
     quiet = estimate(torch.full(MASK_SHAPE, 0.5), 8000, share=0.5)
     weight = torch.ones(1, 1, 513, 1)
     weight[:, :, treble] = 0.01
-    quiet = replace(quiet, mixture=weight * quiet.mixture, vocals=weight * quiet.vocals)
-    mask = quiet.mask.clone()
+    quiet = scale(quiet, weight)
+    mask = torch.full(MASK_SHAPE, 0.5)
     mask[:, :, treble] = 0.7
-    wrong = replace(quiet, mask=mask)
+    wrong = replace(quiet, guess=mask * quiet.mixture)
     # 16 dB above the threshold, in one octave of five, which is half of the loss
     assert float(LOSSES["octaves"](wrong)) == pytest.approx(16.1 / 5 / 2, abs=0.05)
     assert float(LOSSES["signal-to-noise"](wrong)) < 0.05
@@ -116,10 +124,10 @@ def test_to_segments_what_is_left_in_a_quiet_pause_matters_as_much_as_in_a_loud_
     song = estimate(torch.full(MASK_SHAPE, 0.5), 8000, share=0.5)
     weight = torch.ones(1, 1, 1, 64)
     weight[..., pause] = 0.4  # −8 dB, above the level up to which a segment counts as silent
-    song = replace(song, mixture=weight * song.mixture, vocals=weight * song.vocals)
-    mask = song.mask.clone()
+    song = scale(song, weight)
+    mask = torch.full(MASK_SHAPE, 0.5)
     mask[..., pause] = 0.7
-    wrong = replace(song, mask=mask)
+    wrong = replace(song, guess=mask * song.mixture)
     whole = float(LOSSES["signal-to-noise"](wrong))
     # 16 dB above the threshold, in one segment of eight
     assert float(LOSSES["segments"](wrong)) == pytest.approx((whole + 16.1 / 8) / 2, abs=0.05)
@@ -130,7 +138,7 @@ def test_to_segments_a_pause_of_the_song_itself_does_not_matter() -> None:
     song = estimate(torch.full(MASK_SHAPE, 0.5), 8000, share=0.5)
     weight = torch.ones(1, 1, 1, 64)
     weight[..., silence] = 0.001  # −60 dB
-    song = replace(song, mixture=weight * song.mixture, vocals=weight * song.vocals)
-    mask = song.mask.clone()
+    song = scale(song, weight)
+    mask = torch.full(MASK_SHAPE, 0.5)
     mask[..., silence] = 1.0
-    assert float(LOSSES["segments"](replace(song, mask=mask))) < 0.01
+    assert float(LOSSES["segments"](replace(song, guess=mask * song.mixture))) < 0.01

@@ -5,12 +5,13 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
 from splitter.loading import Config, Model
 from splitter.networks import PRESETS, Network
-from splitter.networks.sizes import MaskParts
+from splitter.networks.sizes import MaskParts, MaskSizes
 from tests.sounds import SMALL_SIZES
 
 RATE = 44100
@@ -20,8 +21,13 @@ SPECTROGRAM = {name: SMALL_SIZES[name] for name in ("window", "hop", "bands")}
 def small_sizes(name: str) -> dict[str, Any]:
     """Sizes of a preset with few features and levels."""
     kind = PRESETS[name].sizes
-    sizes: dict[str, Any] = dict(SPECTROGRAM)
-    if issubclass(kind, MaskParts):
+    sizes: dict[str, Any] = dict(SPECTROGRAM) if issubclass(kind, MaskSizes) else {}
+    if name == "wave-u-net":
+        sizes |= {"width": 3, "levels": 4}
+    elif name == "conv-tasnet":
+        sizes |= {"window": 32, "stride": 16, "filters": 16, "bottleneck": 8, "hidden": 16}
+        sizes |= {"blocks": 3}
+    elif issubclass(kind, MaskParts):
         sizes |= {"width": 16 if kind().block == "dense" else 8, "levels": 2, "latent": 32}
         sizes |= {"level_span": 4} if kind().level_span else {}
     elif "tfc-tdf" in name:
@@ -48,10 +54,16 @@ def small(name: str) -> Network:
     return build(name)
 
 
-def model(name: str) -> Model:
+def model(name: str, network: Network | None = None) -> Model:
     """A small preset as a model."""
     config = Config(name, small_sizes(name), RATE)
-    return Model(name, config, small(name), torch.device("cpu"), "0")
+    return Model(name, config, network or small(name), torch.device("cpu"), "0")
+
+
+def decibels(signal: np.ndarray, other: np.ndarray) -> float:
+    """How far the difference of two signals lies below them."""
+    error = np.square(signal - other).sum()
+    return float(10 * np.log10(np.square(signal).sum() / max(error, 1e-30)))
 
 
 def on_paper(name: str, channels: int = 1, stems: int = 1, **sizes: Any) -> Network:

@@ -35,16 +35,32 @@ catalogue_option = click.option(
 
 
 @click.group(invoke_without_command=True)
+@click.option("--networks", is_flag=True, help="List what can be trained: see train --network.")
 @click.pass_context
-def models(context: click.Context) -> None:
+def models(context: click.Context, networks: bool) -> None:
     """List the models that can be used: name, hash, rate, size, stems and licence.
 
     The hash is of config and weights; --json and the journal of a folder name it, too.
     """
+    if networks:
+        list_networks()
+        return
     if context.invoked_subcommand:
         return
     for name in [*list_models(), *list_added()]:
         click.echo(describe_model(find_model(name)))
+
+
+def list_networks() -> None:
+    """Print each preset: weights, operations a second of song, what it sees, and its source."""
+    from splitter.networks import PRESETS
+    from splitter.networks.cost import measure
+
+    for name, preset in PRESETS.items():
+        cost = measure(name, {})
+        seen = f"{cost.context:4.1f} s" if cost.exact else "all, in tiles that are faded"
+        sizes = f"{cost.weights / 1e6:5.2f} M weights  {cost.operations / 1e9:4.2f} Gflop/s"
+        click.echo(f"{name:18}  {sizes}  sees {seen}  {preset.source}")
 
 
 def describe_model(folder: Path) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from dataclasses import replace
+from difflib import get_close_matches
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +16,7 @@ from splitter.cli.command import pass_screen, verbose
 from splitter.cli.messages import format_speed
 from splitter.cli.progress import Pace, watch_items
 from splitter.cli.screen import Screen, State
-from splitter.errors import saying_shortage
+from splitter.errors import CommandError, saying_shortage
 
 if TYPE_CHECKING:
     from splitter.training.loop import Progress, Trainer
@@ -27,11 +28,11 @@ def list_networks(context: click.Context, _: click.Parameter, wanted: bool) -> N
     """Print each network and the sizes that a recipe may give it, and end the command."""
     if not wanted or context.resilient_parsing:
         return
-    from splitter.networks import ARCHITECTURES
+    from splitter.networks import ARCHITECTURES, PRESETS
     from splitter.schema import describe_fields
 
     for name, sizes in ARCHITECTURES.items():
-        click.echo(name)
+        click.echo(f"{name} ({PRESETS[name].source})" if name in PRESETS else name)
         for size, takes, default in describe_fields(sizes):
             click.echo(f"  {size}: {takes}  [{default}]")
     context.exit()
@@ -45,6 +46,7 @@ def list_networks(context: click.Context, _: click.Parameter, wanted: bool) -> N
 @click.option("--recipe", type=click.Path(path_type=Path, exists=True), help="A recipe.json.")
 @click.option("--run", type=click.Path(path_type=Path), help="Checkpoint and logs.  [OUTPUT.run]")
 @click.option("--cache", type=click.Path(path_type=Path), help="Decoded sound.  [RUN/cache]")
+@click.option("--network", help="One of --networks, with its own sizes; overrides the recipe.")
 @click.option("--steps", type=click.IntRange(1), help="Overrides the recipe.")
 @click.option(
     "--stop-at", type=click.IntRange(1), help="Pause after this step; run again to go on."
@@ -74,6 +76,7 @@ def train(
     data: Path,
     output: Path,
     recipe: Path | None,
+    network: str | None,
     run: Path | None,
     cache: Path | None,
     steps: int | None,
@@ -103,6 +106,8 @@ def train(
 
     reuse_freed_memory()
     plan = read_recipe(recipe) if recipe else Recipe()
+    if network and network != plan.network:
+        plan = replace(plan, network=check_network(network), sizes={})
     plan = replace(plan, steps=steps or plan.steps)
     run = run or output.with_name(f"{output.name}.run")
     target = pick_device(device)
@@ -136,6 +141,17 @@ def train(
         finish(trainer, output)
         click.echo(output)
     leave_ranks(ranks)
+
+
+def check_network(name: str) -> str:
+    """Return the name of a network; raise CommandError with the nearest one for any other."""
+    from splitter.networks import ARCHITECTURES
+
+    if name not in ARCHITECTURES:
+        close = get_close_matches(name, ARCHITECTURES, n=1)
+        way_out = f"did you mean {close[0]}?" if close else "splitter models --networks lists all"
+        raise CommandError(f"no network is called {name!r}; {way_out}")
+    return name
 
 
 def show_progress(screen: Screen, training: Iterator[Progress], trainer: Trainer) -> None:

@@ -223,8 +223,8 @@ class FadedMask(MaskModel):
 
     @property
     def own_tiles(self) -> TileShape:
-        """Return tiles that are half another's, so that each place has a tile around it."""
-        return TileShape.faded(self.unet.span * self.stft.hop, 0.5, "hann")
+        """Return tiles that share a quarter with the next, over which one is faded into it."""
+        return TileShape.faded(self.unet.span * self.stft.hop, 0.25, "hann")
 
     @property
     def grid(self) -> int:

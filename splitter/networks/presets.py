@@ -12,6 +12,8 @@ from dataclasses import dataclass, field, make_dataclass
 from typing import Any, get_type_hints
 
 from splitter.networks.sizes import MaskParts, MaskTfcTdf, MaskUNet, Sizes
+from splitter.networks.tasnet import ConvTasNetSizes
+from splitter.networks.waveunet import WaveUNetSizes
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ PRESETS: Mapping[str, Preset] = {
             span=4,
             latent=256,
             levels=5,
-            width=12,
+            width=10,
         ),
     ),
     "resunet": Preset(
@@ -72,10 +74,12 @@ PRESETS: Mapping[str, Preset] = {
         vary(MaskParts, block="volume", down="volume", up="volume", ends="stack", views=3, width=4),
     ),
     "non-local-unet": Preset(
-        "Wang et al. 2020", vary(MaskParts, bottom="non-local", span=24, width=12)
+        "Wang et al. 2020", vary(MaskParts, bottom="non-local", span=24, width=10)
     ),
     "mobile-unet": Preset("Howard et al. 2017", vary(MaskParts, block="depthwise", width=24)),
     "sid-unet": Preset(
         "Chen et al. 2018", vary(MaskParts, block="leaky", pack=2, level_span=430, width=24)
     ),
+    "wave-u-net": Preset("Stoller et al. 2018", WaveUNetSizes),
+    "conv-tasnet": Preset("Luo and Mesgarani 2019", ConvTasNetSizes),
 }

@@ -31,6 +31,7 @@ from splitter.audio import Block
 from splitter.errors import DataError, ModelError
 from splitter.loading import (
     Config,
+    Model,
     build_network,
     check_memory,
     fill_network,
@@ -40,8 +41,10 @@ from splitter.loading import (
     write_tensors,
 )
 from splitter.metrics import usdr
-from splitter.networks import ARCHITECTURES, MaskModel
+from splitter.networks import ARCHITECTURES, Average, MaskModel, Network
 from splitter.networks.contract import move_network
+from splitter.separation import Computing, separate
+from splitter.spectral import Stft
 from splitter.training.augmentation import Array, place
 from splitter.training.losses import LOSSES, Estimate, heard_bins
 from splitter.training.mixing import Example, Mixer, fit_channels, stay
@@ -55,6 +58,7 @@ Part = TypeVar("Part")
 CHECKPOINT_SECONDS = 120.0
 BATCHES_AHEAD = 4
 LOG_EVERY = 20  # steps
+WINDOW_AND_HOP = (4096, 1024)  # samples, of the loss of networks that have no spectrogram
 ADDED = "unet.added"  # weights of blocks that begin with nothing
 # sizes in which a network may differ from the one that it starts from
 FREE_SIZES = {"blocks", "blocks_up", "dropout", "level_span"}
@@ -135,6 +139,8 @@ class Trainer:
         self.network = self._build()
         sizes = asdict(ARCHITECTURES[recipe.network](**recipe.sizes))  # also those by default
         self.config = replace(self.config, sizes=sizes)
+        own = self.network.stft if isinstance(self.network, MaskModel) else None
+        self.stft = own or Stft(*WINDOW_AND_HOP).to(device)  # in which the loss is measured
         self.average = self._build()
         self.average.load_state_dict(self.network.state_dict())
         self.optimizers = make_optimizers(self.network, recipe.learning_rate, recipe.weight_decay)
@@ -149,15 +155,13 @@ class Trainer:
             raise DataError(f"{self.run}: unknown {part} {name!r}; known are: {names}")
         return known[name]
 
-    def _build(self) -> MaskModel:
+    def _build(self) -> Network:
         network = build_network(self.config, self.run / RECIPE)
-        if not isinstance(network, MaskModel):
-            raise DataError(f"{self.recipe.network}: training knows mask networks only")
         move_network(network, self.device)
         return network
 
     def train(
-        self, batches: Iterator[Batch], validate: Callable[[nn.Module], tuple[float, float] | None]
+        self, batches: Iterator[Batch], validate: Callable[[Network], tuple[float, float] | None]
     ) -> Iterator[Progress]:
         """Take a step a batch; checkpoint as it goes; yield progress every few steps."""
         if self.ranks.first:
@@ -211,13 +215,15 @@ class Trainer:
     def _loss(self, batch: Batch) -> Tensor:
         network = self.network.train()
         with torch.no_grad():
-            mixture = network.stft(batch.mixture.to(self.device))
-            vocals = network.stft(batch.vocals.to(self.device))
+            signal = batch.mixture.to(self.device)
+            mixture, vocals = self.stft(signal), self.stft(batch.vocals.to(self.device))
             heard = heard_bins(batch.bandwidth.to(self.device), mixture.shape[-2], self.recipe.rate)
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
-            mask = network.mask(mixture)[:, 0]  # the stem
-        estimate = Estimate(mask.float(), mixture, vocals, heard, network.stft)
-        return self.loss(estimate)
+            if isinstance(network, MaskModel):  # no way to samples and back is needed
+                guess = network.mask(mixture)[:, 0].float() * mixture  # the stem
+            else:
+                guess = self.stft(network(signal)[:, 0].float())  # the stem
+        return self.loss(Estimate(guess, mixture, vocals, heard, self.stft))
 
     @torch.no_grad()
     def _follow(self) -> None:
@@ -286,7 +292,7 @@ class Trainer:
 
         Raises ModelError for one that hears or sees something else, or has other tensors.
         """
-        if not isinstance(network, MaskModel):
+        if isinstance(network, Average):
             raise ModelError(f"{name}: is the average of several models; start from one of them")
         mine, other = _describe(self.config), _describe(config)
         for key in mine:
@@ -373,10 +379,10 @@ class Validation:
         held_out = pools.validation
         count = min(len(held_out), recipe.validation_songs)
         self.songs = [held_out[i] for i in np.linspace(0, len(held_out) - 1, count).astype(int)]
-        self.channels = recipe.channels
+        self.recipe = recipe
         self.device = device
 
-    def __call__(self, network: nn.Module) -> tuple[float, float] | None:
+    def __call__(self, network: Network) -> tuple[float, float] | None:
         """Return the median SDR in dB, and the median improvement over the mixture.
 
         The ratio is one for the whole song (`metrics.usdr`). None if no song is held out.
@@ -386,12 +392,14 @@ class Validation:
             return None
         return float(np.median(scores[:, 0])), float(np.median(scores[:, 0] - scores[:, 1]))
 
-    @torch.inference_mode()
-    def _score(self, network: nn.Module, index: int) -> tuple[float, float]:
+    def _score(self, network: Network, index: int) -> tuple[float, float]:
         song = self.songs[index]
         assert song.vocals and song.instrumental
         length = song.length
-        vocals = fit_channels(song.vocals.samples[:, :length], self.channels)
-        mixture = vocals + fit_channels(song.instrumental.samples[:, :length], self.channels)
-        estimate = network(torch.from_numpy(mixture)[None].to(self.device))[0, 0].cpu().numpy()
-        return usdr(vocals, estimate), usdr(vocals, mixture)
+        recipe = self.recipe
+        vocals = fit_channels(song.vocals.samples[:, :length], recipe.channels)
+        mixture = vocals + fit_channels(song.instrumental.samples[:, :length], recipe.channels)
+        config = Config(recipe.network, recipe.sizes, recipe.rate, recipe.channels)
+        model = Model(recipe.network, config, network, self.device, "")
+        stems = separate(mixture, recipe.rate, model, Computing(precision="float32"))
+        return usdr(vocals, stems[config.stems[0]]), usdr(vocals, mixture)

@@ -26,9 +26,9 @@ SHARED_WEIGHT = 4.0  # how much more a bin weighs where voice and music are equa
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mask and the truth; spectrograms are complex, (batch, channels, bins, frames)."""
+    """An estimate and the truth; spectrograms are complex, (batch, channels, bins, frames)."""
 
-    mask: Tensor  # (batch, channels, bins, frames), 0…1
+    guess: Tensor  # of the vocals
     mixture: Tensor
     vocals: Tensor
     heard: Tensor  # (batch, 1, bins, 1): 1 up to the example's bandwidth, 0 above
@@ -36,8 +36,8 @@ class Estimate:
 
     @property
     def error(self) -> Tensor:
-        """Return M·X − V where it counts."""
-        return (self.mask * self.mixture - self.vocals) * self.heard
+        """Return Ṽ − V where it counts."""
+        return (self.guess - self.vocals) * self.heard
 
     def mean(self, values: Tensor) -> Tensor:
         """Average (batch, channels, bins, frames) over the bins that count."""
@@ -47,18 +47,18 @@ class Estimate:
 
 
 def magnitude(estimate: Estimate) -> Tensor:
-    """Return the mean of |M·|X| − |V||, the loss of Jansson et al. 2017."""
-    wrong = estimate.mask * estimate.mixture.abs() - estimate.vocals.abs()
+    """Return the mean of ||Ṽ| − |V||, the loss of Jansson et al. 2017."""
+    wrong = estimate.guess.abs() - estimate.vocals.abs()
     return estimate.mean(wrong.abs())
 
 
 def phase_sensitive(estimate: Estimate) -> Tensor:
-    """Return the mean of |M·|X| − Re(V·X*)/|X||.
+    """Return the mean of ||Ṽ| − Re(V·X*)/|X||.
 
     Of a voice a real mask reaches only the part in phase with the mixture (Erdogan et al. 2015), so
     it should stay low where the mixture's phase is wrong for the voice.
     """
-    wrong = estimate.mask * estimate.mixture.abs() - _in_phase(estimate)
+    wrong = estimate.guess.abs() - _in_phase(estimate)
     return estimate.mean(wrong.abs())
 
 
@@ -77,13 +77,13 @@ def weighted(estimate: Estimate) -> Tensor:
     music = (estimate.mixture - estimate.vocals).abs()
     shared = torch.minimum(voice, music) / torch.maximum(voice, music).clamp_min(TINY)
     weight = 1 + SHARED_WEIGHT * shared
-    masked = estimate.mask * estimate.mixture.abs()
+    masked = estimate.guess.abs()
     wrong = (masked - voice).abs() + (masked - _in_phase(estimate)).abs()
     return estimate.mean(weight * wrong) / estimate.mean(weight)
 
 
 def complex_spectrum(estimate: Estimate) -> Tensor:
-    """Return the mean of |M·X − V| over the complex plane."""
+    """Return the mean of |Ṽ − V| over the complex plane."""
     squares = torch.view_as_real(estimate.error).square().sum(-1)
     return estimate.mean((squares + TINY).sqrt())
 
@@ -100,7 +100,7 @@ def multi_resolution(estimate: Estimate) -> Tensor:
     After Yamamoto et al. 2020, without the logarithmic term: silence is no part of a voice's sound.
     """
     truth = _signal(estimate, estimate.vocals * estimate.heard)
-    guess = _signal(estimate, estimate.mask * estimate.mixture * estimate.heard)
+    guess = _signal(estimate, estimate.guess * estimate.heard)
     errors = [
         (first - second).abs().mean()
         for first, second in zip(_magnitudes(guess), _magnitudes(truth), strict=True)

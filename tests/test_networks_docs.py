@@ -1,0 +1,98 @@
+"""docs/networks.md, held against the code; and networks through the real command."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from splitter.networks import PRESETS
+from splitter.networks.blocks import BLOCKS
+from splitter.networks.bottoms import BOTTOMS
+from splitter.networks.sampling import DOWN, ENDS, UP
+from splitter.networks.sizes import MaskParts
+from splitter.networks.skips import SKIPS
+from tests import sounds, zoo
+from tests.commands import ROOT, call
+
+PAGE = (ROOT / "docs/networks.md").read_text(encoding="utf-8")
+KINDS = {"block": BLOCKS, "down": DOWN, "up": UP, "skip": SKIPS, "bottom": BOTTOMS, "ends": ENDS}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_page_lists_all_parts(kind: str) -> None:
+    (row,) = re.findall(rf"^\| `{kind}` \| (.*?) \| `", PAGE, re.MULTILINE)
+    assert {name.strip() for name in re.sub(r"\(.*?\)", "", row).split(",")} == set(KINDS[kind])
+
+
+def test_the_combination_of_the_page_is_a_network() -> None:
+    recipe = json.loads(re.findall(r"```json\n(.*?)```", PAGE, re.DOTALL)[0])
+    network = zoo.build(recipe["network"], **{**recipe["sizes"], **zoo.SPECTROGRAM})
+    signal = torch.from_numpy(sounds.noise(3000))[None]
+    assert network(signal).shape == (1, 1, 2, 3000)
+
+
+def test_the_variant_of_the_page_takes_less_than_30_lines_and_its_tiles_are_exact(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    assert len([line for line in code.splitlines() if line.strip()]) < 30
+    monkeypatch.setattr("splitter.networks.blocks.BLOCKS", BLOCKS)
+    presets = dict(PRESETS)
+    monkeypatch.setattr("splitter.networks.presets.PRESETS", presets)
+    exec(code, {"__name__": "variant"})  # noqa: S102: a page of our own
+    try:
+        sizes = presets["se-unet"].sizes
+        assert issubclass(sizes, MaskParts)
+        network = sizes(**{**zoo.SPECTROGRAM, "levels": 2, "width": 8}).build(2, 1).eval()
+        signal = torch.from_numpy(sounds.noise(8 * network.context))[None].requires_grad_()
+        position = 4 * network.context
+        network(signal)[0, 0, :, position].sum().backward()
+        assert signal.grad is not None
+        (seen,) = signal.grad[0].abs().sum(0).nonzero(as_tuple=True)
+        assert position - network.context <= seen[0]
+        assert seen[-1] <= position + network.context
+    finally:
+        del BLOCKS["squeezed"]
+
+
+def test_models_lists_networks_with_their_sources(tmp_path: Path) -> None:
+    done = call("models", "--networks", folder=tmp_path)
+    assert done.status == 0
+    lines = done.stdout.splitlines()
+    assert [line.split()[0] for line in lines] == list(PRESETS)
+    (row,) = (line for line in lines if line.startswith("unet-2015"))
+    assert re.search(r"0\.92 M weights +1\.7\d Gflop/s +sees +2\.6 s +Ronneberger et al. 2015", row)
+
+
+def test_a_network_that_is_misspelt_is_answered_with_the_nearest(tmp_path: Path) -> None:
+    done = call("train", tmp_path, "-o", "x", "--network", "atention-unet", folder=tmp_path)
+    assert done.status == 2
+    assert done.complaints == [
+        "splitter: no network is called 'atention-unet'; did you mean attention-unet?"
+    ]
+
+
+@pytest.mark.parametrize("name", ["non-local-unet", "conv-tasnet"])
+def test_a_network_is_trained_and_separates_mono_stereo_and_surround(
+    name: str, data: Path, tmp_path: Path
+) -> None:
+    sizes = zoo.small_sizes(name)
+    recipe = {"network": name, "sizes": sizes, "crop": 8192, "batch": 1, "warmup": 1}
+    recipe |= {"validation": ["held/*"], "rate": 16000}
+    (tmp_path / "recipe.json").write_text(json.dumps(recipe), encoding="utf-8")
+    arguments = ("-o", "mine", "--recipe", "recipe.json", "--steps", 2, "--device", "cpu")
+    done = call("train", data, *arguments, folder=tmp_path)
+    assert done.status == 0, done.stderr
+    assert (tmp_path / "mine.run/validation.csv").exists()
+    for channels in (1, 2, 6):
+        song = sounds.write(tmp_path / f"{channels}.wav", sounds.noise(30000, channels))
+        done = call("separate", song, "--model", "mine", folder=tmp_path)
+        assert done.status == 0, done.stderr
+        stems = [sounds.read(tmp_path / line) for line in done.stdout.split()]
+        assert stems[0].shape == (channels, 30000)
+        np.testing.assert_allclose(sum(stems), sounds.read(song), atol=1e-6)
