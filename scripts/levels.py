@@ -2,11 +2,10 @@
 
     python scripts/levels.py DATA --model unet --model unet-fast [--clips 4]
 
-DATA holds `mir1k/test/<clip>/vocals.*`, of which clips of the five singers are taken that no shipped
-model has heard, and `validation/<song>/instrumental.*`, music that none has heard either. Each voice
-is mixed with each music. The first table is SDR over the mixture by the level of the voice against
-the music; the second the SDR of the voice where the same mixture is changed. All in dB, the mean
-over mixtures.
+Voices are clips of the five singers in DATA/mir1k/test that no shipped model has heard, music is
+DATA/validation/*/instrumental.*, which none has heard either; each voice is mixed with each music.
+The first table is SDR over the mixture by the level of the voice against the music, the second the
+SDR of the voice where the same mixture is changed. All in dB, the mean over mixtures.
 """
 
 from __future__ import annotations
