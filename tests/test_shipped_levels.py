@@ -1,0 +1,73 @@
+"""What the shipped weights make of a song must not depend on its level, sides or offset."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from splitter import load_model, separate
+from splitter.audio import Block
+from splitter.loading import Model
+from tests import sounds
+
+RATE = 44100  # Hz
+SECONDS = 3
+
+
+@pytest.fixture(scope="module", params=["unet", "unet-fast"])
+def model(request: pytest.FixtureRequest) -> Model:
+    return load_model(str(request.param))  # unet-large is the average of both
+
+
+@pytest.fixture(scope="module")
+def song() -> Block:
+    return sounds.voice(SECONDS) + sounds.music(SECONDS)
+
+
+@pytest.fixture(scope="module")
+def vocals(model: Model, song: Block) -> Block:
+    return separate(song, RATE, model)["vocals"]
+
+
+def sides(left: float, right: float) -> Block:
+    return np.array([[left], [right]], np.float32)
+
+
+def distance(found: Block, expected: Block) -> float:
+    """The error in dB of what was expected."""
+    error = max(np.square(found - expected).sum(), 1e-20)  # often there is none at all
+    return float(10 * np.log10(error / np.square(expected).sum()))
+
+
+@pytest.mark.parametrize("level", [-60, -40, 20])
+def test_the_level_of_a_song_is_the_level_of_its_vocals(
+    model: Model, song: Block, vocals: Block, level: float
+) -> None:
+    gain = np.float32(10 ** (level / 20))
+    assert distance(separate(song * gain, RATE, model)["vocals"] / gain, vocals) < -60
+
+
+@pytest.mark.parametrize("gains", [(1, 0.025), (0.25, 1)])
+def test_the_balance_of_a_song_is_the_balance_of_its_vocals(
+    model: Model, song: Block, vocals: Block, gains: tuple[float, float]
+) -> None:
+    found = separate(song * sides(*gains), RATE, model)["vocals"] / sides(*gains)
+    assert distance(found, vocals) < -60
+
+
+def test_a_song_on_one_side_is_heard_as_if_it_were_on_both(model: Model, song: Block) -> None:
+    both = separate(song[[0, 0]], RATE, model)["vocals"]
+    left = separate(song * sides(1, 0), RATE, model)["vocals"]
+    assert distance(left[0], both[0]) < -60
+    assert not left[1].any()
+
+
+@pytest.mark.parametrize(
+    "change", [lambda song: song * sides(-1, 1), lambda song: song * sides(-1, -1)]
+)
+def test_an_inverted_channel_is_an_inverted_channel_of_the_vocals(
+    model: Model, song: Block, vocals: Block, change: Callable[[Block], Block]
+) -> None:
+    assert distance(change(separate(change(song), RATE, model)["vocals"]), vocals) < -60
