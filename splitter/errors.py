@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+DISTRIBUTION = "songsplitter"  # what the package index calls splitter
+
 # PyTorch's class for CUDA's shortage, by its name, and what MPS, cuBLAS, cuDNN and the processor
 # say by a mere RuntimeError
 _SHORTAGES = (
@@ -41,11 +43,11 @@ class DataError(SplitterError):
     """A data set for training or evaluation is missing or malformed."""
 
 
-class MissingExtra(SplitterError):  # noqa: N818 - reads as the advice that it is
+class MissingExtra(CommandError):  # noqa: N818 - reads as the advice that it is
     """An optional package is not installed."""
 
-    def __init__(self, install: str) -> None:
-        super().__init__(f"this needs an optional package: {install}")
+    def __init__(self, extra: str) -> None:
+        super().__init__(f"an optional package is missing; pip install '{DISTRIBUTION}[{extra}]'")
 
 
 def is_shortage(error: BaseException) -> bool:

@@ -219,7 +219,7 @@ def import_museval() -> ModuleType:
     """
     package = importlib.util.find_spec("museval")
     if package is None or package.origin is None:
-        raise MissingExtra("pip install 'splitter[evaluate]'")
+        raise MissingExtra("evaluate")
     path = Path(package.origin).with_name("metrics.py")
     spec = importlib.util.spec_from_file_location("museval.metrics", path)
     assert spec is not None and spec.loader is not None

@@ -7,21 +7,18 @@ All of this is settled before anything is computed, and needs no PyTorch.
 
 from __future__ import annotations
 
-import os
-import string
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, TypeAlias
 
 from splitter.audio import OutputFormat, SongReader, Tags, check_outputs, fit_format, fit_pipe
-from splitter.errors import AudioError, SplitterError
-from splitter.paths import SEPARATORS, is_device, is_there, place_inside
+from splitter.errors import AudioError
+from splitter.paths import is_there, place_inside
+from splitter.templates import TEMPLATE, fill_template
 
 Target: TypeAlias = Path | BinaryIO  # where a stem goes: a file, or a pipe
-
-TEMPLATE = "{name}/{stem}.{ext}"
-FIELDS = ("name", "stem", "ext", "parent", "artist", "title", "model")
 
 
 @dataclass(frozen=True)
@@ -52,66 +49,46 @@ class Plan:
         check_existing(files, self.output, self.claimed)
 
 
-def check_template(template: str, stems: int) -> None:
-    """Raise SplitterError if `template` cannot name this number of stems."""
-    try:
-        parsed = list(string.Formatter().parse(template))
-    except ValueError as error:
-        raise SplitterError(f"{template}: not a template ({error})") from error
-    names = {name for _, name, _, _ in parsed if name is not None}
-    for name in sorted(names - set(FIELDS)):
-        known = ", ".join(f"{{{known}}}" for known in FIELDS)
-        raise SplitterError(f"{template}: there is no {{{name}}}; known are {known}")
-    if any(detail or conversion for _, _, detail, conversion in parsed):
-        raise SplitterError(f"{template}: fields are names only, as in {{stem}}")
-    if stems > 1 and "stem" not in names:
-        raise SplitterError(f"{template}: all stems would have one name; add {{stem}}")
-    if not Path(template).name:
-        raise SplitterError("an empty template names nothing; try {name}/{stem}.{ext}")
-    try:
-        place_inside(Path(), template)
-    except SplitterError as error:
-        way_out = "stems go below --output, and a template names them in there"
-        raise SplitterError(f"{template}: leads out of the output folder; {way_out}") from error
-
-
-def needs_tags(template: str) -> bool:
-    """Tell whether only the song itself can say its stems' names."""
-    return "{artist}" in template or "{title}" in template
-
-
 def name_stems(
-    song: Path, output: Output, model: str, stems: Sequence[str], tags: Tags = Tags()
+    song: Path,
+    output: Output,
+    model: str,
+    stems: Sequence[str],
+    tags: Tags = Tags(),
+    mark: str = "",
 ) -> dict[str, Path]:
     """Say which files the stems of a song become; `stems` are the model's, if none are asked for.
 
-    What a song or a model calls itself is made fit for a file's name: all lie in the folder.
+    What a song or a model calls itself is made fit for a file's name: all lie in the folder. `mark`
+    keeps them apart from those of another song.
     """
+    year = re.search(r"\d{4}", tags.date or "")
     values = {
         "name": song.stem,
+        "suffix": song.suffix.removeprefix("."),
         "ext": output.format.container,
         "parent": song.absolute().parent.name or "root",
-        "artist": tags.artist or "Unknown artist",
-        "title": tags.title or song.stem,
         "model": model,
+        "artist": tags.artist,
+        "album_artist": tags.album_artist or tags.artist,
+        "title": tags.title,
+        "album": tags.album,
+        "track": _number(tags.track, 2),
+        "disc": _number(tags.disc, 1),
+        "year": year[0] if year else None,
+        "genre": tags.genre,
     }
-    safe = {name: fit_name(value) for name, value in values.items()}
-    return {
-        stem: place_inside(output.folder, output.template.format(**safe, stem=fit_name(stem)))
-        for stem in output.stems or stems
-    }
+    names = {}
+    for stem in output.stems or stems:
+        name = fill_template(output.template, {**values, "stem": stem}, mark)
+        names[stem] = place_inside(output.folder, name)
+    return names
 
 
-def fit_name(text: str, windows: bool = os.name == "nt") -> str:
-    """Replace what the name of a file cannot hold."""
-    reserved = SEPARATORS if windows else "/"
-    fitted = "".join("_" if c in reserved or (windows and c < " ") else c for c in text)
-    fitted = fitted.replace("\0", "_")
-    if windows:
-        fitted = fitted.rstrip(". ")
-        if is_device(fitted):
-            fitted = f"_{fitted}"
-    return fitted if fitted.strip(".") else fitted.replace(".", "_") or "_"
+def _number(text: str | None, digits: int) -> str | None:
+    """Return the first part of 3/12, with zeros before it."""
+    number = (text or "").partition("/")[0].strip()
+    return number.zfill(digits) if number else None
 
 
 def plan_stems(

@@ -18,6 +18,7 @@ from typing import Any
 
 from splitter.errors import MissingExtra, SplitterError
 
+STORES = ("s3", "gs", "memory")  # the last one lives in this process, for tests
 NAME_BYTES = 100  # in UTF-8: leaves room for a suffix, and for a mark that a file is not whole yet
 SEPARATORS = '<>:"/\\|?*'  # what a name cannot hold on one system or another
 DEVICES = {"CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$"} | {
@@ -63,22 +64,26 @@ def check_plain_file(place: Path) -> None:
 def open_path(place: str) -> Path:
     """Turn a path or URL into a path, or something that serves as one.
 
-    Raises MissingExtra when the package for this kind of store is not installed.
+    Raises SplitterError for a kind of place that is none of STORES, and MissingExtra when the
+    package for one is not installed.
     """
     scheme, mark, rest = place.partition("://")
-    if not mark:
+    if not mark or not scheme.isalnum():
         return Path(place)
     if scheme == "file":
         return Path(rest)
+    if scheme in ("http", "https"):
+        raise SplitterError(f"{place}: write curl -sL {place} | splitter separate -")
+    if scheme not in STORES:
+        known = ", ".join(f"{store}://" for store in STORES)
+        raise SplitterError(f"{place}: cannot be opened; download it, or name a file or {known}")
     try:
         from upath import UPath
 
         opened: Any = UPath(place)
         _ = opened.fs  # imports the package of the store
     except ImportError as error:
-        raise MissingExtra(f"pip install 'splitter[{scheme}]'") from error
-    except ValueError as error:
-        raise SplitterError(f"{place}: there is no kind of store called {scheme}") from error
+        raise MissingExtra(scheme) from error
     return opened  # type: ignore[no-any-return]
 
 

@@ -62,5 +62,5 @@ def import_imsave() -> Callable[..., None]:
     try:
         from matplotlib.image import imsave
     except ImportError as error:
-        raise MissingExtra("pip install 'splitter[plots]'") from error
+        raise MissingExtra("plots") from error
     return imsave

@@ -7,6 +7,7 @@ The first two steps say quickly what cannot be done; the third needs a model, an
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -32,6 +33,8 @@ __all__ = [
     "separate_song",
     "unwatched",
 ]
+
+log = logging.getLogger(__name__)
 
 Progress = Callable[[float, float | None], None]  # seconds done, and in all, if they are known
 Watch = Callable[[SongReader, Iterator[Stems]], Iterator[Stems]]
@@ -73,6 +76,7 @@ def separate_song(
     All stem files get their names in the end; after an error there are none.
     """
     started = time.monotonic()
+    _tell_decisions(song, plan, model, computing)
     tags = plan.tags
     if plan.output.tags:
         tags = replace(tags, mark=Mark("", model.name, model.hash))
@@ -87,6 +91,20 @@ def separate_song(
             for name, writer in writers.items():
                 writer.write(stems[name])
     return _describe(song, writers, model, time.monotonic() - started)
+
+
+def _tell_decisions(song: SongReader, plan: Plan, model: Model, computing: Computing) -> None:
+    """Log what was decided for a song."""
+    shape = computing.tile_shape(model.network)
+    written = plan.format
+    depth = f"{written.bitrate} bit/s" if written.bitrate else f"{written.bits} bits"
+    log.debug(
+        "%s: read by %s, %d Hz, %d channels; model %s (%s) on %s, tiles of %.1f s; written as %s, "
+        "%s: %s",
+        *(song.source, song.decoder, song.rate, song.channels, model.name, model.hash),
+        *(model.device, (shape.core + 2 * shape.context) / model.config.rate),
+        *(written.container, depth, ", ".join(map(str, plan.targets.values()))),
+    )
 
 
 def separate_file(

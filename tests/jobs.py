@@ -19,7 +19,9 @@ STEMS = ("vocals", "instrumental")
 
 def plan(songs: Iterable[Found], folder: Path) -> list[Job]:
     return plan_jobs(
-        songs, folder, lambda song, folder: name_stems(song, Output(folder), "small", STEMS)
+        songs,
+        folder,
+        lambda song, folder, mark: name_stems(song, Output(folder), "small", STEMS, mark=mark),
     )
 
 

@@ -189,9 +189,42 @@ def test_a_stem_that_a_killed_run_left_is_replaced(separate: Separate, tmp_path:
     assert read_tree(tmp_path / "out") == expected
 
 
-def test_a_folder_without_songs_is_told(separate: Separate, tmp_path: Path) -> None:
-    make_library(tmp_path / "songs", 1)
-    assert "-r looks in folders of folders" in separate("songs", "-o", "out").stderr
+def test_songs_in_folders_that_nobody_looked_into_are_told(
+    separate: Separate, tmp_path: Path
+) -> None:
+    make_library(tmp_path / "songs", 2)
+    (tmp_path / "songs" / "covers").mkdir()
+    done = separate("songs", "-o", "out")
+    assert done.complaints == [
+        "songs: left out 2 folders with songs; add -r to separate them",
+        "splitter: found no songs",
+    ]
+    make_library(tmp_path / "more", 2)
+    sounds.write(tmp_path / "more" / "top.wav", sounds.noise(4000))
+    assert "left out 2 folders" in separate("more").stderr
+    assert separate("-r", "more").status == 0
+
+
+def test_stems_of_this_folder_are_no_songs_that_were_left_out(
+    separate: Separate, tmp_path: Path
+) -> None:
+    sounds.write(tmp_path / "song.wav", sounds.noise(4000))
+    for _ in range(2):
+        assert "add -r" not in separate(".").stderr
+
+
+def test_pictures_and_texts_that_a_glob_brought_are_passed_over(
+    separate: Separate, tmp_path: Path
+) -> None:
+    sounds.write(tmp_path / "song.wav", sounds.noise(4000))
+    (tmp_path / "cover.jpg").write_bytes(b"\xff\xd8\xff\xe0\0\x10JFIF")
+    (tmp_path / "notes.nfo").write_text("dédié à toi " * 90)
+    done = separate("song.wav", "cover.jpg", "notes.nfo")
+    assert done.status == 0
+    assert done.complaints[0] == "left out 2 files without sound: cover.jpg, notes.nfo"
+    assert separate("cover.jpg").status == 1  # named alone, it is meant
+    (tmp_path / "letter.mp3").write_text("no song")
+    assert separate("song.wav", "letter.mp3", "--overwrite").status == 1
 
 
 @pytest.mark.skipif(os.name == "nt", reason="there is no nohup")
@@ -221,15 +254,20 @@ def test_names_come_from_a_file_too(separate: Separate, tmp_path: Path) -> None:
     }
 
 
-def test_two_songs_for_one_file_are_refused_before_any_work(
-    separate: Separate, tmp_path: Path
-) -> None:
+def test_two_songs_for_one_file_are_kept_apart_and_told(separate: Separate, tmp_path: Path) -> None:
     make_library(tmp_path / "songs", 1)
     sounds.write(tmp_path / "songs" / "A" / "song 0.flac", sounds.noise(4000))
     done = separate("-r", "songs", "-o", "out")
-    assert done.status == 2
-    assert "song 0.flac" in done.stderr and "song 0.wav" in done.stderr
-    assert not (tmp_path / "out").exists()
+    assert done.status == 0
+    told = "song 0.flac, songs/A/song 0.wav: would all become out/A/song 0/vocals.wav; they become "
+    assert told in done.stderr
+    assert {Path(name).parent.name for name in read_tree(tmp_path / "out")} == {
+        *("song 0.flac", "song 0.wav"),
+    }
+    again = separate("-r", "songs", "-o", "out")
+    assert "2 of 2 songs are done already" in again.stderr
+    one = separate("-r", "songs", "-o", "x", "--stems", "vocals", "--template", "all.{ext}")
+    assert one.status == 0 and (tmp_path / "x" / "A" / "all.flac.wav").exists()
 
 
 @pytest.mark.slow

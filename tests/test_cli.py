@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 import soundfile
 
+from splitter.audio import CLIPS, CONTAINERS
+from splitter.cli import separate
 from splitter.networks import ARCHITECTURES
+from splitter.templates import TEMPLATE
 from tests import sounds
 from tests.commands import call
 
@@ -76,17 +79,52 @@ def test_one_broken_song_harms_no_other(small_model_folder: Path, tmp_path: Path
         (("separate",), "name a song or a folder"),
         (("separate", "song.wav", "--format", "xyz"), "xyz"),
         (("separate", "song.wav", "--stems", "drums"), "no stem 'drums'"),
-        (("nosuch",), "nosuch"),
+        (("nosuch",), "there is no command 'nosuch'; choose separate, "),
+        (("seperate", "song.wav"), "there is no command 'seperate'; did you mean 'separate'?"),
+        (("song.wav",), "song.wav is not a command; to separate it, write: splitter separate song"),
+        (("separate", "song.wav", "--fromat", "mp3"), "no option --fromat; did you mean --format?"),
+        (("separate", "song.wav", "--stems"), "--stems needs a value"),
+        (("separate", "song.wav", "--wiener", "-1"), "--wiener: write a whole number, 0 or more"),
+        (("separate", "-song.wav"), "to name the file, write ./-song.wav"),
+        (("train",), "DATA is missing; write splitter train [OPTIONS] DATA"),
+        (("train", ".", "-o", "x", "--recipe", "none.json"), "--recipe: "),
     ],
 )
 def test_a_wrong_command_is_told_so_with_status_2(
     tmp_path: Path, arguments: tuple[str, ...], complaint: str
 ) -> None:
-    sounds.write(tmp_path / "song.wav", sounds.song(1))
-    done = run(*arguments, folder=tmp_path)
-    assert done.returncode == 2
-    assert complaint in done.stderr
+    sounds.write(tmp_path / "song.wav", sounds.song(0.1))
+    sounds.write(tmp_path / "-song.wav", sounds.song(0.1))
+    done = call(*arguments, folder=tmp_path)
+    assert done.status == 2
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("splitter: ") and complaint in line
     assert not done.stdout
+
+
+def test_a_file_called_dash_is_not_stdin(small_model_folder: Path, tmp_path: Path) -> None:
+    sounds.write(tmp_path / "-.wav", sounds.song(0.1)).rename(tmp_path / "-")
+    done = call("separate", "./-", "-o", "out", "-m", small_model_folder, folder=tmp_path)
+    assert done.stdout.splitlines() == ["out/-/vocals.wav", "out/-/instrumental.wav"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a folder in use cannot be deleted there")
+def test_a_folder_that_is_gone_is_one_line(tmp_path: Path) -> None:
+    code = (
+        "import os, sys; os.mkdir('gone'); os.chdir('gone'); os.rmdir('../gone')\n"
+        "from splitter.cli import main; sys.argv[1:] = ['separate', 'x.wav']; main()"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr == "splitter: the current folder is gone; cd to another one\n"
+
+
+def test_what_options_can_be_is_what_the_layers_below_take() -> None:
+    assert tuple(CONTAINERS) == separate.FORMATS
+    assert separate.CLIPS == CLIPS
+    assert separate.TEMPLATE == TEMPLATE
 
 
 def test_a_device_that_is_not_there_is_said_so(tmp_path: Path) -> None:

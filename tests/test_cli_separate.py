@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import subprocess
 import sys
 import threading
@@ -16,10 +17,12 @@ import numpy as np
 import pytest
 import soundfile
 
-from splitter.audio import Block, open_song
+from splitter.audio import Block, OutputFormat, open_song
+from splitter.cli.clipping import AUDIBLE, tell_clipping
 from splitter.cli.records import _EMPTY
+from splitter.songs import Separated
 from tests import sounds
-from tests.commands import ENVIRONMENT, Done, files_below, start
+from tests.commands import ENVIRONMENT, Done, call, files_below, start
 from tests.sounds import read
 
 STEMS = ("vocals", "instrumental")
@@ -64,8 +67,9 @@ def test_what_would_clip_is_cut_off_and_told_with_its_peak(
     loud = {name: stem for name, stem in stems.items() if stem["clipped"]}
     assert loud and all(stem["peak"] > 1 for stem in loud.values())
     for name, stem in loud.items():
-        told = f"{stem['clipped']} samples of {name} were cut off (its peak is {stem['peak']:.3f}"
-        assert told in done.stderr
+        assert f"{stem['clipped']} samples of {name}" in done.stderr
+    excess = 20 * math.log10(max(stem["peak"] for stem in stems.values()))
+    assert f"by up to {excess:.1f} dB; --clip rescale or --clip float avoids it" in done.stderr
 
 
 def test_rescaling_keeps_the_proportions_of_the_stems(
@@ -174,13 +178,13 @@ def test_every_song_has_one_json_object_with_the_same_keys(
         (("song.wav", "--format", "mp3", "--bitrate", "loud"), "not a bitrate"),
         (("song.wav", "--format", "flac", "--clip", "float"), "flac: cannot hold floats"),
         (("song.wav", "--raw", "44100"), "not RATE:CHANNELS:FORMAT"),
-        (("song.wav", "--template", "{name}.{ext}"), "all stems would have one name"),
-        (("song.wav", "--template", "{song}/{stem}"), "there is no {song}"),
-        (("song.wav", "--template", "{stem!r}"), "fields are names only"),
-        (("song.wav", "--template", "{stem"), "not a template"),
+        (("song.wav", "--template", "{name}.{ext}"), "gives all stems one name; add {stem}"),
+        (("song.wav", "--template", "{song}/{stem}"), "there is no field {song}"),
+        (("song.wav", "--template", "{stem!r}"), "write a field as {stem}"),
+        (("song.wav", "--template", "{stem"), "is not a template"),
         (("song.wav", "--start", "soon"), "not a time"),
         (("song.wav", "--duration", "0"), "leaves nothing"),
-        (("song.wav", "-o", "-"), "writes one stem"),
+        (("song.wav", "-o", "-"), "writes one stem; add --stems vocals"),
         (("song.wav", "b.wav", "-o", "-", "--stems", "vocals"), "takes one song"),
         (("song.wav", "-o", "-", "--stems", "vocals", "--json"), "both write to stdout"),
         (("song.wav", "-o", "-", "--stems", "vocals", "--skip-existing"), "-o - writes none"),
@@ -188,6 +192,20 @@ def test_every_song_has_one_json_object_with_the_same_keys(
         ((".", "-o", "-", "--stems", "vocals"), "takes one song"),
         (("--files0-from", "song.wav", "-o", "-", "--stems", "vocals"), "takes one song"),
         (("song.wav", "-"), "stands alone"),
+        (("song.wav", "--overwrite", "--skip-existing"), "exclude each other"),
+        (("song.wav", "-o", "x.wav"), "one file cannot hold 2 stems; add --stems vocals"),
+        (("song.wav", "b.wav", "-o", "x.wav", "--stems", "vocals"), "the stems of many songs"),
+        ((".", "-o", "x.wav", "--stems", "vocals"), "or write x.wav/ for a folder"),
+        (("song.wav", "-o", "x.wma", "--stems", "vocals"), "cannot write wma; choose from wav"),
+        (("song.wav", "-o", "x.wav", "--stems", "vocals", "-f", "mp3"), "write -o x.mp3"),
+        (("song.wav", "--template", "../{stem}.{ext}"), "leads out of the output folder"),
+        (
+            ("https://example.org/a.mp3",),
+            "curl -sL https://example.org/a.mp3 | splitter separate -",
+        ),
+        (("ftp://example.org/a.mp3",), "cannot be opened; download it"),
+        (("zip://a.mp3::x.zip",), "cannot be opened; download it"),
+        (("reference://x",), "cannot be opened; download it"),
         ((".", "-"), "stands alone"),
         (("-", "-o", "memory://stems"), "of this machine"),
         (("song.wav", "--address", "localhost:6379"), "add --engine ray"),
@@ -206,14 +224,150 @@ def test_what_contradicts_itself_is_a_usage_error(
 
 
 @pytest.mark.parametrize(
+    ("stems", "understood"),
+    [
+        ("vocals, Instrumental", ["vocals", "instrumental"]),
+        ("accompaniment", ["instrumental"]),
+        ("karaoke,no_vocals", ["instrumental"]),
+        ("Acapella", ["vocals"]),
+        ("vocal", ["vocals"]),
+        ("instrumental,vocals", ["instrumental", "vocals"]),
+    ],
+)
+def test_stems_are_understood_by_other_names(
+    separate: Callable[..., Done], tmp_path: Path, stems: str, understood: list[str]
+) -> None:
+    sounds.write(tmp_path / "song.wav", sounds.song(0.1))
+    done = separate("song.wav", "--stems", stems, "-n", "--json")
+    assert list(json.loads(done.stdout)["stems"]) == understood
+
+
+@pytest.mark.parametrize(
+    ("given", "answer"),
+    [
+        ("other", "this model has no stem 'other'; did you mean instrumental?"),
+        ("vocls", "did you mean vocals?"),
+        ("drums", "this model has no stem 'drums'; it has vocals, instrumental"),
+    ],
+)
+def test_stems_that_are_not_there_are_answered_with_those_that_are(
+    separate: Callable[..., Done], tmp_path: Path, given: str, answer: str
+) -> None:
+    sounds.write(tmp_path / "song.wav", sounds.song(0.1))
+    done = separate("song.wav", "--stems", given)
+    assert done.status == 2
+    assert answer in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("more", "fact", "value"),
+    [
+        (("--format", "FLAC"), "format", "flac"),
+        (("-f", "Mp3", "--bitrate", "192"), "format", "mp3"),
+        (("-f", "ogg", "--bitrate", "192K"), "format", "ogg"),
+        (("--bits", "32f"), "bits", 32),
+        (("--bits", "24bit"), "bits", 24),
+    ],
+)
+def test_values_are_taken_as_people_write_them(
+    separate: Callable[..., Done], tmp_path: Path, more: tuple[str, ...], fact: str, value: object
+) -> None:
+    sounds.write(tmp_path / "song.wav", sounds.song(0.1))
+    done = separate("song.wav", "--json", *more)
+    assert done.status == 0, done.stderr
+    assert json.loads(done.stdout)[fact] == value
+
+
+@pytest.mark.parametrize("name", ["my vocals.wav", "below/{x}.FLAC", "v.mp3"])
+def test_one_stem_of_one_song_may_go_to_a_file(
+    separate: Callable[..., Done], tmp_path: Path, name: str
+) -> None:
+    sounds.write(tmp_path / "song.wav", sounds.song(0.1))
+    done = separate("song.wav", "--stems", "vocals", "-o", name)
+    assert done.status == 0, done.stderr
+    assert done.stdout == f"{name}\n"
+    assert soundfile.info(tmp_path / name).format == {".wav": "WAV", ".mp3": "MP3"}.get(
+        Path(name).suffix, "FLAC"
+    )
+
+
+def test_a_folder_may_be_called_like_a_file(separate: Callable[..., Done], tmp_path: Path) -> None:
+    sounds.write(tmp_path / "song.wav", sounds.song(0.1))
+    assert separate("song.wav", "-o", "stems.wav/").stdout.startswith("stems.wav/song/vocals.wav")
+    assert separate("song.wav", "-o", "stems.wav", "--overwrite").status == 0
+
+
+def test_a_dry_run_says_what_would_be_written(
+    separate: Callable[..., Done], tmp_path: Path
+) -> None:
+    sounds.write(tmp_path / "song.wav", sounds.song(0.1))
+    done = separate("song.wav", "--dry-run")
+    assert (done.status, done.complaints) == (0, [])
+    assert done.stdout.splitlines() == ["song/vocals.wav", "song/instrumental.wav"]
+    assert len(files_below(tmp_path)) == 1
+    assert separate("song.wav").stdout == done.stdout
+    again = separate("song.wav", "-n")
+    assert again.status == 1 and "song/vocals.wav: " in again.stderr and not again.sound
+    assert separate("song.wav", "-n", "--skip-existing").stdout == ""
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_v_says_what_is_decided(small_model_folder: Path, tmp_path: Path, before: bool) -> None:
+    sounds.write(tmp_path / "song.wav", sounds.song(0.1))
+    command = ("separate", "song.wav", "-m", small_model_folder)
+    done = call(*(("-v", *command) if before else (*command, "-v")), folder=tmp_path)
+    assert done.status == 0
+    (line,) = [line for line in done.complaints if line.startswith("song.wav: read by FFmpeg")]
+    assert "44100 Hz, 2 channels; model small (" in line and ") on cpu, tiles of " in line
+    assert line.endswith("wav, 16 bits: song/vocals.wav, song/instrumental.wav")
+
+
+def test_clipping_that_nobody_hears_is_not_told(
+    separate: Callable[..., Done], tmp_path: Path
+) -> None:
+    signal = sounds.song(1)
+    song = np.asarray(signal / np.abs(signal).max(), np.float32)
+    for name, gain in (("a", 1.0), ("b", 2.0), ("c", 3.0)):
+        sounds.write(tmp_path / f"{name}.wav", np.asarray(gain * song, np.float32), subtype="FLOAT")
+    done = separate("a.wav", "b.wav", "c.wav", "--bits", 16, "--json")
+    peaks = {}
+    for record in map(json.loads, done.stdout.splitlines()):
+        stems = [stem["peak"] for stem in record["stems"].values() if stem["clipped"]]
+        peaks[record["song"]] = 20 * math.log10(max(stems, default=1.0))
+    loud = {song for song, peak in peaks.items() if peak >= AUDIBLE}
+    assert "c.wav" in loud
+    (line,) = [line for line in done.complaints if "cut off" in line]
+    told = f"cut off samples of {len(loud)} of 3 songs, by up to {peaks['c.wav']:.1f} dB (c.wav)"
+    assert told in line
+
+
+def test_a_peak_just_over_full_scale_is_left_to_the_record(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def done(peak: float) -> Separated:
+        peaks, clipped = {"vocals": peak, "instrumental": 0.5}, {"vocals": 3, "instrumental": 0}
+        return Separated(
+            *(Path("a.mp3"), {}, 44100, 2, 100, OutputFormat(), peaks, clipped),
+            *(1.0, None, "unet", "0", 1.0),
+        )
+
+    tell_clipping([done(1.00009)])
+    tell_clipping([done(1.00009)] * 3)
+    assert caplog.text == ""
+    tell_clipping([done(10 ** (0.3 / 20))])
+    assert "a.mp3: cut off 3 samples of vocals, by up to 0.3 dB" in caplog.text
+
+
+@pytest.mark.parametrize(
     ("arguments", "status"),
     [
         (["separate", "--help"], 0),
         (["separate", "song.wav", "--stems", "drums"], 2),
-        (["separate", "a/song.wav", "b/song.wav"], 2),
+        (["separate", "song.wav", "--template", "../{stem}"], 2),
+        (["separate", "a/song.wav", "b/song.wav", "--dry-run"], 0),
         (["separate", "missing.wav"], 1),
         (["separate", "letter.mp3"], 1),
-        (["separate", "song.wav", "-o", "letter.mp3"], 1),
+        (["separate", "song.wav", "-o", "letter.mp3/x"], 1),
         (["models"], 0),
     ],
 )

@@ -37,8 +37,9 @@ def make_file(path: Path, content: bytes = FLAC) -> Path:
     return path
 
 
-def name_stems(song: Path, folder: Path) -> Mapping[str, Path]:
-    return {name: folder / song.stem / f"{name}.wav" for name in ("vocals", "instrumental")}
+def name_stems(song: Path, folder: Path, mark: str) -> Mapping[str, Path]:
+    folder = folder / f"{song.stem}{mark}"
+    return {name: folder / f"{name}.wav" for name in ("vocals", "instrumental")}
 
 
 def find_names(folder: Path, search: Search) -> list[str]:
@@ -145,11 +146,14 @@ def test_the_tree_of_parents_is_mirrored(tmp_path: Path) -> None:
     assert job.size == len(FLAC)
 
 
-def test_two_songs_with_one_output_are_refused_naming_both(tmp_path: Path) -> None:
-    make_file(tmp_path / "x.mp3")
-    make_file(tmp_path / "x.flac")
-    with pytest.raises(DataError, match=r"x\.flac and .*x\.mp3 would both become .*vocals\.wav"):
-        plan_jobs(find_songs([tmp_path]), tmp_path / "out", name_stems)
+def test_two_songs_with_one_output_are_kept_apart_in_any_order(tmp_path: Path) -> None:
+    for name in ("x.mp3", "x.flac", "y.mp3"):
+        make_file(tmp_path / name)
+    found = list(find_songs([tmp_path]))
+    for songs in (found, found[::-1]):
+        jobs = plan_jobs(songs, tmp_path / "out", name_stems)
+        folders = {job.song.name: job.stems["vocals"].parent.name for job in jobs}
+        assert folders == {"x.mp3": "x.mp3", "x.flac": "x.flac", "y.mp3": "y"}
 
 
 def test_a_song_named_twice_is_done_once(tmp_path: Path) -> None:

@@ -110,7 +110,7 @@ def test_a_missing_museval_is_said_with_the_way_to_install_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
-    with pytest.raises(MissingExtra, match=r"pip install 'splitter\[evaluate\]'"):
+    with pytest.raises(MissingExtra, match=r"pip install 'songsplitter\[evaluate\]'"):
         metrics.bss_eval_images(noise(2, 1, 9), noise(2, 1, 9), 9)
 
 

@@ -1,12 +1,17 @@
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
+from itertools import permutations
 from pathlib import Path
 
 import pytest
 
 from splitter.audio import OutputFormat, Tags
+from splitter.collisions import keep_apart
 from splitter.errors import SplitterError
-from splitter.outputs import Output, check_template, fit_name, name_stems, needs_tags
+from splitter.outputs import Output, name_stems
+from splitter.templates import TEMPLATE, check_template, fit_name, needs_tags
 
 STEMS = ("vocals", "instrumental")
 
@@ -24,11 +29,14 @@ def name(template: str, tags: Tags = Tags(), song: str = "/music/live/a.b.mp3") 
         ("{parent}/{model} {name}.{stem}", "out/live/unet a.b.vocals"),
         ("{artist} - {title} ({stem}).{ext}", "out/me - mine (vocals).flac"),
         ("{{{stem}}}", "out/{vocals}"),
+        ("{year} {album|Single}/{disc|1}-{track} {title}.{ext}", "out/Single/1-07 mine.flac"),
+        ("{year|19xx} {genre}/{album_artist}.{suffix}", "out/19xx Unknown genre/me.mp3"),
+        ("{album|}/{year|}/{stem}.{ext}", "out/vocals.flac"),
     ],
 )
 def test_a_template_names_stems(template: str, path: str) -> None:
-    check_template(template, 2)
-    assert name(template, Tags(artist="me", title="mine")) == path
+    check_template(template, 1)
+    assert name(template, Tags(artist="me", title="mine", track="7/12")) == path
 
 
 def test_a_song_that_does_not_say_what_it_is_called_goes_by_its_name() -> None:
@@ -74,15 +82,84 @@ def test_names_are_made_fit_for_windows(text: str, fitted: str) -> None:
     assert fit_name(text, windows=True) == fitted
 
 
-def test_elsewhere_only_the_slash_is_replaced() -> None:
-    text = 'a<b>:"\\|?*\n.'
+def test_elsewhere_the_slash_is_replaced_and_what_nobody_sees() -> None:
+    text = 'a<b>:"\\|?*.'
     assert fit_name(text, windows=False) == text
     assert fit_name("AC/DC", windows=False) == "AC_DC"
+    unseen = "a\nb\x1b[2Jc\x7fd\u202egnp.exe\u2028"
+    assert fit_name(unseen, windows=False) == "a_b_[2Jc_d_gnp.exe_"
+    assert fit_name("\udcff 👩\u200d🎤", windows=False) == "\udcff 👩\u200d🎤"
 
 
 @pytest.mark.parametrize(
-    "template", ["{name}.{ext}", "{nmae}/{stem}", "{0}{stem}", "{stem:>9}", ""]
+    "template",
+    [
+        *(
+            "{name}.{ext}",
+            "{nmae}/{stem}",
+            "{0}{stem}",
+            "{stem:>9}",
+            "",
+            "{stem",
+            "{album|a/b}{stem}",
+        ),
+        *("../{stem}", "/tmp/{stem}", "{name}/../../{stem}"),
+    ],
 )
 def test_a_template_that_cannot_name_two_stems_is_refused(template: str) -> None:
     with pytest.raises(SplitterError):
         check_template(template, 2)
+
+
+@pytest.mark.parametrize("said", ["..", "../..", "/etc", "", ".", "a/../../b", "\\..\\"])
+def test_no_tag_leads_out_of_the_folder(said: str) -> None:
+    for template in ("{album|}/{title|}/{stem}", ".{album|}./{stem}", "{album|}{title|}/x{stem}"):
+        path = Path(name(template, Tags(album=said, title=said), song="/music/...mp3"))
+        assert path.is_relative_to("out") and ".." not in path.parts
+
+
+def test_tags_of_a_song_name_all_fields() -> None:
+    tags = Tags("t", "a", "al", "aa", "3/12", "2/2", date="1999-05-01", genre="g")
+    template = "{artist} {album_artist} {title} {album} {track} {disc} {year} {genre}"
+    assert name(template, tags) == "out/a aa t al 03 2 1999 g"
+
+
+def name_apart(paths: list[Path], template: str = TEMPLATE) -> list[Mapping[str, Path]]:
+    output = Output(Path("out"), template=template)
+    return keep_apart(paths, lambda i, mark: name_stems(paths[i], output, "m", STEMS, mark=mark))
+
+
+APART = {
+    "suffix": (["a/x.mp3", "a/x.flac", "a/y.mp3"], ["x.mp3", "x.flac", "y"]),
+    "folder": (["a/x.mp3", "b/x.mp3"], ["x (a)", "x (b)"]),
+    "both": (["a/x.mp3", "a/x.flac", "b/x.mp3"], ["x (a)", "x.flac", "x (b)"]),
+    "a name that is taken": (
+        ["a/x.mp3", "a/x.flac", "a/x.mp3.wav"],
+        ["x (a)", "x.flac", "x.mp3.wav"],
+    ),
+}
+
+
+@pytest.mark.parametrize(("songs", "names"), APART.values(), ids=APART)
+def test_songs_of_one_name_are_kept_apart_in_any_order(
+    songs: list[str], names: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    for order in permutations(range(len(songs))):
+        paths = [Path("/music", songs[index]) for index in order]
+        named = name_apart(paths)
+        assert [stems["vocals"].parent.name for stems in named] == [names[index] for index in order]
+    assert "would all become out/x/vocals.wav" in caplog.text
+
+
+def test_twins_in_folders_of_one_name_are_kept_apart_by_a_hash() -> None:
+    paths = [Path("/music", name, "live/x.mp3") for name in "abc"]
+    named = name_apart(paths, "{title} {stem}.{ext}")
+    names = {stems["vocals"].name for stems in named}
+    assert len(names) == 3
+    assert all(re.fullmatch(r"x\.mp3 \([0-9a-f]{8}\) vocals\.wav", name) for name in names)
+
+
+def test_a_template_without_a_song_is_marked_before_its_suffix() -> None:
+    paths = [Path("/music/x.mp3"), Path("/music/y.flac")]
+    named = name_apart(paths, "{stem}.{ext}")
+    assert [stems["vocals"].name for stems in named] == ["vocals.mp3.wav", "vocals.flac.wav"]

@@ -186,8 +186,8 @@ def test_without_matplotlib_listen_says_so_before_it_separates(
     sounds.write(tmp_path / "a.wav", sounds.song(1))
     monkeypatch.setitem(__import__("sys").modules, "matplotlib.image", None)
     done = call("listen", "a.wav", folder=tmp_path)
-    assert done.status == 1
-    assert "splitter[plots]" in done.stderr
+    assert done.status == 2
+    assert "songsplitter[plots]" in done.stderr
     assert {path.name for path in tmp_path.iterdir()} == {"a.wav"}
     with pytest.raises(MissingExtra):
         sketch(tmp_path / "a.wav")

@@ -82,6 +82,11 @@ class SongReader:
         return max(stop - self._start, 0)
 
     @property
+    def decoder(self) -> str:
+        """The name of what decodes the song."""
+        return type(self._decoder).__name__.removesuffix("Decoder")
+
+    @property
     def tags(self) -> Tags:
         """Title, artist, cover and so on, as the song has them."""
         return read_tags(self._decoder.metadata, self._decoder.cover)

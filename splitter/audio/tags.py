@@ -29,6 +29,7 @@ class Tags:
     album: str | None = None
     album_artist: str | None = None
     track: str | None = None  # "3" or "3/12"
+    disc: str | None = None  # "1" or "1/2"
     date: str | None = None
     genre: str | None = None
     cover: bytes | None = None  # JPEG or PNG
@@ -48,10 +49,11 @@ _ID3: dict[str, Callable[..., id3.Frame]] = {
     "album": id3.TALB,
     "album_artist": id3.TPE2,
     "track": id3.TRCK,
+    "disc": id3.TPOS,
     "date": id3.TDRC,
     "genre": id3.TCON,
 }
-_VORBIS = {"album_artist": "albumartist", "track": "tracknumber"}
+_VORBIS = {"album_artist": "albumartist", "track": "tracknumber", "disc": "discnumber"}
 _MP4 = {
     "title": "\xa9nam",
     "artist": "\xa9ART",
@@ -138,9 +140,10 @@ def _write_mp4(path: Path, tags: Tags) -> None:
     for name in _MP4.keys() & texts.keys():
         own = _MP4[name].startswith("----")  # a tag that Apple has no name for
         file[_MP4[name]] = [texts[name].encode() if own else texts[name]]
-    number, _, total = (tags.track or "").partition("/")
-    if number.isdecimal():
-        file["trkn"] = [(int(number), int(total) if total.isdecimal() else 0)]
+    for atom, text in (("trkn", tags.track), ("disk", tags.disc)):
+        number, _, total = (text or "").partition("/")
+        if number.isdecimal():
+            file[atom] = [(int(number), int(total) if total.isdecimal() else 0)]
     if tags.cover:
         png = tags.cover.startswith(_PNG)
         kind = mp4.MP4Cover.FORMAT_PNG if png else mp4.MP4Cover.FORMAT_JPEG

@@ -64,6 +64,10 @@ class LazyCommands(click.Group):
     def invoke(self, ctx: click.Context) -> object:
         """Run the command; where whoever reads its output has gone, end quietly."""
         try:
+            os.getcwd()
+        except OSError as error:
+            raise CommandError("the current folder is gone; cd to another one") from error
+        try:
             return super().invoke(ctx)
         except BrokenPipeError as error:
             lose_stdout()

@@ -2,22 +2,40 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import BinaryIO
 
 import click
 
-from splitter.audio import CONTAINERS, OutputFormat, Reading, fit_format, fit_pipe, parse_raw
-from splitter.cli.parameters import parse_place
+from splitter.audio import (
+    CONTAINERS,
+    SUFFIXES,
+    OutputFormat,
+    Reading,
+    fit_format,
+    fit_pipe,
+    parse_raw,
+)
+from splitter.cli.parameters import STDIN, parse_place
 from splitter.errors import SplitterError
 from splitter.jobs import Journal, open_journal
-from splitter.outputs import Output, check_template, needs_tags
+from splitter.outputs import Output
 from splitter.paths import is_folder, is_local
 from splitter.registry import Config, ModelChoice, canonical_stem
+from splitter.templates import check_template, escape, needs_tags
 
 PIPE = "-"
+DEFAULT_FORMAT = "wav"
+ALIASES = {  # what people call a stem, beside what other programs do
+    **dict.fromkeys(("acapella", "a capella", "acappella", "a cappella", "singing"), "vocals"),
+    **dict.fromkeys(("instrumentals", "backing", "backing track", "music"), "instrumental"),
+}
+REST = "instrumental"  # what is left of a song, which models with more stems call other
 
 
 @dataclass(frozen=True)
@@ -34,7 +52,7 @@ class Options:
     tta: bool
     wiener: int
     device: str
-    container: str
+    container: str | None
     bits: int | None
     bitrate: int | None
     clip: str
@@ -79,11 +97,6 @@ def check_options(options: Options) -> None:
         raise click.UsageError("--overwrite and --skip-existing exclude each other; give one")
     if options.duration == 0:
         raise click.UsageError("--duration 0 leaves nothing of a song")
-    if needs_tags(options.template) and not all(map(is_local, options.songs)):
-        raise click.UsageError(
-            "--template: what a song in a store calls itself is not known before it is fetched; "
-            "use {name} in place of {artist} and {title}"
-        )
     if options.engine == "ray" and options.device != "auto":
         raise click.UsageError(
             "--device names what this machine has; with --engine ray each node computes on its "
@@ -91,7 +104,7 @@ def check_options(options: Options) -> None:
         )
     if options.engine != "ray" and options.address:
         raise click.UsageError("--address is of a Ray cluster: add --engine ray")
-    if Path(PIPE) in options.songs:
+    if STDIN in options.songs:
         _check_stdin(options)
     if options.page:
         _check_page(options)
@@ -134,24 +147,19 @@ def _check_stdout(options: Options) -> None:
         raise click.UsageError("-o - writes sound, which no terminal can show; redirect it")
 
 
-def choose_stems(text: str | None, model: Config) -> tuple[str, ...]:
-    """Read the stems that are asked for, by whatever name; () is all that the model makes."""
-    wanted = tuple(dict.fromkeys(map(canonical_stem, text.split(",")))) if text else ()
-    for name in wanted:
-        if name not in model.known_stems:
-            known = ", ".join(model.known_stems)
-            raise click.UsageError(f"no stem {name!r}; this model has {known}")
-    return wanted
-
-
 def choose_output(options: Options, model: Config) -> Output:
     """Say what is written where."""
-    wanted = choose_stems(options.stems, model)
     stems = model.all_stems
+    wanted = choose_stems(options.stems, model)
+    file = _find_file(options, wanted or stems)
     if options.to_pipe and len(wanted or stems) != 1:
-        raise click.UsageError("-o - writes one stem: add --stems vocals, say")
+        raise click.UsageError(f"-o - writes one stem; add --stems {stems[0]}")
     form = OutputFormat(
-        options.container, options.bits, options.bitrate, options.clip, dither=int(options.dither)
+        file.suffix[1:].lower() if file else options.container or DEFAULT_FORMAT,
+        options.bits,
+        options.bitrate,
+        options.clip,
+        dither=int(options.dither),
     )
     try:
         # which bitrates there are depends on the song
@@ -162,8 +170,60 @@ def choose_output(options: Options, model: Config) -> Output:
         check_template(options.template, len(wanted or stems))
     except SplitterError as error:
         raise click.UsageError(str(error)) from error
-    folder = parse_place(options.output)
-    return Output(folder, wanted, form, options.template, options.tags, options.overwrite)
+    if needs_tags(options.template) and not all(map(is_local, options.songs)):
+        raise click.UsageError(
+            "--template: the tags of a song in a store are not known before it is fetched; name "
+            "its stems by {name}"
+        )
+    template = escape(file.name) if file else options.template
+    folder = file.parent if file else parse_place(options.output)
+    return Output(folder, wanted, form, template, options.tags, options.overwrite)
+
+
+def choose_stems(text: str | None, model: Config) -> tuple[str, ...]:
+    """Read the stems that are asked for, by whatever name; () is all that the model makes."""
+    names = text.split(",") if text else ()
+    return tuple(dict.fromkeys(_choose_stem(name.strip(), model.known_stems) for name in names))
+
+
+def _choose_stem(given: str, stems: Sequence[str]) -> str:
+    name = given.lower()
+    known = {**ALIASES, **{stem: stem for stem in stems}}
+    for spelled in (name, canonical_stem(name), name.replace("_", " ").replace("-", " ")):
+        if known.get(spelled) in stems:
+            return known[spelled]
+    close = get_close_matches(name, known, n=1, cutoff=0.75)
+    meant = REST if name in ("other", "others", "rest") else known[close[0]] if close else ""
+    way_out = f"did you mean {meant}?" if meant in stems else f"it has {', '.join(stems)}"
+    raise click.UsageError(f"--stems: this model has no stem {given!r}; {way_out}")
+
+
+def _find_file(options: Options, stems: Sequence[str]) -> Path | None:
+    """Return the one file that -o names, if it names one; a folder that exists is none."""
+    place = parse_place(options.output)
+    suffix = place.suffix[1:].lower()
+    folder = options.to_pipe or options.output.endswith(("/", os.sep)) or is_folder(place)
+    if folder or (suffix not in CONTAINERS and place.suffix.lower() not in SUFFIXES):
+        return None
+    if suffix not in CONTAINERS:
+        known = ", ".join(CONTAINERS)
+        raise click.UsageError(f"-o {options.output}: cannot write {suffix}; choose from {known}")
+    if options.container not in (None, suffix):
+        raise click.UsageError(
+            f"-o {options.output}: is no {options.container} file; leave --format out, or write "
+            f"-o {place.with_suffix(f'.{options.container}')}"
+        )
+    if len(options.songs) != 1 or options.files0_from or is_folder(options.songs[0]):
+        raise click.UsageError(
+            f"-o {options.output}: one file cannot hold the stems of many songs; name a folder, "
+            f"or write {options.output}/ for a folder of that name"
+        )
+    if len(stems) != 1:
+        raise click.UsageError(
+            f"-o {options.output}: one file cannot hold {len(stems)} stems; add --stems "
+            f"{stems[0]}, or name a folder"
+        )
+    return place
 
 
 def choose_reading(options: Options) -> Reading:

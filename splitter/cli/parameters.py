@@ -13,6 +13,8 @@ from splitter.cli.command import option
 from splitter.errors import SplitterError
 from splitter.paths import open_path
 
+STDIN = Path("/dev/stdin")  # what stands for it among the songs, on any system
+
 
 def refining(command: Callable[..., None]) -> Callable[..., None]:
     """Add the options that make more of a model: see ModelChoice."""
@@ -69,3 +71,8 @@ def parse_place(value: object) -> Path:
         return open_path(str(value))
     except SplitterError as error:
         raise click.BadParameter(str(error)) from error
+
+
+def parse_song(value: object) -> Path:
+    """Read the place of a song; "-" is standard input, "./-" a file of that name."""
+    return STDIN if str(value) == "-" else parse_place(value)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import io
 import logging
-import math
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
@@ -18,8 +18,10 @@ import click
 
 from splitter.audio import Reading, SongReader, Tags, open_song
 from splitter.cli.batch import Batch, run_batch
-from splitter.cli.messages import complain
+from splitter.cli.globbed import drop_others
+from splitter.cli.messages import complain, count
 from splitter.cli.options import PIPE, Options
+from splitter.cli.parameters import STDIN
 from splitter.cli.progress import BatchProgress, watch_signals, watch_song
 from splitter.cli.records import (
     describe,
@@ -38,13 +40,15 @@ from splitter.jobs import (
     Search,
     claim,
     find_songs,
+    list_left_out,
     plan_jobs,
     read_names,
 )
-from splitter.outputs import Output, Target, check_existing, name_stems, needs_tags, plan_stems
+from splitter.outputs import Output, Target, check_existing, name_stems, plan_stems
 from splitter.paths import is_folder, is_local, is_there, locate, locate_folder
 from splitter.registry import ModelChoice
 from splitter.signals import Waiting, end_at_once, handling
+from splitter.templates import needs_tags
 
 if TYPE_CHECKING:
     from splitter.engines import Outcome
@@ -55,7 +59,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-STDIN = Path("/dev/stdin")  # what stands for it among the songs, on any system
 PIPE_CORE = 1 << 18  # samples: 6 s at 44.1 kHz, so that a pipe's reader need not wait long
 
 
@@ -71,34 +74,50 @@ class Run:
     journal: Journal | None  # of a run over folders
     screen: Screen
     unsaid: list[OSError] = field(default_factory=list)
+    separated: list[Separated] = field(default_factory=list)
 
     def plan(self) -> list[Job]:
-        """Name all stems of all songs, and refuse two songs for one file."""
-        songs = [STDIN if str(song) == PIPE else song for song in self.options.songs]
+        """Name all stems of all songs, so that no two songs write one file."""
+        songs = self.options.songs if self.reading.raw else drop_others(self.options.songs)
         if self.options.to_pipe:
             return [Job(songs[0], {})]
         try:
             jobs = plan_jobs(self._find(songs), self.output.folder, self._name_early)
         except DataError as error:
             raise click.UsageError(str(error)) from error
-        if not jobs:
-            deeper = "" if self.options.recursive else "; -r looks in folders of folders, too"
-            log.warning("no songs here%s", deeper)
+        self._tell_left_out(songs, jobs)
         stems = {locate(path) for job in jobs for path in job.stems.values()}
         for song in songs:
             if locate(song) in stems and not is_folder(song):
-                raise click.UsageError(f"a stem would replace {song}; choose another folder")
+                raise click.UsageError(f"{song}: a stem would replace it; choose another --output")
         return jobs
 
-    def _find(self, songs: Sequence[Path]) -> Iterator[Found]:
-        """Find the songs; what is known to be a stem is none."""
+    def _tell_left_out(self, songs: Sequence[Path], jobs: Sequence[Job]) -> None:
+        """Say that there are no songs, or in how many folders nobody looked for some."""
+        if not self.options.recursive:
+            for folder in filter(is_folder, songs):
+                left = list_left_out(folder, self._search(songs))
+                if left:
+                    what = count(len(left), "folder")
+                    log.info("%s: left out %s with songs; add -r to separate them", folder, what)
+        if not jobs:
+            log.warning("found no songs")
+
+    def _search(self, songs: Sequence[Path]) -> Search:
+        """Say which files count as songs; what is known to be a stem is none."""
         made = self.journal.made if self.journal else ()
         below = {locate_folder(self.output.folder)} - {locate_folder(song) for song in songs}
         options = self.options
-        search = Search(options.recursive, options.include, options.exclude, below, made)
-        yield from find_songs(songs, search)
-        if options.files0_from:
-            yield from read_names(options.files0_from.read())
+        return Search(options.recursive, options.include, options.exclude, below, made)
+
+    def _find(self, songs: Sequence[Path]) -> Iterator[Found]:
+        """Find the songs, and show how many there are so far."""
+        found = find_songs(songs, self._search(songs))
+        if self.options.files0_from:
+            found = chain(found, read_names(self.options.files0_from.read()))
+        for number, song in enumerate(found, 1):
+            yield song
+            self.screen.show(State("looking for songs", None, [(f"{number} found", f"{number}")]))
 
     def preview(self, jobs: Sequence[Job]) -> list[bool]:
         """Print what would be written; tell for which songs nothing stands in the way."""
@@ -168,18 +187,18 @@ class Run:
             complain(outcome.error)
             self._print(describe_failure(song, str(outcome.error)), [])
             return False
-        _warn_of_clipping(outcome.separated)
+        self.separated.append(outcome.separated)
         self._print(describe(song, outcome.separated), outcome.separated.stems.values())
         return True
 
-    def _name_early(self, song: Path, folder: Path) -> Mapping[str, Path]:
+    def _name_early(self, song: Path, folder: Path, mark: str) -> Mapping[str, Path]:
         """Name the stems of a song that is not open yet; it is opened only if it must be."""
         tags = Tags()
         if needs_tags(self.output.template) and song != STDIN:
             with suppress(SplitterError), open_song(song, self.reading) as reader:
                 tags = reader.tags  # or else the song's turn will come, and its error
         return name_stems(
-            song, replace(self.output, folder=folder), self.model.name, self.stems, tags
+            song, replace(self.output, folder=folder), self.model.name, self.stems, tags, mark
         )
 
     def separate(self, job: Job) -> bool:
@@ -202,7 +221,7 @@ class Run:
             complain(error)
             self._print(describe_failure(song, str(error)), [])
             return False
-        _warn_of_clipping(done)
+        self.separated.append(done)
         self._print(describe(song, done), done.stems.values())
         return True
 
@@ -303,21 +322,6 @@ def _find_stdin() -> BinaryIO:
     if sys.stdin is None:
         raise AudioError("-: there is no stdin")
     return sys.stdin.buffer
-
-
-def _warn_of_clipping(done: Separated) -> None:
-    for name, count in done.clipped.items():
-        if count:
-            peak = done.peaks[name]
-            level = f"its peak is {peak:.3f}, {20 * math.log10(peak):+.1f} dB"
-            way_out = "--clip rescale or --clip float keeps them"
-            song = str(done.song)
-            log.warning(
-                "%s: %d samples of %s were cut off (%s); %s", song, count, name, level, way_out
-            )
-    if done.gain != 1:
-        song, quieter = str(done.song), -20 * math.log10(done.gain)
-        log.warning("%s: its stems were made quieter by %.2f dB to fit", song, quieter)
 
 
 def _choose_computing(options: Options) -> Computing:

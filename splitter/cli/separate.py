@@ -15,8 +15,8 @@ from splitter.cli.command import Command, option, pass_screen, verbose
 from splitter.cli.parameters import (
     parse_bitrate,
     parse_bits,
-    parse_place,
     parse_seconds,
+    parse_song,
     refining,
 )
 from splitter.cli.progress import PROGRESS
@@ -48,7 +48,7 @@ EXAMPLES = [
 
 
 @click.command(cls=Command, examples=EXAMPLES)
-@click.argument("songs", nargs=-1, type=parse_place)
+@click.argument("songs", nargs=-1, type=parse_song)
 @option(
     "-o",
     "--output",
@@ -64,9 +64,7 @@ EXAMPLES = [
     "--format",
     "container",
     type=click.Choice(FORMATS, case_sensitive=False),
-    default="wav",
-    show_default=True,
-    help="Write files of this format.",
+    help="Write files of this format.  [default: wav]",
 )
 @option(
     "-m",
@@ -243,6 +241,7 @@ def separate_songs(screen: Screen, /, **given: Any) -> tuple[Sequence[Job], bool
         screen.kind = "none" if given["quiet"] else given["progress"]
         screen.show(State("loading"))
 
+        from splitter.cli.clipping import tell_clipping
         from splitter.cli.options import (
             Options,
             check_options,
@@ -268,6 +267,7 @@ def separate_songs(screen: Screen, /, **given: Any) -> tuple[Sequence[Job], bool
         done = run.separate_many(jobs)
     else:
         done = [run.separate(job) for job in jobs]
+    tell_clipping(run.separated)
     if options.page and not options.dry_run:
         from splitter.cli.listen import write_pages
 

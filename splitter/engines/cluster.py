@@ -235,4 +235,4 @@ def _import_ray() -> Any:
     try:
         return importlib.import_module("ray")
     except ImportError as error:
-        raise MissingExtra("pip install 'splitter[ray]'") from error
+        raise MissingExtra("ray") from error

@@ -7,7 +7,15 @@ folders ── find_songs ──▶ songs ── plan_jobs ──▶ jobs ──
 A run that was killed goes on where it stopped; a song that changed, or failed, is done again.
 """
 
-from splitter.jobs.finding import Found, Search, find_songs, has_sound, is_song, read_names
+from splitter.jobs.finding import (
+    Found,
+    Search,
+    find_songs,
+    has_sound,
+    is_song,
+    list_left_out,
+    read_names,
+)
 from splitter.jobs.journal import JOURNAL, Journal, open_journal
 from splitter.jobs.planning import Job, claim, plan_jobs
 
@@ -21,6 +29,7 @@ __all__ = [
     "find_songs",
     "has_sound",
     "is_song",
+    "list_left_out",
     "open_journal",
     "plan_jobs",
     "read_names",

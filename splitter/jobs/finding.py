@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Container, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
 from pathlib import Path, PurePath
 
@@ -93,6 +94,23 @@ def find_songs(places: Iterable[Path], search: Search = Search()) -> Iterator[Fo
             else:
                 log.debug("%s: no song, skipped", path)
     stems.tell()
+
+
+def list_left_out(place: Path, search: Search) -> list[Path]:
+    """List the folders in a folder that hold songs, which nobody would look for without -r."""
+    deeper = replace(search, recursive=True)
+    children = [path for path in place.iterdir() if not path.name.startswith(".")]
+    folders = [path for path in children if path.is_dir() and not path.is_symlink()]
+    return [path for path in folders if search.enters(path) and _has_songs(path, deeper)]
+
+
+def _has_songs(folder: Path, search: Search) -> bool:
+    if locate_folder(folder) in search.skip:
+        return False
+    with suppress(DataError):  # a folder that cannot be read
+        files = _walk(folder, folder, search)
+        return any(is_song(path) and not _is_stem(path, search) for path in files)
+    return False
 
 
 def read_names(names: bytes) -> Iterator[Found]:

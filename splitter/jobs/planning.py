@@ -7,10 +7,12 @@ from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from splitter.errors import DataError
+from splitter.collisions import keep_apart
 from splitter.jobs.finding import Found, LeftOut
 from splitter.jobs.table import Table
 from splitter.paths import is_there, locate
+
+NameStems = Callable[[Path, Path, str], Mapping[str, Path]]  # song, folder, mark: see keep_apart
 
 
 @dataclass(frozen=True)
@@ -24,38 +26,36 @@ class Job:
     claimed: frozenset[Path] = frozenset()  # stems that were free, or are the journal's own
 
 
-def plan_jobs(
-    songs: Iterable[Found], output: Path, name_stems: Callable[[Path, Path], Mapping[str, Path]]
-) -> list[Job]:
-    """Say which files the stems of all songs become; `name_stems` gets song and folder.
+def plan_jobs(songs: Iterable[Found], output: Path, name_stems: NameStems) -> list[Job]:
+    """Say which files the stems of all songs become; see keep_apart for those of one name.
 
     A file that comes again, be it by another name or link, is left out, and so are stems of other
-    songs: output may lie among the songs. Raises DataError, naming both, when two songs would
-    become one file.
+    songs: output may lie among the songs.
     """
     again = LeftOut("songs are left out, as names of files that are taken already")
-    seen, jobs = Table(), []
-    for found in songs:
-        facts = _look_at(found.path)
-        key = (facts.st_dev, facts.st_ino) if facts and facts.st_ino else locate(found.path)
+    seen, found, sizes = Table(), [], []
+    for one in songs:
+        facts = _look_at(one.path)
+        key = (facts.st_dev, facts.st_ino) if facts and facts.st_ino else locate(one.path)
         if seen[key]:
-            again.count(found.path)
+            again.count(one.path)
             continue
         seen[key] = 1
-        # by its parts: of a store, "." would be a name, and its paths are none others can join
-        stems = name_stems(found.path, output.joinpath(*found.parent.parts))
-        size, mtime = (facts.st_size, facts.st_mtime) if facts else (0, 0.0)
-        jobs.append(Job(found.path, stems, size, mtime))
+        found.append(one)
+        sizes.append((facts.st_size, facts.st_mtime) if facts else (0, 0.0))
     again.tell()
-    owners: dict[Path, Job] = {}
-    for job in jobs:
-        for path in job.stems.values():
-            other = owners.setdefault(locate(path), job)
-            if other is not job:
-                raise DataError(
-                    f"{other.song} and {job.song} would both become {path}; rename one of them"
-                )
-    return [job for job in jobs if locate(job.song) not in owners]
+
+    def name(index: int, mark: str) -> Mapping[str, Path]:
+        # by its parts: of a store, "." would be a name, and its paths are none others can join
+        folder = output.joinpath(*found[index].parent.parts)
+        return name_stems(found[index].path, folder, mark)
+
+    named = keep_apart([one.path for one in found], name)
+    made = {locate(path) for stems in named for path in stems.values()}
+    jobs = (
+        Job(one.path, stems, *size) for one, stems, size in zip(found, named, sizes, strict=True)
+    )
+    return [job for job in jobs if locate(job.song) not in made]
 
 
 def claim(job: Job, ours: Container[Path] = ()) -> Job:

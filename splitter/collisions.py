@@ -1,0 +1,77 @@
+"""Songs whose stems would have one name, kept apart.
+
+The stems of `01 Track.mp3` and `01 Track.flac` are named after the whole names, suffix and all. If
+that is not enough, the song's folder is named instead, then both, then a hash of its path. All
+songs that would write one file are marked alike: names do not depend on the order of songs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TypeAlias
+
+from splitter.errors import DataError
+from splitter.paths import locate
+
+Stems: TypeAlias = Mapping[str, Path]  # name → file
+
+log = logging.getLogger(__name__)
+
+
+def keep_apart(songs: Sequence[Path], name: Callable[[int, str], Stems]) -> list[Stems]:
+    """Name the stems of all songs, so that no two songs write one file.
+
+    `name` gets the index of a song and a mark, mostly "", that keeps it apart. Songs that are named
+    otherwise for this are told. Raises DataError for songs that no mark keeps apart.
+    """
+    levels = [0] * len(songs)
+    named = [name(index, "") for index in range(len(songs))]
+    wanted = list(named)
+    while together := _find_collisions(named):
+        for index in together:
+            levels[index] += 1
+            if levels[index] == len(_MARKS):
+                path = next(iter(wanted[index].values()))
+                raise DataError(
+                    f"{path}: is one name for several songs; add {{name}} to --template"
+                )
+            named[index] = name(index, _MARKS[levels[index]](songs[index]))
+    _tell(songs, wanted, named)
+    return named
+
+
+def _find_collisions(named: Sequence[Stems]) -> list[int]:
+    """Return the indices of all songs with a file that another one has, too."""
+    owners: dict[Path, list[int]] = {}
+    for index, stems in enumerate(named):
+        for path in set(map(locate, stems.values())):
+            owners.setdefault(path, []).append(index)
+    return sorted({index for owning in owners.values() if len(owning) > 1 for index in owning})
+
+
+def _tell(songs: Sequence[Path], wanted: Sequence[Stems], named: Sequence[Stems]) -> None:
+    """Say which songs had one name for their stems, and what became of it."""
+    groups: dict[Path, list[int]] = {}
+    for index, stems in enumerate(wanted):
+        if stems != named[index]:
+            groups.setdefault(next(iter(stems.values())), []).append(index)
+    for path, indices in groups.items():
+        together = ", ".join(str(songs[index]) for index in indices)
+        instead = ", ".join(str(next(iter(named[index].values()))) for index in indices)
+        log.warning("%s: would all become %s; they become %s", together, path, instead)
+
+
+def _hash(song: Path) -> str:
+    return hashlib.sha256(str(locate(song)).encode("utf-8", "surrogateescape")).hexdigest()[:8]
+
+
+_MARKS: Sequence[Callable[[Path], str]] = (
+    lambda _: "",
+    lambda song: song.suffix,
+    lambda song: f" ({song.absolute().parent.name})",
+    lambda song: f"{song.suffix} ({song.absolute().parent.name})",
+    lambda song: f"{song.suffix} ({_hash(song)})",
+)
