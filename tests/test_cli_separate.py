@@ -147,7 +147,9 @@ def test_a_template_may_use_what_the_song_calls_itself(
     assert done.status == 0, done.stderr
     vocals = tmp_path / "AC_DC" / "__ [small] vocals.flac"
     assert vocals in files_below(tmp_path)
-    assert mutagen.File(vocals).tags == [("title", ".. (vocals)"), ("artist", "AC/DC")]
+    tags = dict(mutagen.File(vocals).tags)
+    assert tags.pop("splitter")
+    assert tags == {"title": [".. (vocals)"], "artist": ["AC/DC"]}
     assert separate("x.flac", "--format", "flac", "--no-tags").status == 0
     assert not mutagen.File(tmp_path / "x" / "vocals.flac").tags
 

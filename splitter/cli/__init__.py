@@ -10,6 +10,7 @@ import importlib
 import logging
 import signal
 import sys
+from pathlib import Path
 
 import click
 
@@ -64,7 +65,7 @@ class LazyCommands(click.Group):
     def invoke(self, ctx: click.Context) -> object:
         """Run the command; where whoever reads its output has gone, end quietly."""
         try:
-            os.getcwd()
+            Path.cwd()
         except OSError as error:
             raise CommandError("the current folder is gone; cd to another one") from error
         try:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from splitter.collisions import keep_apart
+from splitter.errors import DataError
 from splitter.jobs.finding import Found, LeftOut
 from splitter.jobs.table import Table
 from splitter.paths import is_there, locate
@@ -30,7 +31,7 @@ def plan_jobs(songs: Iterable[Found], output: Path, name_stems: NameStems) -> li
     """Say which files the stems of all songs become; see keep_apart for those of one name.
 
     A file that comes again, be it by another name or link, is left out, and so are stems of other
-    songs: output may lie among the songs.
+    songs: output may lie among the songs. Raises DataError when a stem would replace its song.
     """
     again = LeftOut("songs are left out, as names of files that are taken already")
     seen, found, sizes = Table(), [], []
@@ -52,10 +53,13 @@ def plan_jobs(songs: Iterable[Found], output: Path, name_stems: NameStems) -> li
 
     named = keep_apart([one.path for one in found], name)
     made = {locate(path) for stems in named for path in stems.values()}
-    jobs = (
-        Job(one.path, stems, *size) for one, stems, size in zip(found, named, sizes, strict=True)
-    )
-    return [job for job in jobs if locate(job.song) not in made]
+    jobs = []
+    for one, stems, size in zip(found, named, sizes, strict=True):
+        if locate(one.path) in map(locate, stems.values()):
+            raise DataError(f"{one.path}: its stem would replace it; choose another --output")
+        if locate(one.path) not in made:
+            jobs.append(Job(one.path, stems, *size))
+    return jobs
 
 
 def claim(job: Job, ours: Container[Path] = ()) -> Job:
