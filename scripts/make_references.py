@@ -292,11 +292,63 @@ def make_mdx23c(arguments: argparse.Namespace) -> None:
     save("mdx23c", heard, demix(arguments.msst, facts, network, song))
 
 
+def make_mdxnet(_: argparse.Namespace) -> None:
+    import types
+
+    import onnxruntime
+    import torch
+
+    # the network's file wants it for training, but the package does not install it
+    lightning: Any = types.ModuleType("pytorch_lightning")
+    lightning.LightningModule = torch.nn.Module
+    sys.modules["pytorch_lightning"] = lightning
+    from audio_separator.separator.uvr_lib_v5.mdxnet import ConvTDFNet
+    from audio_separator.separator.uvr_lib_v5.stft import STFT
+
+    bins, frames, window, hop = 512, 32, 2048, 1024
+    torch.manual_seed(0)
+    network = randomise(ConvTDFNet(
+        "vocals", 1e-4, "rmsprop", 4, bins, frames, window, hop, 5, 2, 8, 3, 8, False, 0
+    ))  # fmt: skip
+    folder = REFERENCES / "mdx-net"
+    folder.mkdir(parents=True, exist_ok=True)
+    torch.onnx.export(
+        network, (torch.zeros(1, 4, bins, frames),), str(folder / "model.onnx"), dynamo=False,
+        opset_version=13, input_names=["input"], output_names=["output"],
+        dynamic_axes={"input": {0: "batch"}, "output": {0: "batch"}},
+    )  # fmt: skip
+    facts = {"mdx_dim_f_set": bins, "mdx_dim_t_set": 5, "mdx_n_fft_scale_set": window,
+             "compensate": 1.05, "primary_stem": "Vocals"}  # fmt: skip
+    (folder / "model.json").write_text(json.dumps(facts))
+    session = onnxruntime.InferenceSession(str(folder / "model.onnx"))
+    import logging
+
+    stft = STFT(logging.getLogger("stft"), window, hop, bins, torch.device("cpu"))
+
+    def separate(tile: Any) -> Any:
+        spectrogram = stft(torch.from_numpy(tile[None]))
+        spectrogram[:, :, :3] *= 0
+        made = session.run(None, {"input": spectrogram.numpy()})[0]
+        return stft.inverse(torch.from_numpy(made)).numpy()[0]
+
+    # as UVR and the network's first program: half a window at both ends of a tile is not kept
+    song, tile, trim = reference_song(), hop * (frames - 1), window // 2
+    step, samples = tile - 2 * trim, song.shape[1]
+    padded = np.pad(song, ((0, 0), (trim, trim + step)))
+    pieces = [
+        separate(padded[:, start : start + tile])[:, trim : tile - trim]
+        for start in range(0, samples, step)
+    ]
+    vocals = 1.05 * np.concatenate(pieces, axis=1)[:, :samples]
+    save("mdx-net", 1.05 * separate(song[:, :tile])[None], {"Vocals": vocals})
+
+
 FAMILIES: dict[str, Callable[[argparse.Namespace], None]] = {
     "roformer": make_roformers,
     "demucs": make_demucs,
     "openunmix": make_openunmix,
     "mdx23c": make_mdx23c,
+    "mdx-net": make_mdxnet,
     "spleeter": make_spleeter,
 }
 

@@ -70,7 +70,8 @@ class TileShape:
     centred: bool = False  # a core that the song does not fill sees what is before it as well
 
     def __post_init__(self) -> None:
-        if self.core < 1 or self.core % self.grid or self.context % self.grid:
+        off = self.context % self.grid and self.grid < self.core  # whole tiles may begin anywhere
+        if self.core < 1 or self.core % self.grid or off:
             raise ValueError(f"core and context must be multiples of the grid: {self}")
         if not 0 <= self.overlap < self.core or not 0 <= self.border < self.core:
             raise ValueError(f"overlap and border must be shorter than the core: {self}")

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from splitter.weights.checkpoint import hash_tail
 from tests import sounds
 from tests.commands import call, files_below
 from tests.foreign import REFERENCES
@@ -164,3 +165,15 @@ def test_the_overlap_of_tiles_can_be_changed(checkpoint: Path, tmp_path: Path) -
         assert done.status == 0, done.stderr
         vocals.append(sounds.read(tmp_path / "a" / "vocals.wav"))
     assert np.abs(vocals[0] - vocals[1]).max() > 1e-4
+
+
+def test_a_table_of_many_models_is_asked_by_the_end_of_the_file(tmp_path: Path) -> None:
+    file = REFERENCES / "mdx-net" / "model.onnx"
+    shutil.copy(file, tmp_path)  # without its json
+    assert "mdx_n_fft_scale_set" in call("models", "add", "model.onnx", folder=tmp_path).stderr
+    entry = json.loads((file.parent / "model.json").read_text())
+    table = {"0" * 32: {"primary_stem": "Drums"}, hash_tail(file): entry}
+    (tmp_path / "table.json").write_text(json.dumps(table))
+    done = call("models", "add", "model.onnx", "--config", "table.json", folder=tmp_path)
+    assert done.status == 0, done.stderr
+    assert "vocals, instrumental" in done.stdout

@@ -24,6 +24,7 @@ FAMILIES: dict[str, dict[str, str]] = {
     "spleeter-2stems": {"vocals": "vocals", "accompaniment": "instrumental"},
     "spleeter-5stems": {stem: stem for stem in ("vocals", "piano", *DEMUCS[:3])},
     "mdx23c": {"Vocals": "vocals", "Instrumental": "instrumental"},
+    "mdx-net": {"Vocals": "vocals"},
     "openunmix": {"drums": "drums", "vocals": "vocals"},  # files in the order of their names
 }
 EXACT = Computing(precision="float32")

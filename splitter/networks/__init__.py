@@ -16,6 +16,7 @@ from splitter.networks.demucs import DemucsSizes
 from splitter.networks.ensemble import Augmented, Average
 from splitter.networks.mask import Bands, MaskModel
 from splitter.networks.mdx23c import Mdx23cSizes
+from splitter.networks.mdxnet import MdxNetSizes
 from splitter.networks.openunmix import OpenUnmixSizes
 from splitter.networks.presets import PRESETS
 from splitter.networks.roformer import RoFormerSizes
@@ -32,6 +33,7 @@ ARCHITECTURES: dict[str, type[Any]] = {
     "demucs": DemucsSizes,
     "open-unmix": OpenUnmixSizes,
     "mdx23c": Mdx23cSizes,
+    "mdx-net": MdxNetSizes,
     "spleeter": SpleeterSizes,
 }
 

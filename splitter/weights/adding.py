@@ -16,7 +16,7 @@ from splitter.atomic import write_atomically
 from splitter.errors import ModelError
 from splitter.loading import check_tensors, sketch_network, write_tensors
 from splitter.registry import CARD, CONFIG, WEIGHTS, config_from
-from splitter.weights import demucs, mdx23c, openunmix, roformer, spleeter
+from splitter.weights import demucs, mdx23c, mdxnet, openunmix, roformer, spleeter
 from splitter.weights.checkpoint import Checkpoint, Converted, hash_file, read_checkpoint
 
 ADAPTERS: dict[str, ModuleType] = {
@@ -25,6 +25,7 @@ ADAPTERS: dict[str, ModuleType] = {
     "openunmix": openunmix,
     "spleeter": spleeter,
     "mdx23c": mdx23c,
+    "mdx-net": mdxnet,
 }
 UNKNOWN_LICENCE = "unknown: ask its author"
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from splitter.errors import ModelError
 from splitter.loading import read_tensors
 from splitter.registry import Config
+from splitter.weights.onnx import read_onnx
 from splitter.weights.tensorflow import is_bundle, read_bundle
 from splitter.weights.torchfile import class_name, read_torch
 
@@ -102,7 +103,10 @@ def read_checkpoint(path: Path, config: Path | None = None) -> Checkpoint:
     found = config or next((candidate for candidate in beside if candidate.is_file()), None)
     tensors, facts = _read(path)
     if found is not None:
-        facts = {**facts, **read_facts(found)}
+        stated = read_facts(found)
+        if path.is_file() and isinstance(entry := stated.get(hash_tail(path)), dict):
+            stated = entry  # of UVR's table of all its models
+        facts = {**facts, **stated}
     return Checkpoint(path, tensors, facts, found)
 
 
@@ -114,6 +118,8 @@ def _read(path: Path) -> tuple[Tensors, Mapping[str, Any]]:
             start = file.read(16)
     except OSError as error:
         raise ModelError(f"{path}: cannot be read ({error.strerror})") from error
+    if path.suffix == ".onnx":
+        return read_onnx(path)
     if start[8:9] == b"{":
         return read_tensors(path), {}
     return unwrap(read_torch(path), path)

@@ -75,7 +75,7 @@ def _find_in_archive(path: Path) -> tuple[bytes, bytes]:
 
 def _read_tensors(index: bytes, data: bytes) -> Iterator[tuple[str, Tensor]]:
     for key, value in _read_table(index):
-        fields = dict(_read_fields(value))
+        fields = dict(read_fields(value))
         if not key:
             if fields.get(1, 1) != 1 or fields.get(2, 0):
                 raise ValueError("is in several parts, or big-endian")
@@ -104,8 +104,8 @@ def _read_table(index: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _read_handle(content: bytes, at: int) -> tuple[tuple[int, int], int]:
-    offset, at = _read_varint(content, at)
-    size, at = _read_varint(content, at)
+    offset, at = read_varint(content, at)
+    size, at = read_varint(content, at)
     return (offset, size), at
 
 
@@ -119,9 +119,9 @@ def _read_block(index: bytes, offset: int, size: int) -> Iterator[tuple[bytes, b
     end = size - 4 * (restarts + 1)
     key, at = b"", 0
     while at < end:
-        shared, at = _read_varint(block, at)
-        fresh, at = _read_varint(block, at)
-        length, at = _read_varint(block, at)
+        shared, at = read_varint(block, at)
+        fresh, at = read_varint(block, at)
+        length, at = read_varint(block, at)
         if shared > len(key) or at + fresh + length > end:
             raise ValueError("a key lies beyond its block")
         key = key[:shared] + block[at : at + fresh]
@@ -129,7 +129,7 @@ def _read_block(index: bytes, offset: int, size: int) -> Iterator[tuple[bytes, b
         at += fresh + length
 
 
-def _read_varint(content: bytes, at: int) -> tuple[int, int]:
+def read_varint(content: bytes, at: int) -> tuple[int, int]:
     """Read a number of 7 bits a byte, the lowest first."""
     value = 0
     for shift in range(0, 64, 7):
@@ -141,19 +141,19 @@ def _read_varint(content: bytes, at: int) -> tuple[int, int]:
     raise ValueError("a number has no end")
 
 
-def _read_fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:
+def read_fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:
     """Yield the fields of a protocol buffer: numbers, or the bytes of what is nested."""
     at = 0
     while at < len(message):
-        tag, at = _read_varint(message, at)
+        tag, at = read_varint(message, at)
         kind = tag & 7
         if kind == 0:
-            value, at = _read_varint(message, at)
+            value, at = read_varint(message, at)
             yield tag >> 3, value
             continue
         size = {1: 8, 5: 4}.get(kind, 0)
         if kind == 2:
-            size, at = _read_varint(message, at)
+            size, at = read_varint(message, at)
         elif not size:
             raise ValueError("a field is of no known kind")
         if at + size > len(message):
@@ -164,10 +164,10 @@ def _read_fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:
 
 def _read_shape(entry: bytes) -> list[int]:
     """Return the shape in a tensor's entry."""
-    shape = next((value for number, value in _read_fields(entry) if number == 2), b"")
+    shape = next((value for number, value in read_fields(entry) if number == 2), b"")
     axes = [
-        _whole(dict(_read_fields(axis)).get(1, 0))
-        for number, axis in _read_fields(shape if isinstance(shape, bytes) else b"")
+        _whole(dict(read_fields(axis)).get(1, 0))
+        for number, axis in read_fields(shape if isinstance(shape, bytes) else b"")
         if number == 2 and isinstance(axis, bytes)
     ]
     if len(axes) > MOST_AXES:
