@@ -113,11 +113,11 @@ def plan_stems(
 
 
 def check_existing(files: Iterable[Path], output: Output, claimed: Collection[Path]) -> None:
-    """Raise AudioError if one of these files is there already and may not be replaced."""
+    """Raise AudioError if one of these files exists already and may not be replaced."""
     for path in files:
         if not output.overwrite and path not in claimed and is_there(path):
             way_out = "--overwrite replaces it, --skip-existing leaves it"
-            raise AudioError(f"{path}: is there already; {way_out}")
+            raise AudioError(f"{path}: exists already; {way_out}")
 
 
 def _check_song(song: Path, files: Iterable[Path]) -> None:

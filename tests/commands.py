@@ -76,7 +76,8 @@ def start(*arguments: object, folder: Path, **options: Any) -> subprocess.Popen[
     """Start splitter in `folder`, in a process of its own, all streams piped."""
     command = [sys.executable, "-m", "splitter", *map(str, arguments)]
     pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
-    return subprocess.Popen(command, cwd=folder, env=ENVIRONMENT, **{**pipes, **options})
+    defaults = {**pipes, "env": ENVIRONMENT}
+    return subprocess.Popen(command, cwd=folder, **{**defaults, **options})
 
 
 def files_below(folder: Path) -> list[Path]:

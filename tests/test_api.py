@@ -72,7 +72,7 @@ def test_a_file_is_replaced_only_when_that_is_asked_for(small_model: Model, tmp_
     output = splitter.Output(tmp_path / "out")
     done = splitter.separate_file(song, output, small_model)
     before = done.stems["vocals"].stat()
-    with pytest.raises(AudioError, match=r"vocals\.wav: is there already"):
+    with pytest.raises(AudioError, match=r"vocals\.wav: exists already"):
         splitter.separate_file(song, output, small_model)
     assert done.stems["vocals"].stat() == before
     again = splitter.Output(tmp_path / "out", overwrite=True)

@@ -136,7 +136,7 @@ def test_outputs_that_cannot_be_are_told_before_the_work(tmp_path: Path) -> None
     for target, complaint in (
         (tmp_path / ("x" * 252 + ".wav"), "name is too long"),
         (tmp_path / "folder", "is a folder"),
-        (file / "stem.wav", "is no folder"),
+        (file / "stem.wav", "is not a folder"),
     ):
         with pytest.raises(AudioError, match=complaint):
             check_outputs([target], settled, RATE, 2, 1000)
@@ -155,7 +155,7 @@ def test_outputs_that_cannot_be_are_told_before_the_work(tmp_path: Path) -> None
 def test_a_folder_that_is_read_only_is_told_before_the_work(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     settled = fit_format(OutputFormat(), RATE, 2, 16)
-    with pytest.raises(AudioError, match="nothing can be written here"):
+    with pytest.raises(AudioError, match="no permission to write here"):
         check_outputs([tmp_path / "stem.wav"], settled, RATE, 2, 1000)
 
 

@@ -207,7 +207,7 @@ def test_a_part_is_cut_out_to_the_sample(songs: dict[str, Path], suffix: str) ->
 
 
 def test_a_start_behind_the_end_is_told(songs: dict[str, Path]) -> None:
-    with pytest.raises(AudioError, match=r"song\.mp3: is over before 10 s"):
+    with pytest.raises(AudioError, match=r"song\.mp3: ends before 10 s"):
         read(songs["mp3"], Reading(start=10))
 
 

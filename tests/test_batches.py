@@ -170,7 +170,7 @@ def test_what_was_there_before_is_not_replaced(separate: Separate, tmp_path: Pat
     before = precious.read_bytes()
     for _ in range(2):  # nor by a later run, which knows the name from a failure
         done = separate("-r", ".")
-        assert done.status == 1 and "vocals.wav: is there already; --overwrite" in done.stderr
+        assert done.status == 1 and "vocals.wav: exists already; --overwrite" in done.stderr
         assert precious.read_bytes() == before
     assert (tmp_path / "B" / "song 1" / "vocals.wav").exists()
     assert separate("-r", ".", "--overwrite").status == 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import math
+import os
 import subprocess
 import sys
 import threading
@@ -113,7 +114,7 @@ def test_files_that_are_there_are_kept_skipped_or_replaced(
     vocals.write_text("precious")
     done = separate("song.wav")
     assert done.status == 1
-    assert "vocals.wav: is there already; --overwrite replaces it" in done.stderr
+    assert "vocals.wav: exists already; --overwrite replaces it" in done.stderr
     assert vocals.read_text() == "precious" and len(files_below(vocals.parent)) == 1
     (vocals.parent / "instrumental.wav").write_text("precious, too")
     done = separate("song.wav", "--skip-existing", "--json")
@@ -188,12 +189,15 @@ def test_every_song_has_one_json_object_with_the_same_keys(
         (("song.wav", "--duration", "0"), "leaves nothing"),
         (("song.wav", "-o", "-"), "writes one stem; add --stems vocals"),
         (("song.wav", "b.wav", "-o", "-", "--stems", "vocals"), "takes one song"),
-        (("song.wav", "-o", "-", "--stems", "vocals", "--json"), "both write to stdout"),
-        (("song.wav", "-o", "-", "--stems", "vocals", "--skip-existing"), "-o - writes none"),
-        (("song.wav", "-o", "-", "--stems", "vocals", "--engine", "ray"), "of this machine"),
+        (("song.wav", "-o", "-", "--stems", "vocals", "--json"), "both write to standard output"),
+        (
+            ("song.wav", "-o", "-", "--stems", "vocals", "--skip-existing"),
+            "no files to skip",
+        ),
+        (("song.wav", "-o", "-", "--stems", "vocals", "--engine", "ray"), "a song on this machine"),
         ((".", "-o", "-", "--stems", "vocals"), "takes one song"),
         (("--files0-from", "song.wav", "-o", "-", "--stems", "vocals"), "takes one song"),
-        (("song.wav", "-"), "stands alone"),
+        (("song.wav", "-"), "reads one song"),
         (("song.wav", "--overwrite", "--skip-existing"), "exclude each other"),
         (("song.wav", "-o", "x.wav"), "one file cannot hold 2 stems; add --stems vocals"),
         (("song.wav", "b.wav", "-o", "x.wav", "--stems", "vocals"), "the stems of many songs"),
@@ -208,11 +212,14 @@ def test_every_song_has_one_json_object_with_the_same_keys(
         (("ftp://example.org/a.mp3",), "cannot be opened; download it"),
         (("zip://a.mp3::x.zip",), "cannot be opened; download it"),
         (("reference://x",), "cannot be opened; download it"),
-        ((".", "-"), "stands alone"),
-        (("-", "-o", "memory://stems"), "of this machine"),
+        ((".", "-"), "reads one song"),
+        (("-", "-o", "memory://stems"), "on this machine"),
         (("song.wav", "--address", "localhost:6379"), "add --engine ray"),
         (("song.wav", "-o", "-", "--stems", "vocals", "--format", "mp3"), "written to a pipe"),
-        (("song.wav", "-o", "-", "--stems", "vocals", "--clip", "rescale"), "no end to find"),
+        (
+            ("song.wav", "-o", "-", "--stems", "vocals", "--clip", "rescale"),
+            "must know the whole",
+        ),
     ],
 )
 def test_what_contradicts_itself_is_a_usage_error(
@@ -322,6 +329,36 @@ def test_v_says_what_is_decided(small_model_folder: Path, tmp_path: Path, before
     (line,) = [line for line in done.complaints if line.startswith("song.wav: read by FFmpeg")]
     assert "44100 Hz, 2 channels; model small (" in line and ") on cpu, tiles of " in line
     assert line.endswith("wav, 16 bits: song/vocals.wav, song/instrumental.wav")
+
+
+def test_paths_are_printed_as_they_are_and_end_in_nul_on_request(
+    separate: Callable[..., Done], tmp_path: Path
+) -> None:
+    sounds.write(tmp_path / "a.wav", sounds.song(0.1)).rename(tmp_path / "a\n\x1b[2J.wav")
+    done = separate("a\n\x1b[2J.wav", "--stems", "vocals", "-0")
+    assert done.sound == b"a__[2J/vocals.wav\0"  # what a stem is called is seen
+    assert separate("a\n\x1b[2J.wav", "--null", "--json").status == 2
+    folder = tmp_path / "o\nut"
+    done = separate("a\n\x1b[2J.wav", "--stems", "vocals", "-0", "-o", folder)
+    assert done.sound.decode() == f"{folder}/a__[2J/vocals.wav\0"
+    again = separate("a\n\x1b[2J.wav", "--stems", "vocals", "-o", folder)
+    assert again.status == 1 and "o\\nut/a__[2J/vocals.wav: exists already" in again.stderr
+    assert "\x1b" not in again.stderr and len(again.complaints) == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names are Unicode there")
+def test_json_is_strict_under_a_c_locale(small_model_folder: Path, tmp_path: Path) -> None:
+    for name in (b"caf\xc3\xa9.wav", b"\xff.wav"):
+        sounds.write(tmp_path / "x.wav", sounds.song(0.1))
+        (tmp_path / "x.wav").rename(tmp_path / os.fsdecode(name))
+    environment = {**ENVIRONMENT, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    command = ("separate", ".", "--json", "-m", small_model_folder)
+    process = start(*command, folder=tmp_path, env=environment)
+    output, complaints = process.communicate(timeout=120)
+    assert process.returncode == 0, complaints
+    songs = [json.loads(line)["song"] for line in output.decode("ascii").splitlines()]
+    assert sorted(songs) == ["café.wav", "\ufffd.wav"]
+    assert all(song.encode() for song in songs)  # no lone surrogates
 
 
 def test_clipping_that_nobody_hears_is_not_told(

@@ -207,4 +207,4 @@ def test_a_job_whose_worker_died_between_its_stems_is_done_by_the_next(
         done = worker.separate(handed_out)
         assert done.error is None and done.separated
         assert soundfile.info(job.stems["vocals"]).frames == 4410
-        assert "is there already" in str(worker.separate(claim(job)).error)
+        assert "exists already" in str(worker.separate(claim(job)).error)

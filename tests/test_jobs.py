@@ -249,7 +249,7 @@ def test_only_names_that_are_free_or_known_are_claimed(tmp_path: Path) -> None:
         job = journal.begin(job)
         assert job.claimed == {job.stems["instrumental"]}
         make_file(job.stems["instrumental"])
-        journal.add(job, "vocals.wav: is there already")
+        journal.add(job, "vocals.wav: exists already")
     assert journal.begin(job, overwrite=True).claimed == set(job.stems.values())
     assert Journal(tmp_path / "out", SETTINGS).begin(job).claimed == set(job.stems.values())
 

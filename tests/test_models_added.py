@@ -63,7 +63,7 @@ def test_a_model_is_not_replaced_and_a_shipped_name_is_not_taken(
     assert call("models", "add", checkpoint, "--name", "bs", folder=tmp_path).status == 0
     again = call("models", "add", checkpoint, "--name", "bs", folder=tmp_path)
     assert again.status == 2
-    assert "is there already" in again.stderr
+    assert "exists already" in again.stderr
     for name in ("unet", "../x", ".x", ""):
         assert call("models", "add", checkpoint, "--name", name, folder=tmp_path).status == 2
 

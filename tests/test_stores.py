@@ -150,7 +150,7 @@ def test_stems_in_a_store_are_replaced_only_when_asked_for(
     command = ("separate", "song.wav", "-o", f"{store}/out", "--model", small_model_folder)
     done = call(*command, folder=tmp_path)
     assert done.status == 1
-    assert f"{stem}: is there already; --overwrite replaces it" in done.stderr
+    assert f"{stem}: exists already; --overwrite replaces it" in done.stderr
     assert [path.name for path in stem.parent.iterdir()] == ["vocals.wav"]
     assert stem.read_bytes() == b"precious"
     done = call(*command, "--overwrite", folder=tmp_path)

@@ -73,9 +73,9 @@ def _find_existing(folder: Path) -> Path:
 
 def _check_folder(folder: Path, needed: int) -> None:
     if not folder.is_dir():
-        raise AudioError(f"{folder}: is no folder; choose another one")
+        raise AudioError(f"{folder}: is not a folder; choose another one")
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise AudioError(f"{folder}: nothing can be written here; choose another folder")
+        raise AudioError(f"{folder}: no permission to write here; choose another folder")
     free = shutil.disk_usage(folder).free
     if free < needed:
         megabytes = f"{needed / 1e6:.0f} MB are needed, {free / 1e6:.0f} MB are free"

@@ -80,7 +80,7 @@ def fit_pipe(settled: OutputFormat) -> OutputFormat:
     if not container.streams:
         raise AudioError(f"{name}: cannot be written to a pipe; choose wav, raw, flac, ogg or opus")
     if settled.clip == "rescale":
-        raise AudioError("a pipe has no end to find the peak by: choose --clip clamp or float")
+        raise AudioError("--clip rescale must know the whole song first; for a pipe give another")
     if settled.clip == "float" and not container.lossy:
         return replace(settled, bits=32, dither=0)
     return settled

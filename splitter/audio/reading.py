@@ -99,7 +99,7 @@ class SongReader:
             read += block.shape[1]
         if self._start and not read and self._stop != self._start:
             start = self._start / self.rate
-            raise AudioError(f"{self.source}: is over before {start:g} s; start earlier")
+            raise AudioError(f"{self.source}: ends before {start:g} s; give an earlier --start")
 
     def _read_whole(self) -> Iterator[Block]:
         """Yield what is decoded without the padding at the end, then see whether it is all."""

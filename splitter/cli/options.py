@@ -75,6 +75,7 @@ class Options:
     engine: str
     address: str | None
     as_json: bool
+    null: bool
     progress: str
     quiet: bool
 
@@ -95,15 +96,17 @@ def check_options(options: Options) -> None:
         raise click.UsageError("name a song or a folder: splitter separate song.mp3")
     if options.overwrite and options.skip_existing:
         raise click.UsageError("--overwrite and --skip-existing exclude each other; give one")
+    if options.null and options.as_json:
+        raise click.UsageError("--null and --json would mix two kinds of output; give one")
     if options.duration == 0:
-        raise click.UsageError("--duration 0 leaves nothing of a song")
+        raise click.UsageError("--duration 0 leaves nothing to separate; give more seconds")
     if options.engine == "ray" and options.device != "auto":
         raise click.UsageError(
-            "--device names what this machine has; with --engine ray each node computes on its "
-            "GPUs, or else on its cores"
+            "--device does not go with --engine ray: each node uses its GPUs, or else its cores; "
+            "leave one out"
         )
     if options.engine != "ray" and options.address:
-        raise click.UsageError("--address is of a Ray cluster: add --engine ray")
+        raise click.UsageError("--address names a Ray cluster; add --engine ray")
     if STDIN in options.songs:
         _check_stdin(options)
     if options.page:
@@ -128,23 +131,23 @@ def _check_page(options: Options) -> None:
 def _check_stdin(options: Options) -> None:
     """Refuse what would need to read stdin twice, or elsewhere."""
     if len(options.songs) > 1 or options.files0_from:
-        raise click.UsageError("- (stdin) stands alone; give other songs a command of their own")
+        raise click.UsageError("- reads one song; separate others by another command")
     if options.engine != "local" or not is_local(parse_place(options.output)):
-        raise click.UsageError("- (stdin) is separated here, into files of this machine")
+        raise click.UsageError("- is read on this machine; give a local --output and no --engine")
 
 
 def _check_stdout(options: Options) -> None:
     """Refuse what does not end in one stream of sound."""
     if options.as_json:
-        raise click.UsageError("--json and -o - would both write to stdout")
+        raise click.UsageError("--json and -o - would both write to standard output; give one")
     if len(options.songs) != 1 or options.files0_from or is_folder(options.songs[0]):
-        raise click.UsageError("-o - takes one song, since stdout is one file")
+        raise click.UsageError("-o - takes one song; name a folder for the stems of several")
     if options.engine != "local" or not is_local(options.songs[0]):
-        raise click.UsageError("-o - takes a song of this machine")
+        raise click.UsageError("-o - takes a song on this machine, and no --engine")
     if options.existing == "skip":
-        raise click.UsageError("--skip-existing is for files; -o - writes none")
+        raise click.UsageError("-o - writes no files to skip; leave out --skip-existing")
     if sys.stdout is None or sys.stdout.isatty():
-        raise click.UsageError("-o - writes sound, which no terminal can show; redirect it")
+        raise click.UsageError("-o - writes sound; redirect it to a file or a pipe")
 
 
 def choose_output(options: Options, model: Config) -> Output:
@@ -210,7 +213,7 @@ def _find_file(options: Options, stems: Sequence[str]) -> Path | None:
         raise click.UsageError(f"-o {options.output}: cannot write {suffix}; choose from {known}")
     if options.container not in (None, suffix):
         raise click.UsageError(
-            f"-o {options.output}: is no {options.container} file; leave --format out, or write "
+            f"-o {options.output}: is not a {options.container} file; leave out --format, or write "
             f"-o {place.with_suffix(f'.{options.container}')}"
         )
     if len(options.songs) != 1 or options.files0_from or is_folder(options.songs[0]):

@@ -19,7 +19,7 @@ import click
 from splitter.audio import Reading, SongReader, Tags, open_song
 from splitter.cli.batch import Batch, run_batch
 from splitter.cli.globbed import drop_others
-from splitter.cli.messages import complain, count
+from splitter.cli.messages import complain, count, printable
 from splitter.cli.options import PIPE, Options
 from splitter.cli.parameters import STDIN
 from splitter.cli.progress import BatchProgress, watch_signals, watch_song
@@ -289,10 +289,19 @@ class Run:
                     click.echo(to_json(record))
                 elif not self.options.to_pipe:
                     for path in paths:
-                        click.echo(str(path) if os.name == "nt" else os.fsencode(str(path)))
+                        self._print_path(str(path))
         except OSError as error:  # whoever reads has left, say: the songs are done nonetheless
             lose_stdout()
             self.unsaid.append(error)
+
+    def _print_path(self, path: str) -> None:
+        """Print a path: its own bytes, but on a terminal what cannot command it."""
+        if sys.stdout.isatty() and not self.options.null:
+            click.echo(printable(path))
+        else:
+            click.echo(path if os.name == "nt" else os.fsencode(path), nl=not self.options.null)
+            if self.options.null:
+                click.echo(b"\0", nl=False)
 
     def finish(self) -> None:
         """Raise what kept results from being printed."""
@@ -320,7 +329,7 @@ def _find_stdout() -> BinaryIO:
 
 def _find_stdin() -> BinaryIO:
     if sys.stdin is None:
-        raise AudioError("-: there is no stdin")
+        raise AudioError("-: standard input is closed")
     return sys.stdin.buffer
 
 

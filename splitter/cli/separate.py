@@ -126,7 +126,9 @@ EXAMPLES = [
     default=TEMPLATE,
     show_default=True,
     group=STEMS,
-    help="Name stems like this. Fields: {name} {stem} {ext} {parent} {artist} {title} {model}.",
+    help="Name stems like this. Fields: {name} {suffix} {stem} {ext} {parent} {model} {artist} "
+    "{album_artist} {title} {album} {track} {disc} {year} {genre}; {album|Single} writes Single "
+    "where a song names no album.",
 )
 @option(
     "--bits",
@@ -213,6 +215,13 @@ EXAMPLES = [
     help="Join the Ray cluster at this address.  [default: start one here]",
 )
 @option("--json", "as_json", is_flag=True, group=PROGRAMS, help="Print a JSON object per song.")
+@option(
+    "-0",
+    "--null",
+    is_flag=True,
+    group=PROGRAMS,
+    help="End each printed path with a NUL byte, for xargs -0, in place of a newline.",
+)
 @option(
     "--progress",
     type=click.Choice(PROGRESS),

@@ -90,7 +90,7 @@ class _Cluster:
         alive = [node for node in alive if node["Resources"].get("CPU", 0) >= 1]
         usable = [node for node in alive if node["NodeID"] not in self.failures]
         if not usable and not self.members:
-            reason = next(iter(self.failures.values()), "none that lives has a processor")
+            reason = next(iter(self.failures.values()), "no node that is alive has a processor")
             raise SplitterError(f"no node of the cluster can work ({reason}); run again to go on")
         known = Counter(member.node for member in self.members)
         for node in usable:

@@ -78,7 +78,7 @@ def add_model(
     Raises ModelError for files that are damaged, of no known family, or contradict themselves.
     """
     if folder.exists():
-        raise ModelError(f"{folder}: is there already; `splitter models remove` takes it away")
+        raise ModelError(f"{folder}: exists already; `splitter models remove` takes it away")
     converted = convert_files(files, config, family)
     stated = config_from(asdict(converted.config), files[0])  # a yaml may say anything
     check_tensors(sketch_network(stated, files[0]), converted.tensors, files[0])
