@@ -49,6 +49,7 @@ OTHER_TESTS = {
     "splitter/networks/": ["test_networks*.py", "test_ensemble.py", "test_wiener.py"],
     "splitter/paths.py": ["test_jobs.py"],
     "splitter/registry.py": ["test_loading.py"],
+    "splitter/tiling.py": ["test_tiling_overlap.py", "test_separation.py"],
     "splitter/training/": [
         "test_training.py", "test_augmentation.py", "test_losses.py", "test_mixing.py",
         "test_optimizers.py", "test_simulation.py",

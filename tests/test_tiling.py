@@ -74,3 +74,14 @@ def test_a_shape_off_the_grid_is_refused() -> None:
 
 def test_batches_are_full_but_for_the_last() -> None:
     assert [list(batch) for batch in batched(range(7), 3)] == [[0, 1, 2], [3, 4, 5], [6]]
+
+
+@pytest.mark.parametrize(
+    ("core", "context", "shape"),
+    [(0, 0, (8, 0)), (1, 1, (8, 8)), (8, 8, (8, 8)), (9, 9, (16, 16)), (17, 0, (24, 0))],
+)
+def test_a_shape_for_a_network_is_the_smallest_that_fits_its_grid(
+    core: int, context: int, shape: tuple[int, int]
+) -> None:
+    fitted = TileShape.for_network(core, context, 8)
+    assert (fitted.core, fitted.context, fitted.grid) == (*shape, 8)
