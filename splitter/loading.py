@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import safetensors.torch
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from splitter.atomic import write_atomically
 from splitter.errors import ModelError
@@ -125,9 +127,28 @@ def build_network(config: Config, path: Path) -> Network:
     return network
 
 
+_RANDOM = (Tensor.normal_, Tensor.uniform_, Tensor.erfinv_)
+
+
+class _Unfilled(TorchFunctionMode):
+    """Leave out random numbers: without memory there is nothing to fill, but a compiler to load."""
+
+    def __torch_function__(
+        self,
+        function: Callable[..., Any],
+        types: Any,
+        args: Any = (),
+        kwargs: Any = None,
+    ) -> Any:
+        named = kwargs or {}
+        if function in _RANDOM or getattr(function, "__module__", "") == nn.init.__name__:
+            return args[0] if args else named["tensor"]
+        return function(*args, **named)
+
+
 def sketch_network(config: Config, path: Path) -> Network:
     """Make a network without any weights, which takes no memory: all its shapes can be asked."""
-    with torch.device("meta"):
+    with torch.device("meta"), _Unfilled():
         network = build_network(config, path)
     if network.context > MAX_CONTEXT:
         raise ModelError(

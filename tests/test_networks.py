@@ -1,14 +1,20 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
 
-from splitter.networks import PRESETS, Bands, MaskTfcTdf, MaskUNet
+from splitter.loading import sketch_network
+from splitter.networks import ARCHITECTURES, PRESETS, Bands, MaskTfcTdf, MaskUNet
 from splitter.networks.mask import MaskModel
 from splitter.networks.tfctdf import Block
 from splitter.networks.unet import UNet
+from splitter.registry import Config
+from splitter.schema import describe_fields
 from tests.sounds import SMALL_SIZES, noise
 
 
@@ -194,3 +200,27 @@ def test_features_are_dropped_in_the_three_deepest_levels_alone(levels: int) -> 
     unet = UNet(1, 1, channels=2, levels=levels, dropout=0.5)
     drops = [part.p for part in unet.modules() if isinstance(part, torch.nn.Dropout2d)]
     assert drops == [0.5] * min(levels, 3) + [0.0] * (levels - 3)  # from the deepest up
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_every_size_declares_its_range_and_a_sketch_takes_no_memory(name: str) -> None:
+    for size, takes, _ in describe_fields(ARCHITECTURES[name]):
+        assert takes not in ("a whole number", "a number", "a JSON object", "text"), size
+    sizes = {"bands": [[0, 1025]]} if name == "roformer" else {}
+    sketch = sketch_network(Config(name, sizes), Path("config.json"))
+    real = [tensor.nbytes for tensor in sketch.state_dict().values() if not tensor.is_meta]
+    assert sum(real) < 1000  # tables that are computed, such as angles
+
+
+def test_a_sketch_loads_no_compiler() -> None:
+    """That would take seconds, at the start of every run."""
+    code = """
+import sys
+from pathlib import Path
+from splitter.loading import sketch_network
+from splitter.registry import Config
+for name in ("mask-unet", "demucs"):
+    sketch_network(Config(name), Path("config.json"))
+assert "torch._dynamo" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
