@@ -209,7 +209,7 @@ def test_every_size_declares_its_range_and_a_sketch_takes_no_memory(name: str) -
     sizes = {"bands": [[0, 1025]]} if name == "roformer" else {}
     sketch = sketch_network(Config(name, sizes), Path("config.json"))
     real = [tensor.nbytes for tensor in sketch.state_dict().values() if not tensor.is_meta]
-    assert sum(real) < 1000  # tables that are computed, such as angles
+    assert sum(real) < 10_000  # bytes of tables that are computed, such as angles
 
 
 def test_a_sketch_loads_no_compiler() -> None:
