@@ -608,3 +608,29 @@ def test_what_cannot_be_said_does_not_stop_what_is_done(
     stems = sorted(path for path in (tmp_path / "out").rglob("*") if path.suffix == ".wav")
     assert len(stems) == 4
     assert {len(sounds.read(stem)[0]) for stem in stems} == {4000}
+
+
+def test_stems_of_a_part_or_of_another_model_are_not_those_that_are_asked_for(
+    separate: Callable[..., Done], tmp_path: Path
+) -> None:
+    sounds.write(tmp_path / "song.wav", sounds.noise(44100))
+    vocals = tmp_path / "song" / "vocals.wav"
+    assert separate("song.wav", "--duration", 0.5).status == 0
+    done = separate("song.wav", "--skip-existing")
+    assert done.status == 0, done.stderr
+    assert "vocals.wav lasts 0.50 s instead of 1.00 s" in done.stderr
+    assert read(vocals).shape[1] == 44100
+    before = vocals.stat()
+    done = separate("song.wav", "--skip-existing")
+    assert done.status == 0 and vocals.stat() == before
+    assert done.complaints == ["song.wav: its stems are there already, skipped"]
+    done = separate("song.wav", "--skip-existing", "--wiener", 1)  # a model by another hash
+    assert done.status == 0 and "there, but made by another model" in done.stderr
+    assert vocals.stat() != before
+    sounds.write(vocals, sounds.noise(44100))  # by somebody else
+    done = separate("song.wav", "--skip-existing", "--wiener", 1)
+    assert "skipped; it is not known which model made them" in done.stderr
+    sounds.write(vocals, sounds.noise(22050))
+    done = separate("song.wav", "--skip-existing", "--wiener", 1)
+    assert done.status == 1 and "vocals.wav: is there already; --overwrite" in done.stderr
+    assert read(vocals).shape[1] == 22050

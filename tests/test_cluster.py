@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import pickle
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -22,7 +24,7 @@ from splitter.engines.worker import Outcome, Worker
 from splitter.errors import SplitterError
 from splitter.jobs import Found, Job
 from splitter.loading import ModelChoice
-from tests.commands import ROOT, call
+from tests.commands import ENVIRONMENT, ROOT, call
 from tests.jobs import make_song, plan, work
 
 # Ray and the S3 client warn about each other's and Python's ways, which is no concern of ours
@@ -263,3 +265,33 @@ def test_a_cluster_of_two_nodes_loses_one_and_finishes(
                 there, _ = soundfile.read(tmp_path / "out" / song.stem / path.name)
                 # another number of threads sums in another order, which may round the other way
                 assert np.abs(here - there).max() <= 2**-15
+
+
+LISTEN = """
+from pathlib import Path
+from splitter.engines import cluster
+
+def listen():
+    lines = [line.split() for kind in ("tcp", "tcp6") if Path(f"/proc/net/{kind}").exists()
+             for line in Path(f"/proc/net/{kind}").read_text().splitlines()[1:]]
+    return {line[9]: line[1].partition(":")[0] for line in lines if line[3] == "0A"}
+
+before = listen()
+ray = cluster._import_ray(alone=True)
+cluster._connect(ray, None)
+new = {place for number, place in listen().items() if number not in before}
+print(*new)
+ray.shutdown()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="there is no /proc")
+def test_a_cluster_that_is_started_here_listens_to_this_machine_only() -> None:
+    pytest.importorskip("ray")
+    done = subprocess.run(
+        [sys.executable, "-c", LISTEN], env=ENVIRONMENT, capture_output=True, text=True, check=True
+    )
+    places = done.stdout.split()
+    assert places and set(places) <= {"0100007F", "0000000000000000FFFF00000100007F"}
+    assert not done.stderr

@@ -18,6 +18,7 @@ import click
 
 from splitter.audio import Reading, SongReader, Tags, open_song
 from splitter.cli.batch import Batch, run_batch
+from splitter.cli.existing import look_at_stems
 from splitter.cli.globbed import drop_others
 from splitter.cli.messages import complain, count, printable
 from splitter.cli.options import PIPE, Options
@@ -45,7 +46,7 @@ from splitter.jobs import (
     read_names,
 )
 from splitter.outputs import Output, Target, check_existing, name_stems, plan_stems
-from splitter.paths import is_folder, is_local, is_there, locate, locate_folder
+from splitter.paths import is_folder, is_local, locate, locate_folder
 from splitter.registry import ModelChoice
 from splitter.signals import Waiting, end_at_once, handling
 from splitter.templates import needs_tags
@@ -121,11 +122,11 @@ class Run:
 
     def preview(self, jobs: Sequence[Job]) -> list[bool]:
         """Print what would be written; tell for which songs nothing stands in the way."""
-        return [self._preview(job) for job in jobs if not self._is_done(job)]
+        return [self._preview(job) for job in map(self._skip, jobs) if job]
 
     def _preview(self, job: Job) -> bool:
         song = PIPE if job.song == STDIN else str(job.song)
-        ours = claim(job, self.journal.made if self.journal else ())
+        ours = claim(job, self.journal.made if self.journal else ())  # and what is claimed already
         try:
             check_existing(job.stems.values(), self.output, ours.claimed)
         except SplitterError as error:
@@ -143,7 +144,7 @@ class Run:
 
     def separate_many(self, jobs: Sequence[Job]) -> list[bool]:
         """Separate what is not done yet; say what failed, and tell which went well."""
-        undone = [job for job in jobs if not self._is_done(job)]
+        undone = [job for job in map(self._skip, jobs) if job]
         if len(undone) < len(jobs):
             log.info("%d of %d songs are done already", len(jobs) - len(undone), len(jobs))
         if not undone:
@@ -160,15 +161,22 @@ class Run:
             self.screen.keep(progress.summary)
         return done
 
-    def _is_done(self, job: Job) -> bool:
-        if self.options.existing == "overwrite":
-            return False
-        if self.journal and self.journal.has(job):
-            return True
-        if self._may_skip(job):
-            self._print(describe_skipped(str(job.song), job.stems), [])
-            return True
-        return False
+    def _skip(self, job: Job) -> Job | None:
+        """Skip a job that is done; else return it, with the stems that it may replace."""
+        existing = self.options.existing
+        if existing != "overwrite" and self.journal and self.journal.has(job):
+            return None
+        found = look_at_stems(job, self.reading, self.model) if existing == "skip" else None
+        if found is None:
+            return job
+        song = str(job.song)
+        if found.other:
+            log.info("%s: its stems are there, but %s", song, found.other)
+            return replace(job, claimed=found.made)
+        unknown = f"; {found.unknown}" if found.unknown else ""
+        log.info("%s: its stems are there already, skipped%s", song, unknown)
+        self._print(describe_skipped(song, job.stems), [])
+        return None
 
     def _batch(self) -> Batch:
         from splitter.engines.worker import Work
@@ -204,10 +212,10 @@ class Run:
     def separate(self, job: Job) -> bool:
         """Separate one song; say what failed, and tell whether it went well."""
         song = PIPE if job.song == STDIN else str(job.song)
-        if self._may_skip(job):
-            log.info("%s: its stems are there already, skipped", song)
-            self._print(describe_skipped(song, job.stems), [])
+        left = self._skip(job) if job.song != STDIN else job
+        if left is None:
             return True
+        job = left
         source = _find_stdin() if job.song == STDIN else job.song
         try:
             with (
@@ -225,13 +233,9 @@ class Run:
         self._print(describe(song, done), done.stems.values())
         return True
 
-    def _may_skip(self, job: Job) -> bool:
-        stems = job.stems.values()
-        return self.options.existing == "skip" and all(map(is_there, stems))
-
     def _separate_open(self, job: Job, reader: SongReader) -> Separated:
         """Check all that can be checked, then load PyTorch and the model, and separate."""
-        plan = plan_stems(reader, self._targets(job, reader), self.output)
+        plan = plan_stems(reader, self._targets(job, reader), self.output, job.claimed)
         self.screen.show(State(f"loading {self.model.name}"))
         with handling(end_at_once):
             model, computing, lanes = self._loaded

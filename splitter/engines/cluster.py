@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import os
 import socket
 import time
 from collections import Counter, deque
@@ -179,7 +180,7 @@ def separate_songs(
     None starts a cluster of this machine alone. Songs, stems and the models' folders must be URLs
     or lie where every node sees them.
     """
-    ray = _import_ray()
+    ray = _import_ray(alone=address is None)
     _connect(ray, address)
     try:
         yield from _run(iter(jobs), _Cluster(ray, model, work))
@@ -225,14 +226,24 @@ def _connect(ray: Any, address: str | None) -> None:
         url = urlsplit(place if "://" in place else f"//{place}")
         if url.hostname and url.port:
             socket.create_connection((url.hostname, url.port), PATIENCE).close()
-        ray.init(address=address, log_to_driver=False, configure_logging=False)
+        ray.init(
+            address=address,
+            log_to_driver=False,
+            configure_logging=False,
+            include_dashboard=None if place else False,
+        )
     except (OSError, ValueError, RuntimeError) as error:
         where = place or "this machine"
         raise CommandError(f"{where}: no Ray cluster can be joined ({_explain(error)})") from error
 
 
-def _import_ray() -> Any:
+def _import_ray(alone: bool = False) -> Any:
+    """Import Ray; one that is started here, and `alone`, listens to this machine only."""
+    if alone:  # Ray looks as it is imported; elsewhere than on Linux this is its default
+        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     try:
-        return importlib.import_module("ray")
+        ray = importlib.import_module("ray")
     except ImportError as error:
         raise MissingExtra("ray") from error
+    logging.getLogger("ray").setLevel(logging.ERROR)  # its notices are for those who know Ray
+    return ray
