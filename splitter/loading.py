@@ -107,7 +107,13 @@ def _load_network(folder: Path) -> Network:
 
 def _improve(networks: Sequence[Network], choice: ModelChoice) -> Network:
     """Make one network of several, and wrap it in what was chosen."""
-    network = networks[0] if len(networks) == 1 else Average(networks)
+    network = networks[0]
+    if len(networks) > 1:
+        stems = choice.config.stems
+        theirs = [read_config(folder / CONFIG).stems for folder in choice.folders]
+        picks = [[list(own).index(stem) for stem in stems] for own in theirs]
+        alike = all(list(own) == list(stems) for own in theirs)
+        network = Average(networks, None if alike else picks, choice.shares)
     if choice.tta:
         network = Augmented(network)
     return Wiener(network, choice.wiener) if choice.wiener else network

@@ -12,6 +12,7 @@ whose network is called `average` has no weights: it stands for the models that 
 from __future__ import annotations
 
 import hashlib
+import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -36,6 +37,7 @@ Name = Annotated[str, Words(is_plain_name, "that can be a file's name on every s
 Rate = Annotated[int, Range(1000, 192000)]  # Hz
 Channels = Annotated[int, Range(1, 32)]
 INSTRUMENTAL = "instrumental"
+REST = "rest"  # what is left by models that claim all of a song
 # what other programs call stems, in small letters
 SYNONYMS = {
     **dict.fromkeys(("accompaniment", "no_vocals", "instrum", "karaoke", "inst"), INSTRUMENTAL),
@@ -121,8 +123,19 @@ def _describe_sound(config: Config) -> dict[str, str]:
     return {
         "samples a second": str(config.rate),
         "channels": str(config.channels),
-        "stems": ", ".join(config.all_stems),
     }
+
+
+def _share_stems(config: Config, other: Config, folder: Path, first: Path) -> Config:
+    """Keep of a config the stems that another one has, too; what is left is what these leave."""
+    shared = [stem for stem in config.stems if stem in other.stems]
+    if not shared:
+        raise ModelError(
+            f"{folder}: cannot be averaged with {first}, since its stems are "
+            f"{', '.join(other.stems)}, not {', '.join(config.stems)}"
+        )
+    exact = next((one for one in (config, other) if len(one.stems) == len(shared)), None)
+    return replace(config, stems=shared, residual=exact.residual if exact else REST)
 
 
 def _is_model(folder: Path) -> bool:
@@ -177,14 +190,33 @@ class ModelChoice:
     names: tuple[str, ...] = (DEFAULT_MODEL,)  # or folders; the estimates of several are averaged
     tta: bool = False  # test-time augmentation: see networks.Augmented
     wiener: int = 0  # iterations of the multichannel Wiener filter: see networks.Wiener
+    weights: tuple[float, ...] = ()  # how much each counts; () is the same for all
 
     @classmethod
     def parse(cls, text: str, tta: bool = False, wiener: int = 0) -> ModelChoice:
-        """Read a name, or several with commas between; a folder may have a comma in its name."""
-        names = (text,) if _is_model(Path(text)) else tuple(text.split(","))
-        if not all(names):
+        """Read a name, or several with commas between and perhaps weights, as in unet:1,other:2.
+
+        A folder may have a comma in its name.
+        """
+        parts = [text] if _is_model(Path(text)) else text.split(",")
+        matches = [re.fullmatch(r"(.*?)(?::(\d+(?:\.\d+)?))?", part, re.DOTALL) for part in parts]
+        pairs = [(match[1], match[2]) for match in matches if match]
+        if not all(name for name, _ in pairs):
             raise ModelError(f"--model {text!r}: one of its models has no name")
-        return cls(names, tta, wiener)
+        stated = tuple(float(weight or 1) for _, weight in pairs)
+        if not all(stated):
+            raise ModelError(f"--model {text!r}: a model that counts 0 is none")
+        weights = stated if len(set(stated)) > 1 else ()
+        return cls(tuple(name for name, _ in pairs), tta, wiener, weights)
+
+    @property
+    def shares(self) -> list[float]:
+        """Return how much each of the networks in `folders` counts."""
+        counts = [len(_find_networks(find_model(name))) for name in self.names]
+        if not self.weights:
+            return [1.0] * sum(counts)
+        pairs = zip(self.weights, counts, strict=True)
+        return [weight / count for weight, count in pairs for _ in range(count)]
 
     @property
     def folders(self) -> list[Path]:
@@ -201,6 +233,7 @@ class ModelChoice:
     def hash(self) -> str:
         """Return 16 hex digits that change with the weights and with what is done with them."""
         hashes = [hash_model(folder) for folder in self.folders]
+        hashes += [f"weights {self.weights}"] if self.weights else []
         if len(hashes) == 1 and not self.tta and not self.wiener:
             return hashes[0]
         parts = f"{' '.join(hashes)} tta {self.tta} wiener {self.wiener}"
@@ -208,12 +241,17 @@ class ModelChoice:
 
     @property
     def config(self) -> Config:
-        """Read the config, which several models must share; raise ModelError where they differ."""
+        """Read the config; that of several models has the stems that all of them estimate.
+
+        Raises ModelError where they differ in rate or channels, or have no stem in common.
+        """
         first, *others = self.folders
         config = read_config(first / CONFIG)
         here = _describe_sound(config)
         for folder in others:
-            there = _describe_sound(read_config(folder / CONFIG))
+            other = read_config(folder / CONFIG)
+            there = _describe_sound(other)
+            config = _share_stems(config, other, folder, first)
             for key in here:
                 if here[key] != there[key]:
                     raise ModelError(

@@ -7,7 +7,8 @@ what all get wrong stays.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import repeat
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -19,14 +20,25 @@ SHIFT = 3  # shifts are a third of the grid: no step of 2ⁿ frames, nor the hop
 
 
 class Average(Network):
-    """Average the estimates of networks that are alike in rate, channels and stems.
+    """Average the estimates of networks that are alike in rate and channels.
 
-    Costs as much as all of them together.
+    Of each network `picks` says which of its stems they are, if not all, and `weights` how much it
+    counts. Where some see without bounds, all get the shortest of their tiles. Costs as much as
+    all of them together.
     """
 
-    def __init__(self, networks: Sequence[Network]) -> None:
+    def __init__(
+        self,
+        networks: Sequence[Network],
+        picks: Sequence[Sequence[int]] | None = None,
+        weights: Sequence[float] = (),
+    ) -> None:
         super().__init__()
         self.networks = nn.ModuleList(networks)
+        self.picks = picks
+        self.weights = list(weights) or [1.0] * len(networks)
+        tiles = [network.own_tiles for network in networks if network.own_tiles is not None]
+        self._tiles = min(tiles, key=lambda shape: shape.core, default=None)
         self._grid = math.lcm(*(network.grid for network in networks))
         self._context = max(network.context for network in networks)
 
@@ -40,9 +52,19 @@ class Average(Network):
         """Return how many samples to either side an output depends on: the widest of all."""
         return self._context
 
+    @property
+    def own_tiles(self) -> TileShape | None:
+        """Return the shortest tiles that any of the networks has."""
+        return self._tiles
+
     def forward(self, signal: Tensor, trim: int = 0) -> Tensor:
         """Separate (batch, channels, samples) into (batch, stems, channels, samples − 2 · trim)."""
-        return _mean(network(signal, trim) for network in self.networks)
+        return _mean(self._estimates(signal, trim), self.weights)
+
+    def _estimates(self, signal: Tensor, trim: int) -> Iterator[Tensor]:
+        for index, network in enumerate(self.networks):
+            estimate: Tensor = network(signal, trim)
+            yield estimate[:, list(self.picks[index])] if self.picks else estimate
 
 
 class Augmented(Network):
@@ -88,10 +110,12 @@ class Augmented(Network):
                 yield self.network(moved.flip(1), trim)[..., shift:].flip(2)
 
 
-def _mean(estimates: Iterator[Tensor]) -> Tensor:
+def _mean(estimates: Iterable[Tensor], weights: Iterable[float] = repeat(1.0)) -> Tensor:
     """Average tensors as they come; only the sum and one of them are in memory."""
-    total, count = next(estimates).float(), 1
-    for estimate in estimates:
-        total = total + estimate.float()
-        count += 1
-    return total / count
+    pairs = zip(estimates, weights, strict=False)
+    estimate, whole = next(pairs)
+    total = estimate.float() * whole
+    for estimate, weight in pairs:
+        total = total + estimate.float() * weight
+        whole += weight
+    return total / whole

@@ -6,10 +6,8 @@ import re
 from collections.abc import Sequence
 
 from splitter.errors import ModelError
-from splitter.registry import canonical_stem
+from splitter.registry import REST, canonical_stem
 from splitter.weights.checkpoint import Checkpoint
-
-REST = "rest"  # what is left by a model that claims all of a song
 
 
 def name_stems(instruments: Sequence[str], target: str | None = None) -> tuple[list[str], str]:
