@@ -47,6 +47,8 @@ OTHER_TESTS = {
     "splitter/engines/": ["test_engines.py", "test_sharing.py", "test_stores.py"],
     "splitter/evaluation/": ["test_evaluation.py", "test_summary.py", "test_cli_evaluate.py"],
     "splitter/networks/": ["test_networks*.py", "test_ensemble.py", "test_wiener.py"],
+    "splitter/jobs/": ["test_stores.py", "test_batches.py"],
+    "splitter/outputs.py": ["test_songs.py", "test_formats.py"],
     "splitter/paths.py": ["test_jobs.py"],
     "splitter/registry.py": ["test_loading.py"],
     "splitter/tiling.py": ["test_tiling_overlap.py", "test_separation.py"],
