@@ -22,6 +22,8 @@ _SHORTAGES = (
 class SplitterError(Exception):
     """Base of all errors that splitter raises on purpose."""
 
+    status = 1  # of a command that it ends: something failed; 2: it was asked wrongly
+
 
 class AudioError(SplitterError):
     """A sound file cannot be read or written."""
@@ -29,6 +31,8 @@ class AudioError(SplitterError):
 
 class CommandError(SplitterError):
     """What a command names is not there or does not fit: no fault of any song."""
+
+    status = 2
 
 
 class ModelError(CommandError):
@@ -41,6 +45,14 @@ class DeviceError(CommandError):
 
 class DataError(SplitterError):
     """A data set for training or evaluation is missing or malformed."""
+
+    status = 2
+
+
+class JournalError(DataError):
+    """A journal cannot be read or written."""
+
+    status = 1
 
 
 class MissingExtra(CommandError):  # noqa: N818 - reads as the advice that it is

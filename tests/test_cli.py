@@ -102,6 +102,15 @@ def test_a_wrong_command_is_told_so_with_status_2(
     assert not done.stdout
 
 
+@pytest.mark.parametrize("command", [("evaluate", "."), ("train", ".", "-o", "x")])
+def test_data_that_holds_nothing_is_a_wrong_command(
+    tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    done = call(*command, folder=tmp_path)
+    assert done.status == 2
+    assert len(done.complaints) == 1
+
+
 def test_a_file_called_dash_is_not_stdin(small_model_folder: Path, tmp_path: Path) -> None:
     sounds.write(tmp_path / "-.wav", sounds.song(0.1)).rename(tmp_path / "-")
     done = call("separate", "./-", "-o", "out", "-m", small_model_folder, folder=tmp_path)

@@ -33,8 +33,6 @@ COMMANDS = {
     "doctor": "Say what is installed, what works, and what is wrong.",
 }
 
-EXIT_FAILED = 1
-EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
 
 
@@ -132,4 +130,4 @@ def _run(screen: Screen) -> int:
         return error.exit_code
     except SplitterError as error:
         complain(error)
-        return EXIT_USAGE if isinstance(error, CommandError) else EXIT_FAILED
+        return error.status

@@ -32,7 +32,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from splitter.audio import remove_parts
-from splitter.errors import CommandError, DataError
+from splitter.errors import CommandError, DataError, JournalError
 from splitter.jobs.planning import Job, claim
 from splitter.jobs.table import Table
 from splitter.locks import try_lock
@@ -209,7 +209,7 @@ class Journal:
 
     def _complain(self, verb: str, error: OSError) -> DataError:
         reason = error.strerror or error  # stores have no strerror
-        return DataError(f"{self.path}: cannot be {verb} ({reason})")
+        return JournalError(f"{self.path}: cannot be {verb} ({reason})")
 
     def _take(self, entry: dict[str, Any]) -> None:
         """Take in a line; one whose beginning is not known means nothing."""
