@@ -34,7 +34,7 @@ from splitter.engines.lanes import make_lanes, share_processor
 from splitter.engines.sharing import Lane
 from splitter.loading import Model, load_model
 from splitter.memory import reuse_freed_memory
-from splitter.separation import Computing
+from splitter.runtime.computing import Computing
 from splitter.tiling import cut
 
 RATE = 44100  # Hz

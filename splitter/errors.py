@@ -55,6 +55,10 @@ class JournalError(DataError):
     status = 1
 
 
+class StoppedError(SplitterError):
+    """The work was stopped from outside."""
+
+
 class MissingExtra(CommandError):  # noqa: N818 - reads as the advice that it is
     """An optional package is not installed."""
 

@@ -14,13 +14,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from splitter.audio import Mark, OutputFormat, SongReader, StemWriter, open_song, write_stems
 from splitter.errors import saying_shortage
-from splitter.loading import DEFAULT_MODEL, Model, ModelChoice, load_model
 from splitter.outputs import Output, Plan, name_stems, plan_stems
-from splitter.separation import Computing, Stems, separate_blocks
+from splitter.registry import DEFAULT_MODEL, ModelChoice
+from splitter.runtime.computing import Computing, Streaming
+from splitter.separation import Stems, separate_blocks
+
+if TYPE_CHECKING:
+    from splitter.loading import Model
 
 __all__ = [
     "Output",
@@ -67,7 +71,7 @@ class Separated:
 def separate_song(
     song: SongReader,
     plan: Plan,
-    model: Model,
+    model: Model | Streaming,
     computing: Computing = Computing(),
     watch: Watch = unwatched,
 ) -> Separated:
@@ -93,16 +97,20 @@ def separate_song(
     return _describe(song, writers, model, time.monotonic() - started)
 
 
-def _tell_decisions(song: SongReader, plan: Plan, model: Model, computing: Computing) -> None:
+def _tell_decisions(
+    song: SongReader, plan: Plan, model: Model | Streaming, computing: Computing
+) -> None:
     """Log what was decided for a song."""
-    shape = computing.tile_shape(model.network)
+    how = "the processor, as a stream"
+    if not isinstance(model, Streaming):
+        shape = computing.tile_shape(model.network)
+        seconds = (shape.core + 2 * shape.context) / model.config.rate
+        how = f"{model.device}, tiles of {seconds:.1f} s"
     written = plan.format
     depth = f"{written.bitrate} bit/s" if written.bitrate else f"{written.bits} bits"
     log.debug(
-        "%s: read by %s, %d Hz, %d channels; model %s (%s) on %s, tiles of %.1f s; written as %s, "
-        "%s: %s",
-        *(song.source, song.decoder, song.rate, song.channels, model.name, model.hash),
-        *(model.device, (shape.core + 2 * shape.context) / model.config.rate),
+        "%s: read by %s, %d Hz, %d channels; model %s (%s) on %s; written as %s, %s: %s",
+        *(song.source, song.decoder, song.rate, song.channels, model.name, model.hash, how),
         *(written.container, depth, ", ".join(map(str, plan.targets.values()))),
     )
 
@@ -110,7 +118,7 @@ def _tell_decisions(song: SongReader, plan: Plan, model: Model, computing: Compu
 def separate_file(
     song: Path | str,
     output: Output = Output(),
-    model: Model | ModelChoice | str = DEFAULT_MODEL,
+    model: Model | Streaming | ModelChoice | str = DEFAULT_MODEL,
     computing: Computing = Computing(),
     progress: Progress | None = None,
 ) -> Separated:
@@ -145,7 +153,7 @@ class StemStream:
 @contextmanager
 def open_stems(
     song: Path | str | BinaryIO,
-    model: Model | ModelChoice | str = DEFAULT_MODEL,
+    model: Model | Streaming | ModelChoice | str = DEFAULT_MODEL,
     computing: Computing = Computing(),
 ) -> Iterator[StemStream]:
     """Open the stems of a song, a file or a pipe, as a stream of blocks that sum to the song.
@@ -160,13 +168,17 @@ def open_stems(
         yield StemStream(reader.rate, reader.channels, reader.samples, blocks)
 
 
-def _load(model: Model | ModelChoice | str) -> Model:
-    return model if isinstance(model, Model) else load_model(model)
+def _load(model: Model | Streaming | ModelChoice | str) -> Model | Streaming:
+    if not isinstance(model, (str, ModelChoice)):
+        return model
+    from splitter.loading import load_model
+
+    return load_model(model)
 
 
-def _names(model: Model | ModelChoice | str) -> tuple[str, Sequence[str]]:
+def _names(model: Model | Streaming | ModelChoice | str) -> tuple[str, Sequence[str]]:
     """Return the name of a model and those of its stems, without loading it."""
-    if isinstance(model, Model):
+    if not isinstance(model, (str, ModelChoice)):
         return model.name, model.stems
     choice = model if isinstance(model, ModelChoice) else ModelChoice.parse(model)
     return choice.name, choice.config.all_stems
@@ -190,7 +202,7 @@ def _exact_bits(settled: OutputFormat) -> int:
 
 
 def _describe(
-    song: SongReader, writers: dict[str, StemWriter], model: Model, seconds: float
+    song: SongReader, writers: dict[str, StemWriter], model: Model | Streaming, seconds: float
 ) -> Separated:
     first = next(iter(writers.values()))
     targets = {name: writer.target for name, writer in writers.items()}

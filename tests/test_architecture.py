@@ -24,7 +24,7 @@ LAYERS = [
     {"loading"},
     {"networks", "audio", "metrics"},
     {"tiling", "spectral", "errors", "devices", "memory", "registry", "catalogue"}
-    | {"paths", "atomic", "schema", "locks", "signals", "graphs"},
+    | {"paths", "atomic", "schema", "locks", "signals", "graphs", "processors"},
 ]
 LAYERS[-1] |= {"templates", "collisions"}
 # package that is not ours → the only modules of ours that may import it
@@ -33,7 +33,8 @@ DOORS = {
     "soxr": {"audio"},
     "av": {"audio"},
     "mutagen": {"audio"},
-    "safetensors": {"loading", "weights"},
+    "safetensors": {"loading", "weights", "runtime"},
+    "openvino": {"runtime"},
     "ray": {"engines"},
     "upath": {"paths"},
     "museval": {"metrics"},

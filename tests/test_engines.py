@@ -17,12 +17,15 @@ from splitter.engines.lanes import (
     ProcessorLane,
 )
 from splitter.engines.local import separate_songs
-from splitter.engines.sharing import SharedNetwork, StoppedError
+from splitter.engines.sharing import SharedNetwork
 from splitter.engines.worker import Outcome, Work, Worker
+from splitter.errors import StoppedError
 from splitter.jobs import Job, claim
 from splitter.loading import Model
 from splitter.outputs import Output, name_stems
-from splitter.separation import Computing, Piece, Stems, compute, infer
+from splitter.runtime.computing import Computing, Piece
+from splitter.runtime.tiles import compute, infer
+from splitter.separation import Stems
 from splitter.songs import separate_file
 from splitter.tiling import Tile
 from tests import sounds

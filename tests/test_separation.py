@@ -9,17 +9,10 @@ import torch
 
 from splitter.errors import SplitterError
 from splitter.loading import Model, ModelChoice, list_models, load_model
-from splitter.separation import (
-    LEAST_CORE,
-    Computing,
-    Song,
-    channel_pairs,
-    compute,
-    infer,
-    round_to,
-    separate,
-    separate_blocks,
-)
+from splitter.runtime.channels import channel_pairs
+from splitter.runtime.computing import LEAST_CORE, Computing
+from splitter.runtime.tiles import compute, infer
+from splitter.separation import Song, round_to, separate, separate_blocks
 from splitter.tiling import TileShape, cut, mirror
 from tests.sounds import noise
 
@@ -169,7 +162,8 @@ def test_integer_stems_sum_to_an_integer_song_without_any_error(small_model: Mod
 def test_tiles_of_a_song_fill_batches(small_model: Model) -> None:
     computing = Computing(1024, batch=4, precision="float32")
     network = small_model.network
-    tiles = Song([noise(5 * 1024)], 44100, 2, small_model).tiles(computing.tile_shape(network))
+    heard = Song([noise(5 * 1024)], 44100, 2, small_model).heard()
+    tiles = cut(heard, computing.tile_shape(network))
     batches: list[int] = []
     handle = network.register_forward_hook(lambda _m, inputs, _o: batches.append(len(inputs[0])))
     pieces = list(infer(tiles, small_model, computing))

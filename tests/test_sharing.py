@@ -19,10 +19,11 @@ from splitter.engines.lanes import (
     make_lanes,
     share_processor,
 )
-from splitter.engines.sharing import SharedNetwork, Signals, StoppedError
-from splitter.errors import DeviceError, SplitterError
+from splitter.engines.sharing import SharedNetwork, Signals
+from splitter.errors import DeviceError, SplitterError, StoppedError
 from splitter.loading import Model, ModelChoice
-from splitter.separation import Computing, compute
+from splitter.runtime.computing import Computing
+from splitter.runtime.tiles import compute
 from splitter.tiling import Tile
 from tests import sounds
 

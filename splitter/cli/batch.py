@@ -14,7 +14,7 @@ from splitter.signals import Waiting, end_at_once, handling
 
 if TYPE_CHECKING:
     from splitter.engines import Outcome
-    from splitter.engines.worker import Work
+    from splitter.engines.worker import Work, Worker
     from splitter.registry import ModelChoice
     from splitter.songs import Watch
 
@@ -31,6 +31,7 @@ class Batch:
     engine: str = "local"
     address: str | None = None  # of a Ray cluster
     journal: Journal | None = None
+    runtime: str = "auto"  # of runtime.choose.RUNTIMES
 
 
 def run_batch(
@@ -65,11 +66,22 @@ def _start(jobs: Iterable[Job], batch: Batch, watch: Watch) -> Iterator[Outcome]
 
     with handling(end_at_once):
         from splitter.engines import local
-        from splitter.engines.lanes import load_models, share_processor
-        from splitter.engines.worker import Worker
-        from splitter.memory import reuse_freed_memory
 
-        reuse_freed_memory()
-        models = load_models(batch.model, batch.devices)
-    worker = Worker(models, batch.work, share_processor(), watch)
+        worker = _make_worker(batch, watch)
     return local.separate_songs(jobs, worker, local.songs_at_once(worker))
+
+
+def _make_worker(batch: Batch, watch: Watch) -> Worker:
+    """Put the model to work for many songs, by the runtime that suits the device."""
+    from splitter.engines.worker import Worker
+    from splitter.memory import reuse_freed_memory
+    from splitter.runtime.choose import compile_if_best
+
+    compiled = compile_if_best(batch.model, batch.devices, batch.runtime, many=True)
+    if compiled:
+        compiled.when_ready(reuse_freed_memory)  # what compiling took is given back before
+        return Worker(compiled, batch.work, watch=watch)
+    reuse_freed_memory()
+    from splitter.engines.lanes import load_models, share_processor
+
+    return Worker(load_models(batch.model, batch.devices), batch.work, share_processor(), watch)

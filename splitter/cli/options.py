@@ -72,6 +72,7 @@ class Options:
     batch_size: int | None
     overlap: float | None
     precision: str
+    runtime: str
     engine: str
     address: str | None
     as_json: bool

@@ -7,7 +7,7 @@ import logging
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import chain
@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from splitter.engines import Outcome
     from splitter.engines.sharing import Lane
     from splitter.loading import Model
-    from splitter.separation import Computing
+    from splitter.runtime.computing import Computing, Streaming
     from splitter.songs import Separated
 
 log = logging.getLogger(__name__)
@@ -186,7 +186,13 @@ class Run:
         work = Work(self.output, self.reading, computing)
         devices = options.device.split(",")
         return Batch(
-            work, self.model.resolve(), devices, options.engine, options.address, self.journal
+            work,
+            self.model.resolve(),
+            devices,
+            options.engine,
+            options.address,
+            self.journal,
+            options.runtime,
         )
 
     def _report(self, outcome: Outcome) -> bool:
@@ -234,25 +240,26 @@ class Run:
         return True
 
     def _separate_open(self, job: Job, reader: SongReader) -> Separated:
-        """Check all that can be checked, then load PyTorch and the model, and separate."""
+        """Check all that can be checked, then load the model, and separate."""
         plan = plan_stems(reader, self._targets(job, reader), self.output, job.claimed)
         self.screen.show(State(f"loading {self.model.name}"))
         with handling(end_at_once):
             model, computing, lanes = self._loaded
-            from splitter.engines.sharing import SharedNetwork
             from splitter.songs import separate_song
 
         watch = watch_song(self.screen)
-        if not lanes:
-            return separate_song(reader, plan, model, computing, watch)
-        with SharedNetwork(lanes) as network:
-            shared = replace(computing, runner=network.run)
+        with ExitStack() as sharing:
+            if lanes:
+                from splitter.engines.sharing import SharedNetwork
+
+                network = sharing.enter_context(SharedNetwork(lanes))
+                computing = replace(computing, runner=network.run)
             if self._waits_for_others(job):
-                return separate_song(reader, plan, model, shared, watch)
+                return separate_song(reader, plan, model, computing, watch)
             waiting = Waiting()
             with handling(waiting):
                 watch = watch_signals(waiting, watch)
-                done = separate_song(reader, plan, model, shared, watch)
+                done = separate_song(reader, plan, model, computing, watch)
             waiting.check()
             return done
 
@@ -261,16 +268,24 @@ class Run:
         return job.song == STDIN or self.options.to_pipe
 
     @cached_property
-    def _loaded(self) -> tuple[Model, Computing, Sequence[Lane]]:
+    def _loaded(self) -> tuple[Model | Streaming, Computing, Sequence[Lane]]:
         """Load the model when the first song is known to be one, and make lanes for all songs.
 
-        A pipe on one device has none: its sound is wanted at once, and not a few tiles later.
+        A pipe on one device has none: its sound is wanted at once, and not a few tiles later. What
+        streams needs none either.
         """
-        from splitter.engines.lanes import load_models, make_lanes, share_processor
         from splitter.memory import reuse_freed_memory
+        from splitter.runtime.choose import compile_if_best
+        from splitter.runtime.computing import Computing
 
-        reuse_freed_memory()
         options, devices = self.options, self.options.device.split(",")
+        compiled = compile_if_best(self.model, devices, options.runtime, at_once=options.to_pipe)
+        if compiled:
+            compiled.when_ready(reuse_freed_memory)  # what compiling took is given back before
+            return compiled, Computing(), ()
+        reuse_freed_memory()
+        from splitter.engines.lanes import load_models, make_lanes, share_processor
+
         models = load_models(self.model, devices)
         computing = _choose_computing(options)
         if options.to_pipe:
@@ -339,7 +354,7 @@ def _find_stdin() -> BinaryIO:
 
 def _choose_computing(options: Options) -> Computing:
     """Say how the network is run."""
-    from splitter.separation import Computing
+    from splitter.runtime.computing import Computing
 
     batch, precision = options.batch_size or 0, options.precision
     return Computing(batch=batch, precision=precision, overlap=options.overlap)

@@ -22,6 +22,7 @@ from splitter.cli.parameters import (
 from splitter.cli.progress import PROGRESS
 from splitter.cli.screen import Screen, State
 from splitter.registry import DEFAULT_MODEL, ModelChoice
+from splitter.runtime.choose import RUNTIMES
 from splitter.signals import end_at_once, handling
 
 if TYPE_CHECKING:
@@ -191,6 +192,14 @@ EXAMPLES = [
     metavar="SHARE",
     group=COMPUTING,
     help="Let tiles overlap by this share of them, where a network has its own tiles.",
+)
+@option(
+    "--runtime",
+    type=click.Choice(RUNTIMES),
+    default="auto",
+    show_default=True,
+    group=COMPUTING,
+    help="auto takes openvino on a processor, torch on a GPU.",
 )
 @option(
     "--precision",

@@ -16,7 +16,8 @@ from splitter.devices import pick_device
 from splitter.engines.sharing import Lane, Signals
 from splitter.errors import DeviceError, saying_shortage
 from splitter.loading import Model, ModelChoice, load_model
-from splitter.separation import Computing, compute
+from splitter.runtime.computing import Computing
+from splitter.runtime.tiles import compute
 
 MOST_LANES = 8  # on a processor; each has a tile in memory
 GPU_LANES = 2

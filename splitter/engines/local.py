@@ -36,8 +36,7 @@ def songs_at_once(worker: Worker) -> int:
     More take memory and no less time. A GPU is so fast that all processors decode and encode for
     it.
     """
-    on_gpu = worker.model.device.type != "cpu"
-    return max(2, worker.lanes, (os.cpu_count() or 1) if on_gpu else 0)
+    return max(2, worker.lanes, (os.cpu_count() or 1) if worker.on_gpu else 0)
 
 
 def _take_done(running: set[Future[Outcome]]) -> Iterator[Outcome]:

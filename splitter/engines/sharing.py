@@ -24,8 +24,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from splitter.errors import SplitterError, is_shortage
-from splitter.separation import Piece
+from splitter.errors import SplitterError, StoppedError, is_shortage
+from splitter.runtime.computing import Piece
 from splitter.tiling import Tile, stack_signals
 
 log = logging.getLogger(__name__)
@@ -40,10 +40,6 @@ class Lane(Protocol):
 
     def __call__(self, signals: Signals, context: int) -> Signals:
         """Separate (batch, channels, samples) into (batch, stems, channels, samples of core)."""
-
-
-class StoppedError(SplitterError):
-    """The work was stopped from outside."""
 
 
 @dataclass(frozen=True)
@@ -103,6 +99,10 @@ class SharedNetwork:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop, and wait until all lanes have."""
         self.stop()
         self._threads.shutdown()
 

@@ -5,16 +5,18 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from splitter.audio import Reading, open_song
-from splitter.engines.lanes import make_lanes
-from splitter.engines.sharing import SharedNetwork, StoppedError
-from splitter.errors import SplitterError
+from splitter.errors import SplitterError, StoppedError
 from splitter.jobs import Job
-from splitter.loading import Model
 from splitter.outputs import Output, plan_stems
-from splitter.separation import Computing
+from splitter.runtime.computing import Computing, Streaming
 from splitter.songs import Separated, Watch, separate_song, unwatched
+
+if TYPE_CHECKING:
+    from splitter.engines.sharing import SharedNetwork
+    from splitter.loading import Model
 
 log = logging.getLogger(__name__)
 
@@ -45,18 +47,33 @@ class Worker:
 
     def __init__(
         self,
-        models: Sequence[Model],  # the same model on each device
+        models: Sequence[Model] | Streaming,  # the same model on each device
         work: Work,
         lanes: int = 1,  # on a processor
         watch: Watch = unwatched,
     ) -> None:
-        self.model = models[0]
         self.work = work
         self.watch = watch
-        ready = make_lanes(models, work.computing, lanes)
+        self.computing = work.computing
+        self.model: Model | Streaming
+        self.network: SharedNetwork | Streaming
+        if isinstance(models, Streaming):
+            self.model = self.network = models
+            self.lanes, self.on_gpu = models.lanes, False
+        else:
+            self.model, self.on_gpu = models[0], models[0].device.type != "cpu"
+            self.network = self._share(models, lanes)
+
+    def _share(self, models: Sequence[Model], lanes: int) -> SharedNetwork:
+        """Have all songs share PyTorch's lanes."""
+        from splitter.engines.lanes import make_lanes
+        from splitter.engines.sharing import SharedNetwork
+
+        ready = make_lanes(models, self.computing, lanes)
         self.lanes = len(ready)
-        self.network = SharedNetwork(ready)
-        self.computing = replace(work.computing, runner=self.network.run)
+        network = SharedNetwork(ready)
+        self.computing = replace(self.computing, runner=network.run)
+        return network
 
     def separate(self, job: Job) -> Outcome:
         """Separate one song; what is wrong with it becomes an outcome, too."""
@@ -83,4 +100,4 @@ class Worker:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.network.__exit__()
+        self.network.close()

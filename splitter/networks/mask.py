@@ -62,25 +62,20 @@ class Bands(nn.Module):
 
     def spread(self, mask: Tensor) -> Tensor:
         """Repeat each band's value for its bins: (..., bands, frames) to (..., bins, frames)."""
-        bands = _lie(mask).contiguous()  # frames, bands
-        bins = bands.new_empty(*bands.shape[:-1], self.bins)
-        first = start = 0
+        bands = _lie(mask)  # frames, bands
+        parts, first = [], 0
         for count, width in self.layout:
-            part = bins[..., start : start + count * width].unflatten(-1, (count, width))
-            part.copy_(bands[..., first : first + count, None])
-            first, start = first + count, start + count * width
-        bins[..., start:] = bands[..., -1:]
-        return _lie(bins)
+            part = bands[..., first : first + count, None]
+            parts.append(part.expand(*part.shape[:-1], width).flatten(-2))
+            first += count
+        left = self.bins - sum(count * width for count, width in self.layout)
+        parts += [bands[..., -1:]] * left
+        return _lie(torch.cat(parts, dim=-1))
 
 
 def _average(bins: Tensor, width: int) -> Tensor:
-    """Average each `width` neighbours of the last axis; halving takes half the time of a mean."""
-    halvings = 0
-    while width >> halvings & 1 == 0:
-        bins = bins[..., ::2] + bins[..., 1::2]
-        halvings += 1
-    rest = width >> halvings
-    return (bins if rest == 1 else bins.unflatten(-1, (-1, rest)).sum(-1)) / width
+    """Average each `width` neighbours of the last axis."""
+    return bins if width == 1 else bins.unflatten(-1, (-1, width)).mean(-1)
 
 
 def _lie(picture: Tensor) -> Tensor:
@@ -205,9 +200,13 @@ class MaskModel(Network):
 
         Of its frames only those from `start` to before `stop` are computed.
         """
-        frames = spectrogram.shape[-1]
+        return self.look(self.views(spectrogram), start, stop)
+
+    def look(self, magnitude: Tensor, start: int = 0, stop: int | None = None) -> Tensor:
+        """Return the mask for magnitudes (batch, channels · views, bins, frames)."""
+        frames = magnitude.shape[-1]
         stop = frames if stop is None else min(stop, frames)
-        picture = self.bands.fold(self.views(spectrogram))
+        picture = self.bands.fold(magnitude)
         picture = torch.log1p(LOUDNESS * (self.level(picture) if self.level else picture))
         picture = self.norm(F.pad(picture, (0, -frames % self.unet.stride)))
         logits = self.unet(picture.contiguous(memory_format=torch.channels_last), start, stop)

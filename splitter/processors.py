@@ -1,0 +1,32 @@
+"""How many of the machine's processors this process may use."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from pathlib import Path
+
+CGROUP = Path("/sys/fs/cgroup")
+
+
+def count_processors(cgroup: Path = CGROUP) -> int:
+    """Return how many processors affinity and the limits of a container leave, at least one."""
+    try:
+        allowed = len(os.sched_getaffinity(0))
+    except AttributeError:  # not on Linux
+        allowed = os.cpu_count() or 1
+    return max(1, min(allowed, _read_limit(cgroup) or allowed))
+
+
+def _read_limit(cgroup: Path) -> int | None:
+    """Return how many processors a control group may use, rounded up; None for no limit."""
+    with suppress(OSError, ValueError):  # version 2
+        quota, period = (cgroup / "cpu.max").read_text("ascii").split()
+        return None if quota == "max" else -(-int(quota) // int(period))
+    with suppress(OSError, ValueError):  # version 1
+        quota, period = (
+            (cgroup / "cpu" / f"cpu.cfs_{name}_us").read_text("ascii")
+            for name in ("quota", "period")
+        )
+        return None if int(quota) < 0 else -(-int(quota) // int(period))
+    return None

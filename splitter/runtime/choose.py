@@ -1,0 +1,76 @@
+"""Which runtime a model is run by: the one that is fastest where it is to run."""
+
+from __future__ import annotations
+
+import logging
+import platform
+from collections.abc import Sequence
+from ctypes.util import find_library
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from splitter.errors import CommandError, ModelError
+from splitter.graphs import GraphError
+from splitter.processors import count_processors
+from splitter.registry import ModelChoice
+
+if TYPE_CHECKING:
+    from splitter.runtime.compiled import Compiled
+
+log = logging.getLogger(__name__)
+
+RUNTIMES = ("auto", "torch", "openvino")
+MOST_LANES = 8  # songs at a time; each takes memory
+GPUS = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")  # NVIDIA's, AMD's, and either's in WSL
+
+
+def compile_if_best(
+    choice: ModelChoice,
+    devices: Sequence[str],
+    runtime: str = "auto",
+    many: bool = False,  # songs at a time, which share the processor
+    at_once: bool = False,  # whether the first sound is waited for
+) -> Compiled | None:
+    """Return a model that is compiled for the processor; None where PyTorch is to run it.
+
+    Raises CommandError where OpenVINO was asked for, and cannot.
+    """
+    if runtime == "torch" or (runtime == "auto" and not _is_for_processor(devices)):
+        return None
+    try:
+        if not set(devices) <= {"auto", "cpu"}:
+            raise GraphError(f"it computes on a processor, not on {', '.join(devices)}")
+        if find_spec("openvino") is None:
+            raise GraphError("it is not installed")
+        from splitter.runtime.compiled import CHUNK, CHUNK_OF_PIPE, compile_model
+
+        threads = count_processors()
+        lanes = min(threads, MOST_LANES) if many else 1
+        return compile_model(choice, threads, lanes, CHUNK_OF_PIPE if at_once else CHUNK)
+    except (GraphError, ModelError, ImportError) as error:
+        if runtime == "openvino":
+            raise CommandError(
+                f"--runtime openvino: {error}; --runtime auto finds a way"
+            ) from error
+        log.debug("PyTorch takes over from OpenVINO: %s", error)
+        return None
+
+
+def _is_for_processor(devices: Sequence[str]) -> bool:
+    """Tell whether a processor is to compute; PyTorch is asked only if there may be a GPU."""
+    if [*devices] != ["auto"] or not _may_have_gpu():
+        return [*devices] in (["cpu"], ["auto"])
+    from splitter.devices import pick_device
+
+    return pick_device().type == "cpu"
+
+
+def _may_have_gpu() -> bool:
+    """Tell whether this machine shows any sign of a GPU that PyTorch may know."""
+    system = platform.system()
+    if system == "Darwin":
+        return platform.machine() == "arm64"
+    if system == "Windows":
+        return find_library("nvcuda") is not None
+    return any(Path(name).exists() for name in GPUS)

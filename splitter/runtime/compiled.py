@@ -1,0 +1,153 @@
+"""Models on a processor, without PyTorch: their graphs are compiled, and songs stream through.
+
+One `Compiled` serves any number of songs from any number of threads; what a song leaves behind in
+the layers is its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import tee
+from pathlib import Path
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from splitter.errors import ModelError, StoppedError
+from splitter.graphs import GraphError, Stream, find_reach, make_stream
+from splitter.paths import check_plain_file
+from splitter.registry import WEIGHTS, ModelChoice
+from splitter.runtime.channels import channel_pairs, give_pair, take_pair
+from splitter.runtime.openvino import Network
+from splitter.runtime.streams import Array, Spectral, estimate
+from splitter.runtime.traced import Traced, find_traced
+from splitter.tiling import Block
+
+CHUNK = 192  # frames at a time: fewer take longer each, more take memory
+CHUNK_OF_PIPE = 64  # whose reader waits
+PORTION = 1 << 16  # samples of estimates that are averaged at a time
+
+
+@dataclass(frozen=True)
+class Part:
+    """One network of those that a model is the average of."""
+
+    shape: Spectral
+    network: Future[Network]
+
+
+class Compiled:
+    """A model that is ready to use, or will be in a moment."""
+
+    def __init__(self, choice: ModelChoice, parts: Sequence[Part], lanes: int) -> None:
+        self.name = choice.name
+        self.hash = choice.hash
+        self.config = choice.config
+        self.lanes = lanes  # songs at a time that keep the processor busy
+        self._parts = parts
+        self._stopped = False
+
+    @property
+    def stems(self) -> tuple[str, ...]:
+        """Return the names of all stems, the residual last."""
+        return self.config.all_stems
+
+    def estimate(self, blocks: Iterable[Block], channels: int) -> Iterator[Array]:
+        """Yield the estimates (stems, channels, samples) of a song's (channels, samples)."""
+        pairs = channel_pairs(channels, self.config.channels)
+        heard = iter(tee(self._unless_stopped(blocks), len(pairs) * len(self._parts)))
+        networks = [
+            _beside([self._hear(part, next(heard), pair) for pair in pairs]) for part in self._parts
+        ]
+        if len(networks) == 1:
+            yield from networks[0]
+            return
+        for pieces in zip(*map(_regroup, networks), strict=True):
+            yield np.mean(pieces, axis=0)
+
+    def stop(self) -> None:
+        """Have songs under way end early, by a StoppedError."""
+        self._stopped = True
+
+    def when_ready(self, call: Callable[[], object]) -> None:
+        """Call something when all is compiled: at once, if it is."""
+        self._parts[-1].network.add_done_callback(lambda _: call())
+
+    def close(self) -> None:
+        """Stop, for good."""
+        self.stop()
+
+    def _hear(self, part: Part, blocks: Iterable[Block], pair: Sequence[int]) -> Iterator[Array]:
+        """Yield the estimates of a pair of channels."""
+        sound = (take_pair(block, pair, self.config.channels) for block in blocks)
+        for piece in estimate(sound, part.network.result().begin_song(), part.shape):
+            yield give_pair(piece, pair)
+
+    def _unless_stopped(self, blocks: Iterable[Block]) -> Iterator[Block]:
+        for block in blocks:
+            if self._stopped:
+                raise StoppedError("stopped")
+            yield block
+
+
+def compile_model(
+    choice: ModelChoice, threads: int, lanes: int = 1, frames: int = CHUNK
+) -> Compiled:
+    """Prepare a model for a processor's threads, which `lanes` songs at a time share.
+
+    Compiling goes on while the first song is opened. Raises GraphError for what only PyTorch can
+    do, and ModelError for weights that cannot be read.
+    """
+    if choice.tta or choice.wiener:
+        raise GraphError("estimates are refined on PyTorch only")
+    compiling = ThreadPoolExecutor(1, "splitter-compile")
+    parts = []
+    for folder in choice.folders:
+        traced = find_traced(folder)
+        stream = make_stream(traced.graph)
+        whole = -(-frames // stream.stride) * stream.stride
+        shape = _describe(traced, stream, whole)
+        future = compiling.submit(_compile, folder, stream, whole, threads, lanes)
+        parts.append(Part(shape, future))
+    compiling.shutdown(wait=False)
+    return Compiled(choice, parts, lanes)
+
+
+def _describe(traced: Traced, stream: Stream, frames: int) -> Spectral:
+    grid = traced.hop * stream.stride
+    reach = find_reach(traced.graph) * traced.hop + traced.size  # samples
+    context = -(-reach // grid) * grid
+    return Spectral(traced.size, traced.hop, frames, stream.late, context, grid)
+
+
+def _compile(folder: Path, stream: Stream, frames: int, threads: int, lanes: int) -> Network:
+    return Network(stream, _read_arrays(folder / WEIGHTS), frames, threads, lanes)
+
+
+def _read_arrays(path: Path) -> dict[str, Array]:
+    try:
+        check_plain_file(path)
+        return safetensors.numpy.load_file(path)
+    except (OSError, safetensors.SafetensorError) as error:
+        raise ModelError(f"{path}: not a readable safetensors file ({error})") from error
+
+
+def _beside(pairs: Sequence[Iterator[Array]]) -> Iterator[Array]:
+    """Join the estimates of pairs of channels, which come in pieces of the same lengths."""
+    for pieces in zip(*pairs, strict=True):
+        yield pieces[0] if len(pieces) == 1 else np.concatenate(pieces, axis=1)
+
+
+def _regroup(pieces: Iterable[Array]) -> Iterator[Array]:
+    """Cut pieces of any length into portions of the same, and a rest."""
+    rest: Array | None = None
+    for piece in pieces:
+        rest = piece if rest is None else np.concatenate([rest, piece], axis=-1)
+        for _ in range(rest.shape[-1] // PORTION):
+            yield rest[..., :PORTION]
+            rest = rest[..., PORTION:]
+    if rest is not None and rest.shape[-1]:
+        yield rest

@@ -1,0 +1,180 @@
+"""A song as a stream of spectra, and back: what a mask network on a processor needs, in NumPy.
+
+    blocks ── mirror at both ends ── frames ── |X| ──▶ steps ──▶ mask, late ── · X ── overlap-add
+
+It computes what `splitter.spectral` does. Steps go through a song once; see `splitter.graphs`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from splitter.tiling import Block, mirror
+
+Array = npt.NDArray[np.float32]
+Spectrum = npt.NDArray[np.complex64]
+
+
+class Steps(Protocol):
+    """A network on its way through one song: a chunk is begun, and its answer taken later."""
+
+    def begin(self, magnitude: Array) -> None:
+        """Begin to look at (channels, frames, bins)."""
+
+    def take(self) -> Array:
+        """Return the mask (stems, channels, frames, bins) of what was begun; it comes late."""
+
+
+@dataclass(frozen=True)
+class Spectral:
+    """How sound becomes spectra, and how a network goes through them."""
+
+    size: int  # samples of a frame
+    hop: int  # samples
+    frames: int  # of a chunk
+    late: int  # frames that masks come late
+    context: int  # samples of mirror image at both ends of a song, a multiple of the grid
+    grid: int  # samples
+
+    @property
+    def margin(self) -> int:
+        """Return how many samples a frame sees on each side of its own hop."""
+        return (self.size - self.hop) // 2
+
+    @property
+    def lost(self) -> int:
+        """Return how many samples come out before the song's first."""
+        return self.context + self.late * self.hop + self.margin
+
+    def window(self) -> Array:
+        """Return the periodic Hann window."""
+        turns = np.arange(self.size) / self.size
+        return np.asarray(0.5 - 0.5 * np.cos(2 * np.pi * turns), np.float32)
+
+
+def estimate(blocks: Iterable[Block], steps: Steps, shape: Spectral) -> Iterator[Array]:
+    """Yield the stems (stems, channels, samples) of blocks (channels, samples), as they come.
+
+    While a chunk is computed, whoever asked for the last one works on it, and reads the next.
+    """
+    song = _Counted(blocks)
+    made = _add_up(_mask(_transform(song, shape), steps, shape), shape)
+    skipped = shape.lost
+    given = 0
+    for piece in made:
+        kept = piece[..., min(skipped, piece.shape[-1]) :]
+        skipped -= piece.shape[-1] - kept.shape[-1]
+        if song.ended:
+            kept = kept[..., : song.samples - given]
+        given += kept.shape[-1]
+        if kept.shape[-1]:
+            yield kept
+
+
+class _Counted:
+    """Blocks, and how many samples they were."""
+
+    def __init__(self, blocks: Iterable[Block]) -> None:
+        self.blocks = blocks
+        self.samples = 0
+        self.ended = False
+
+    def __iter__(self) -> Iterator[Block]:
+        for block in self.blocks:
+            self.samples += block.shape[-1]
+            if block.shape[-1]:
+                yield block
+        self.ended = True
+
+
+def _extend(song: _Counted, shape: Spectral) -> Iterator[Block]:
+    """Yield a song between its mirror images, and then silence for as long as it is asked for."""
+    source = iter(song)
+    held: list[Block] = []
+    while song.samples <= shape.context and (block := next(source, None)) is not None:
+        held.append(block)
+    if not held:
+        return
+    tail = np.concatenate(held, axis=-1)
+    yield mirror(tail, shape.context, 0)
+    most = shape.context + shape.grid + 1  # samples that the mirror image at the end is made of
+    for block in source:
+        yield block
+        tail = np.concatenate([tail, block], axis=-1)[:, -most:]
+    after = shape.context + -song.samples % shape.grid
+    yield mirror(tail, 0, after)[:, tail.shape[-1] :]
+    silence = np.zeros((tail.shape[0], shape.frames * shape.hop), np.float32)
+    while True:
+        yield silence
+
+
+def _transform(song: _Counted, shape: Spectral) -> Iterator[Spectrum]:
+    """Yield spectra (channels, frames, bins), a chunk at a time, until all masks have come."""
+    window = shape.window()
+    done = 0  # samples
+    chunk = shape.frames * shape.hop
+    needed = chunk + shape.size - shape.hop
+    parts: list[Block] = []
+    count = 0
+    for block in _extend(song, shape):
+        if not parts:
+            parts.append(np.zeros((block.shape[0], shape.margin), np.float32))
+            count = shape.margin
+        parts.append(block)
+        count += block.shape[-1]
+        if count < needed:
+            continue
+        sound = np.concatenate(parts, axis=-1)
+        start = 0
+        while count - start >= needed:
+            if song.ended and done >= shape.lost + song.samples:
+                return
+            part = sound[:, start : start + needed]
+            frames = np.lib.stride_tricks.sliding_window_view(part, shape.size, -1)[:, :: shape.hop]
+            yield np.fft.rfft(frames * window).astype(np.complex64, copy=False)
+            start += chunk
+            done += chunk
+        parts, count = [sound[:, start:]], count - start
+
+
+def _mask(spectra: Iterable[Spectrum], steps: Steps, shape: Spectral) -> Iterator[Spectrum]:
+    """Yield the masked spectra (stems, channels, frames, bins), late by a step more than masks."""
+    waiting: Spectrum | None = None
+    due: Spectrum | None = None
+    for spectrum in spectra:
+        mask = None if due is None else steps.take()
+        steps.begin(np.abs(spectrum))
+        if mask is not None and due is not None:
+            yield mask * due
+        if waiting is None:
+            waiting = np.zeros((spectrum.shape[0], shape.late, spectrum.shape[-1]), np.complex64)
+        joined = np.concatenate([waiting, spectrum], axis=1)
+        due, waiting = joined[:, : shape.frames], joined[:, shape.frames :]
+    if due is not None:
+        yield steps.take() * due
+
+
+def _add_up(spectra: Iterable[Spectrum], shape: Spectral) -> Iterator[Array]:
+    """Yield the sound (stems, channels, samples) of masked spectra, a chunk at a time."""
+    window = shape.window()
+    parts = shape.size // shape.hop
+    power = (window**2).reshape(parts, shape.hop).sum(0)
+    scaled = (window.reshape(parts, shape.hop) / power).reshape(-1)
+    rest: Array | None = None
+    for spectrum in spectra:
+        frames = np.fft.irfft(spectrum, n=shape.size).astype(np.float32, copy=False)
+        frames *= scaled
+        blocks = frames.reshape(*frames.shape[:-1], parts, shape.hop)
+        count = frames.shape[-2]
+        total = np.zeros((*frames.shape[:-2], count + parts - 1, shape.hop), np.float32)
+        if rest is not None:
+            total[..., : parts - 1, :] = rest
+        for part in range(parts):
+            total[..., part : part + count, :] += blocks[..., part, :]
+        rest = total[..., count:, :].copy()
+        yield total[..., :count, :].reshape(*total.shape[:-2], -1)

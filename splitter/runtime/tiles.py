@@ -1,0 +1,86 @@
+"""Networks on PyTorch: a song is cut into tiles, and each is computed with its context."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from functools import cache, partial
+from itertools import groupby
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from splitter.devices import fast_dtype
+from splitter.loading import Model
+from splitter.runtime.channels import channel_pairs, give_pair, take_pair
+from splitter.runtime.computing import Computing, Piece
+from splitter.tiling import Block, Tile, batched, cut, join, stack_signals
+
+
+def estimate(blocks: Iterable[Block], model: Model, computing: Computing) -> Iterator[Piece]:
+    """Yield the estimates (stems, channels, samples) of a song's blocks at the model's rate."""
+    shape = computing.tile_shape(model.network)
+    tiles, run = cut(blocks, shape), computing.runner
+    return join(run(tiles) if run else infer(tiles, model, computing), shape)
+
+
+@cache
+def _survive_forks() -> None:
+    """Have a forked child compute in one thread, since it would wait forever for the others."""
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=partial(torch.set_num_threads, 1))
+
+
+def infer(tiles: Iterable[Tile], model: Model, computing: Computing) -> Iterator[Piece]:
+    """Run the network on tiles; yield the piece of each, in their order.
+
+    Tiles of one batch that differ in shape are computed one shape after the other.
+    """
+    for batch in batched(tiles, computing.batch):
+        for _, same in groupby(batch, key=lambda tile: tile.kind):
+            group = list(same)
+            outputs = compute(stack_signals(group), model, computing, group[0].context)
+            for tile, output in zip(group, outputs, strict=True):
+                yield tile.keep(output)
+
+
+@torch.inference_mode()
+def compute(
+    signals: npt.NDArray[np.float32], model: Model, computing: Computing, trim: int
+) -> npt.NDArray[np.float32]:
+    """Run the network on (batch, channels, samples): (batch, stems, channels, samples − 2 · trim).
+
+    `trim` samples at both ends are context, which the network hears and does not give back. It gets
+    one pair of channels at a time: what it needs of memory does not grow with their number.
+    """
+    _survive_forks()
+    dtype = fast_dtype(model.device) if computing.precision == "auto" else torch.float32
+    answers = []
+    for pair in channel_pairs(signals.shape[1], model.config.channels):
+        heard = torch.from_numpy(take_pair(signals, pair, model.config.channels))
+        # without the cache of weights: all threads of a process share it, and one lane's stream
+        # would read what another's has not written yet
+        with torch.autocast(
+            model.device.type, dtype, enabled=dtype != torch.float32, cache_enabled=False
+        ):
+            answer = model.network(_send(heard, model.device), trim)
+        answers.append(give_pair(_fetch(answer.float()).numpy(), pair))
+    return answers[0] if len(answers) == 1 else np.concatenate(answers, axis=2)
+
+
+def _send(signals: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """Copy to a device; to a GPU from pinned memory, so that its other stream need not wait."""
+    if device.type != "cuda":
+        return signals.to(device)
+    return signals.pin_memory().to(device, non_blocking=True)
+
+
+def _fetch(answer: torch.Tensor) -> torch.Tensor:
+    """Copy back; from a GPU into pinned memory, and wait for this stream alone."""
+    if answer.device.type != "cuda":
+        return answer.cpu()
+    pinned = torch.empty(answer.shape, dtype=answer.dtype, pin_memory=True)
+    pinned.copy_(answer, non_blocking=True)
+    torch.cuda.current_stream(answer.device).synchronize()
+    return pinned

@@ -1,0 +1,189 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from splitter.errors import CommandError
+from splitter.graphs import GraphError
+from splitter.loading import Model, load_model
+from splitter.processors import count_processors
+from splitter.registry import AVERAGE, CONFIG, ModelChoice, find_model, list_models, read_config
+from splitter.runtime.choose import compile_if_best
+from splitter.runtime.computing import Computing
+from splitter.runtime.traced import GRAPH, describe, find_traced, read_traced, write_traced
+from splitter.runtime.tracing import trace_model
+from splitter.separation import separate, separate_blocks
+from tests import sounds
+from tests.commands import ENVIRONMENT, Done
+from tests.sounds import noise
+from tests.test_separation import decibels
+
+pytest.importorskip("openvino")
+from splitter.runtime.compiled import Compiled, compile_model
+
+EXACT = Computing(core=1024, batch=3, precision="float32")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> object:
+    """A cache of graphs of its own."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("cache")
+        patch.setenv("XDG_CACHE_HOME", str(folder))
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def compiled(small_model_folder: Path) -> Compiled:
+    return compile_model(ModelChoice((str(small_model_folder),)), threads=2, frames=16)
+
+
+@pytest.mark.parametrize("samples", [1, 2, 63, 64, 65, 511, 512, 513, 1023, 1024, 1025, 2049, 9999])
+def test_streamed_equals_tiled(compiled: Compiled, small_model: Model, samples: int) -> None:
+    signal = noise(samples)
+    expected = separate(signal, 44100, small_model, EXACT)["vocals"]
+    vocals = separate(signal, 44100, compiled)["vocals"]
+    assert vocals.shape == expected.shape
+    assert decibels(expected, vocals - expected) > 90
+
+
+@pytest.mark.parametrize("channels", [1, 3, 6])
+def test_streamed_equals_tiled_in_any_channels(
+    compiled: Compiled, small_model: Model, channels: int
+) -> None:
+    signal = noise(5000, channels)
+    expected = separate(signal, 48000, small_model, EXACT)
+    stems = separate(signal, 48000, compiled)
+    for name, stem in stems.items():
+        assert decibels(expected[name], stem - expected[name]) > 90
+
+
+def test_an_empty_song_has_empty_stems(compiled: Compiled) -> None:
+    assert separate(noise(0), 44100, compiled)["vocals"].shape == (2, 0)
+
+
+def test_blocks_of_any_length_give_the_same(compiled: Compiled) -> None:
+    signal = noise(9000)
+    whole = separate(signal, 44100, compiled)["vocals"]
+    blocks = np.split(signal, [1, 2, 700, 701, 4000], axis=-1)
+    parts = [stems["vocals"] for stems in separate_blocks(blocks, 44100, 2, compiled)]
+    np.testing.assert_allclose(np.concatenate(parts, axis=-1), whole, atol=1e-6)
+
+
+def test_songs_side_by_side_do_not_disturb_each_other(compiled: Compiled) -> None:
+    first, second = noise(6000), 0.5 * noise(6000, seed=9)
+    streams = [separate_blocks([song], 44100, 2, compiled) for song in (first, second)]
+    together = [[next(stream)["vocals"]] for stream in streams]
+    for parts, stream in zip(together, streams, strict=True):
+        parts += [stems["vocals"] for stems in stream]
+    for song, parts in zip((first, second), together, strict=True):
+        alone = separate(song, 44100, compiled)["vocals"]
+        np.testing.assert_allclose(np.concatenate(parts, axis=-1), alone, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", list_models())
+def test_shipped_models_stream_as_they_are_tiled(name: str) -> None:
+    signal = noise(44100)
+    expected = separate(signal, 44100, load_model(name), Computing(precision="float32"))["vocals"]
+    vocals = separate(signal, 44100, compile_model(ModelChoice((name,)), threads=2))["vocals"]
+    assert decibels(expected, vocals - expected) > 90
+
+
+@pytest.mark.parametrize(
+    "name", [n for n in list_models() if read_config(find_model(n) / CONFIG).network != AVERAGE]
+)
+def test_a_shipped_graph_is_what_tracing_gives_today(name: str) -> None:
+    folder = find_model(name)
+    config = read_config(folder / CONFIG)
+    text = (folder / GRAPH).read_text("utf-8")
+    why = "run scripts/make_graphs.py"
+    assert read_traced(text, describe(config)) == trace_model(config, folder / CONFIG), why
+
+
+def test_a_graph_that_is_damaged_or_of_another_model_is_not_run(small_model_folder: Path) -> None:
+    traced = find_traced(small_model_folder)
+    text = write_traced(traced, "this")
+    assert read_traced(text, "this") == traced
+    for other in (text[:-9], text.replace("0.2", "0.3"), "", "{}", "[]\n", text.replace("e", "é")):
+        with pytest.raises(GraphError):
+            read_traced(other, "this")
+    with pytest.raises(GraphError):
+        read_traced(text, "that")
+
+
+def test_a_broken_cache_is_made_again(small_model_folder: Path, cache: Path) -> None:
+    traced = find_traced(small_model_folder)
+    (kept,) = cache.rglob("*.json")
+    whole = kept.read_bytes()
+    kept.write_bytes(whole[:100])
+    assert find_traced(small_model_folder) == traced
+    assert kept.read_bytes() == whole
+
+
+def test_what_only_pytorch_can_do_is_left_to_it(small_model_folder: Path) -> None:
+    choice = ModelChoice((str(small_model_folder),), tta=True)
+    assert compile_if_best(choice, ["cpu"]) is None
+    assert compile_if_best(ModelChoice((str(small_model_folder),)), ["cpu"], "torch") is None
+    with pytest.raises(CommandError, match="--runtime openvino"):
+        compile_if_best(choice, ["cpu"], "openvino")
+    with pytest.raises(CommandError, match="processor"):
+        compile_if_best(ModelChoice(), ["cuda"], "openvino")
+
+
+def test_a_pipe_gives_what_a_file_gives(separate: Callable[..., Done], tmp_path: Path) -> None:
+    sound = noise(60000).T.astype("<f4").tobytes()
+    (tmp_path / "song.raw").write_bytes(sound)
+    more = ("--stems", "vocals", "--format", "raw", "--raw", "44100:2:f32le", "--device", "cpu")
+    piped = separate("-", "-o", "-", *more, stdin=sound)
+    assert separate("song.raw", "-o", "out", *more).status == piped.status == 0
+    written = np.fromfile(tmp_path / "out/song/vocals.raw", "<f4")
+    assert decibels(written, np.frombuffer(piped.sound, "<f4") - written) > 90
+
+
+HEAVY = ("torch", "librosa", "numba", "scipy", "matplotlib", "pandas", "sklearn")
+
+
+def test_separate_imports_nothing_heavy(tmp_path: Path) -> None:
+    sounds.write(tmp_path / "song.wav", noise(4410))
+    program = (
+        "import atexit, sys\n"
+        f"heavy = {HEAVY}\n"
+        "atexit.register(lambda: print([n for n in heavy if n in sys.modules], file=sys.stderr))\n"
+        "from splitter.cli import main\n"
+        "main()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, "separate", "song.wav", "--device", "cpu", "-q"],
+        cwd=tmp_path,
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stderr.splitlines()[-1] == "[]"
+    assert (tmp_path / "song/vocals.wav").exists()
+
+
+@pytest.mark.parametrize("runtime", ["torch", "openvino"])
+def test_both_runtimes_write_the_same_stems(
+    separate: Callable[..., Done], tmp_path: Path, runtime: str
+) -> None:
+    sounds.write(tmp_path / "song.wav", noise(20000))
+    done = separate("song.wav", "-o", runtime, "--runtime", runtime, "--precision", "float32")
+    assert done.status == 0
+    signal = sounds.read(tmp_path / runtime / "song/vocals.wav")
+    assert signal.shape == (2, 20000)
+
+
+@pytest.mark.parametrize(
+    ("limit", "most"), [("max 100000", None), ("100000 100000", 1), ("150000 100000", 2)]
+)
+def test_a_containers_limit_is_kept(tmp_path: Path, limit: str, most: int | None) -> None:
+    (tmp_path / "cpu.max").write_text(limit)
+    unlimited = count_processors(tmp_path / "none")
+    assert count_processors(tmp_path) == min(unlimited, most or unlimited)
