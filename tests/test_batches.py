@@ -117,6 +117,45 @@ def test_stems_that_no_journal_knows_are_not_songs(separate: Separate, tmp_path:
     assert "2 stems of earlier runs are left out" in done.stderr and "1 song done" in done.stderr
 
 
+def test_shards_do_all_songs_once_and_one_run_after_them_does_nothing(
+    separate: Separate, tmp_path: Path
+) -> None:
+    make_library(tmp_path / "songs", 6)
+    command = ("-r", "songs", "-o", "out")
+    told = [separate(*command, "--shard", f"{index}/3") for index in (1, 2, 3)]
+    assert all(done.status == 0 for done in told), told
+    stems = [line for done in told for line in done.stdout.splitlines()]
+    assert len(stems) == len(set(stems)) == 12 == len(read_tree_of_stems(tmp_path / "out"))
+    assert "6 of 6 songs are done already" in separate(*command).stderr
+    assert separate(*command, "--shard", "4/3").status == 2
+
+
+def read_tree_of_stems(folder: Path) -> list[str]:
+    return [name for name in read_tree(folder) if name.endswith(".wav")]
+
+
+def test_failures_are_retried_bounded_and_grouped(separate: Separate, tmp_path: Path) -> None:
+    songs = make_library(tmp_path / "songs", 8)
+    for song in songs[:5]:
+        song.write_bytes(b"no sound")
+    command = ("-r", "songs", "-o", "out")
+    stopped = separate(*command, "--max-failures", 2)
+    assert stopped.status == 1
+    assert "2 songs failed, as many as --max-failures allows; stopped" in stopped.stderr
+    done = separate(*command, "--failures", "failed")
+    assert done.status == 1 and "5 songs failed, such as " in done.stderr
+    names = (tmp_path / "failed").read_bytes().split(b"\0")
+    assert sorted(filter(None, names)) == sorted(
+        os.fsencode(song.relative_to(tmp_path)) for song in songs[:5]
+    )
+    sounds.write(songs[0], sounds.noise(5000))  # another song now, which has not failed
+    retried = separate(*command, "--retry-failed")
+    assert retried.status == 1 and "0 songs done, 4 failed" in retried.stderr
+    whole = separate(*command)
+    assert "1 song done, 4 failed" in whole.stderr
+    assert separate(songs[7], "--retry-failed").status == 2
+
+
 def test_a_second_run_into_a_folder_is_refused_while_the_first_is_alive(
     separate: Separate, tmp_path: Path
 ) -> None:

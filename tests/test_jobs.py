@@ -17,6 +17,7 @@ from splitter.jobs import (
     Job,
     Journal,
     Search,
+    Shard,
     claim,
     find_songs,
     has_sound,
@@ -527,8 +528,56 @@ def test_a_name_that_is_no_utf8_is_kept(tmp_path: Path) -> None:
 def test_a_journal_that_cannot_be_written_or_read_says_so(tmp_path: Path) -> None:
     job = make_job(tmp_path)
     make_file(tmp_path / "out", b"a file where the folder should be")
-    with pytest.raises(DataError, match="cannot be read"):
+    with pytest.raises(DataError, match="cannot be written"):
         Journal(tmp_path / "out", SETTINGS).add(job)
     (tmp_path / JOURNAL).mkdir()
     with pytest.raises(DataError, match="cannot be read"):
         Journal(tmp_path, SETTINGS)
+
+
+def test_each_song_is_of_one_shard_whatever_others_there_are(tmp_path: Path) -> None:
+    songs = [tmp_path / f"song {index}.mp3" for index in range(300)]
+    shards = [Shard.parse(f"{index}/4") for index in range(1, 5)]
+    parts = [[song for song in songs if shard.takes(song)] for shard in shards]
+    assert sorted(song for part in parts for song in part) == sorted(songs)
+    assert all(40 < len(part) < 110 for part in parts)  # 75 are meant
+    for wrong in ("0/4", "5/4", "1/0", "1", "a/b", "-1/4", "1/4/4"):
+        with pytest.raises(ValueError, match="is not a shard; write I/N"):
+            Shard.parse(wrong)
+
+
+def test_shards_share_a_folder_with_each_other_but_with_no_whole_run(tmp_path: Path) -> None:
+    first, second = make_job(tmp_path, "a"), make_job(tmp_path, "b")
+    folder = tmp_path / "out"
+    busy = pytest.raises(CommandError, match="another run is writing to this folder")
+    with Journal(folder, SETTINGS, Shard(1, 2)) as one:
+        with Journal(folder, SETTINGS, Shard(2, 2)) as two:
+            for journal, job in ((one, first), (two, second)):
+                journal.begin(job)
+                write_stems(job)
+                journal.add(job)
+        with busy, Journal(folder, SETTINGS, Shard(1, 2)):
+            pass
+        with busy, Journal(folder, SETTINGS):
+            pass
+    with Journal(folder, SETTINGS) as whole:
+        assert whole.has(first) and whole.has(second)
+        with busy, Journal(folder, SETTINGS, Shard(1, 2)):
+            pass
+    assert Journal(folder, SETTINGS, Shard(1, 3)).has(second)
+
+
+def test_a_journal_knows_which_songs_have_failed(tmp_path: Path) -> None:
+    failed, done = make_job(tmp_path, "a"), make_job(tmp_path, "b")
+    journal = Journal(tmp_path / "out", SETTINGS)
+    journal.add(failed, "broken")
+    journal.add(done, "broken")
+    journal.add(done)
+    again = Journal(tmp_path / "out", SETTINGS)
+    assert [again.failed(job) for job in (failed, done, make_job(tmp_path, "c"))] == [
+        True,
+        False,
+        False,
+    ]
+    again.begin(failed)
+    assert not again.failed(failed)

@@ -23,7 +23,7 @@ from splitter.audio import (
 )
 from splitter.cli.parameters import STDIN, parse_place
 from splitter.errors import SplitterError
-from splitter.jobs import Journal, open_journal
+from splitter.jobs import Journal, Shard, open_journal
 from splitter.outputs import Output
 from splitter.paths import is_folder, is_local
 from splitter.registry import Config, ModelChoice, canonical_stem
@@ -75,6 +75,10 @@ class Options:
     runtime: str
     engine: str
     address: str | None
+    shard: Shard | None
+    retry_failed: bool
+    max_failures: int | None
+    failures: Path | None
     as_json: bool
     null: bool
     progress: str
@@ -244,6 +248,8 @@ def choose_journal(
 ) -> Journal | None:
     """Open the journal of a run over folders, with all that stems depend on beside the song."""
     if not options.files0_from and not any(map(is_folder, options.songs)):
+        if options.retry_failed:
+            raise click.UsageError("--retry-failed is for folders: their journal knows what failed")
         return None
     settings = {
         "model": model.hash,
@@ -254,4 +260,4 @@ def choose_journal(
     }
     if options.overlap is not None:
         settings["overlap"] = options.overlap
-    return open_journal(output.folder, settings)
+    return open_journal(output.folder, settings, options.shard)

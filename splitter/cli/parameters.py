@@ -47,6 +47,16 @@ def parse_seconds(value: object) -> float:
     return seconds
 
 
+def parse_shard(value: object) -> object:
+    """Read a shard: 3/8."""
+    from splitter.jobs import Shard
+
+    try:
+        return Shard.parse(str(value))
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
+
+
 def parse_bitrate(value: object) -> int:
     """Read a bitrate in bit/s: 192k, 192 or 192000."""
     match = re.fullmatch(r"(\d{1,7})\s*(k?)(?:bps|bits?/s)?", str(value).strip(), re.IGNORECASE)

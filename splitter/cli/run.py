@@ -19,6 +19,7 @@ import click
 from splitter.audio import Reading, SongReader, Tags, open_song
 from splitter.cli.batch import Batch, run_batch
 from splitter.cli.existing import look_at_stems
+from splitter.cli.failures import Failures
 from splitter.cli.globbed import drop_others
 from splitter.cli.messages import complain, count, printable
 from splitter.cli.options import PIPE, Options
@@ -91,7 +92,16 @@ class Run:
         for song in songs:
             if locate(song) in stems and not is_folder(song):
                 raise click.UsageError(f"{song}: a stem would replace it; choose another --output")
-        return jobs
+        return [job for job in jobs if self._wants(job)]
+
+    def _wants(self, job: Job) -> bool:
+        """Tell whether a job is of this run's shard, and of the failures that it is to retry."""
+        options = self.options
+        mine = options.shard is None or options.shard.takes(job.song)
+        retried = not options.retry_failed or (
+            self.journal is not None and self.journal.failed(job)
+        )
+        return mine and retried
 
     def _tell_left_out(self, songs: Sequence[Path], jobs: Sequence[Job]) -> None:
         """Say that there are no songs, or in how many folders nobody looked for some."""
@@ -153,13 +163,27 @@ class Run:
         progress = BatchProgress(self.screen, undone)
         watch = progress.watch if self.screen.kind == "bar" else watch_song(self.screen)
         outcomes = run_batch(undone, self._batch(), progress, watch)
-        done = [self._report(outcome) for outcome in outcomes]
+        done = list(self._report_all(outcomes))
         if self.journal:
             self.screen.clear()
             log.info("%s", compose(progress.summary))
         else:
             self.screen.keep(progress.summary)
         return done
+
+    def _report_all(self, outcomes: Iterable[Outcome]) -> Iterator[bool]:
+        """Report outcomes, until too many songs have failed; then say why they did."""
+        failures, most = Failures(), self.options.max_failures
+        for outcome in outcomes:
+            if outcome.separated is None:
+                failures.add(outcome.job.song, str(outcome.error))
+            yield self._report(outcome)
+            if most is not None and len(failures) >= most:
+                complain(f"{count(most, 'song')} failed, as many as --max-failures allows; stopped")
+                break
+        failures.tell()
+        if self.options.failures:
+            failures.write(self.options.failures)
 
     def _skip(self, job: Job) -> Job | None:
         """Skip a job that is done; else return it, with the stems that it may replace."""

@@ -7,6 +7,7 @@ down here; the tests hold it to what the layers below take.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -16,6 +17,7 @@ from splitter.cli.parameters import (
     parse_bitrate,
     parse_bits,
     parse_seconds,
+    parse_shard,
     parse_song,
     refining,
 )
@@ -36,6 +38,7 @@ TEMPLATE = "{name}/{stem}.{ext}"
 SONGS = "Choosing songs"
 STEMS = "Naming and writing stems"
 COMPUTING = "Quality and speed"
+MANY = "Many songs"
 PROGRAMS = "For programs"
 
 EXAMPLES = [
@@ -222,6 +225,28 @@ EXAMPLES = [
     metavar="HOST:PORT",
     group=COMPUTING,
     help="Join the Ray cluster at this address.  [default: start one here]",
+)
+@option(
+    "--shard",
+    type=parse_shard,
+    metavar="I/N",
+    group=MANY,
+    help="Separate only part I of N of all songs; the others are for other runs.",
+)
+@option("--retry-failed", is_flag=True, group=MANY, help="Separate only songs that have failed.")
+@option(
+    "--max-failures",
+    type=click.IntRange(1),
+    metavar="N",
+    group=MANY,
+    help="Stop when N songs have failed.",
+)
+@option(
+    "--failures",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    group=MANY,
+    help="Write the names of songs that failed to FILE, for --files0-from.",
 )
 @option("--json", "as_json", is_flag=True, group=PROGRAMS, help="Print a JSON object per song.")
 @option(

@@ -18,6 +18,7 @@ from splitter.jobs.finding import (
 )
 from splitter.jobs.journal import JOURNAL, Journal, open_journal
 from splitter.jobs.planning import Job, claim, plan_jobs
+from splitter.jobs.shards import Shard
 
 __all__ = [
     "JOURNAL",
@@ -25,6 +26,7 @@ __all__ = [
     "Job",
     "Journal",
     "Search",
+    "Shard",
     "claim",
     "find_songs",
     "has_sound",

@@ -34,6 +34,7 @@ from typing import IO, Any
 from splitter.audio import remove_parts
 from splitter.errors import CommandError, DataError, JournalError
 from splitter.jobs.planning import Job, claim
+from splitter.jobs.shards import Shard
 from splitter.jobs.table import Table
 from splitter.locks import try_lock
 from splitter.paths import is_local, is_there, locate, locate_folder
@@ -41,6 +42,7 @@ from splitter.paths import is_local, is_there, locate, locate_folder
 JOURNAL = "splitter.jsonl"
 SEGMENTS = ".splitter"  # where the lines of a journal in a store lie
 LONGEST = 1 << 20  # bytes of a line; a longer one is none of ours
+_SHARD = re.compile(r"splitter(\.\d+-of-\d+)?\.jsonl$")
 _DONE = re.compile(rb'\{"done":"(\w+)"\}\n?')
 UNFINISHED = "not finished"  # the error of such a line about a song under way
 CLAIMS = 256  # songs that a store's journal tells of at once, before they are done
@@ -80,15 +82,20 @@ class Journal:
     Open it in a with-block to write to it: nobody else can, then.
     """
 
-    def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
-        self.path = folder / JOURNAL
+    def __init__(
+        self, folder: Path, settings: Mapping[str, Any], shard: Shard | None = None
+    ) -> None:
+        self.path = folder / (
+            f"splitter.{shard.index}-of-{shard.count}.jsonl" if shard else JOURNAL
+        )
         self.settings = dict(settings)
         self._folder = locate_folder(folder)
         self.made = Files(self._folder)
         self._songs = Table()  # → the id with which each was done
         self._begun: dict[str, tuple[str, list[str]]] = {}  # id → song, files
         self._file: IO[bytes] | None = None
-        self._size = 0  # bytes read
+        self._other: IO[bytes] | None = None  # a shard's hold on the journal of whole runs
+        self._sizes: dict[Path, int] = {}  # bytes read
         self._told = False  # the settings
         self._read()
 
@@ -100,6 +107,10 @@ class Journal:
         """Tell whether these stems of this song, as it is now, are there."""
         done = self._songs[self._name(job)] == hash(self._identify(job))
         return done and all(map(is_there, job.stems.values()))
+
+    def failed(self, job: Job) -> bool:
+        """Tell whether this song, as it is now, has failed."""
+        return self._songs[self._name(job)] == hash(("failed", self._identify(job)))
 
     def begin(self, job: Job, overwrite: bool = False) -> Job:
         """Write down that a job is under way; return it with the stems that it may write.
@@ -136,18 +147,24 @@ class Journal:
         self._add({"failed": known, "error": error, **({"kept": kept} if kept else {})})
 
     def __enter__(self) -> Journal:
-        """Take the journal for this run alone; raise CommandError if another run has it."""
+        """Take the journal for this run alone; raise CommandError if another run has it.
+
+        Shards share the folder, each with a journal of its own.
+        """
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = _open_plain(self.path, "ab")
+            self._file = self._lock(self.path)
+            if self.path.name != JOURNAL:
+                self._other = self._lock(self.path.parent / JOURNAL, shared=True)
+            else:
+                for path in self._find_files():
+                    if path != self.path:
+                        self._lock(path).close()
         except OSError as error:
             raise self._complain("written", error) from error
-        if try_lock(self._file) is False:
+        except CommandError:
             self._close()
-            raise CommandError(
-                f"{self.path.parent}: another run is writing to this folder; "
-                "wait for its end, or choose another folder"
-            )
+            raise
         self._read()  # what another run has added since
         self._clear_parts()
         return self
@@ -155,10 +172,21 @@ class Journal:
     def __exit__(self, *_: object) -> None:
         self._close()
 
+    def _lock(self, path: Path, shared: bool = False) -> IO[bytes]:
+        file = _open_plain(path, "ab")
+        if try_lock(file, shared) is False:
+            file.close()
+            raise CommandError(
+                f"{self.path.parent}: another run is writing to this folder; "
+                "wait for its end, or choose another folder"
+            )
+        return file
+
     def _close(self) -> None:
-        if self._file:
-            self._file.close()
-        self._file = None
+        for file in (self._file, self._other):
+            if file:
+                file.close()
+        self._file = self._other = None
 
     def _clear_parts(self) -> None:
         """Remove what killed runs have left of songs that they had begun."""
@@ -194,14 +222,22 @@ class Journal:
         with _open_plain(self.path, "ab") as file:
             _write_whole(file, b"\n" + line)
 
+    def _find_files(self) -> list[Path]:
+        """Find the journals of whole runs and of shards, in the order of their last lines."""
+        files = [
+            path for path in self.path.parent.glob("splitter*.jsonl") if _SHARD.match(path.name)
+        ]
+        return sorted(files, key=lambda path: (path.lstat().st_mtime, path.name))
+
     def _read(self) -> None:
-        """Take in what the file has had added since it was read."""
+        """Take in what the files have had added since they were read."""
         try:
-            with _open_plain(self.path, "rb") as file:
-                file.seek(self._size)
-                for line in _read_lines(file):
-                    self._size += len(line)
-                    self._take(_parse(line))
+            for path in self._find_files():
+                with _open_plain(path, "rb") as file:
+                    file.seek(self._sizes.get(path, 0))
+                    for line in _read_lines(file):
+                        self._sizes[path] = self._sizes.get(path, 0) + len(line)
+                        self._take(_parse(line))
         except FileNotFoundError:
             return
         except OSError as error:
@@ -217,7 +253,8 @@ class Journal:
         if isinstance(done, str) and done in self._begun:
             self._songs[self._begun.pop(done)[0]] = hash(done)
         elif isinstance(failed, str) and failed in self._begun:
-            _, files = self._begun.pop(failed)
+            song, files = self._begun.pop(failed)
+            self._songs[song] = hash(("failed", failed))
             for name in set(files).difference(_pick_texts(entry.get("kept"))):
                 self.made.remove(name)
         elif isinstance(song, str) and isinstance(entry.get("id"), str):
@@ -253,11 +290,13 @@ class StoredJournal(Journal):
     Songs are told of before any of them is done, many at once; their ends up to a minute later.
     """
 
-    def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
+    def __init__(
+        self, folder: Path, settings: Mapping[str, Any], shard: Shard | None = None
+    ) -> None:
         self._lines: list[bytes] = []
         self._open = False
         self._written = time.monotonic()
-        super().__init__(folder, settings)
+        super().__init__(folder, settings, shard)
 
     def begin_all(self, jobs: Iterable[Job], overwrite: bool = False) -> Iterator[Job]:
         """Begin jobs before they are asked for: a few at first, so that work begins soon."""
@@ -307,9 +346,10 @@ class StoredJournal(Journal):
                 self._take(_parse(line))
 
 
-def open_journal(folder: Path, settings: Mapping[str, Any]) -> Journal:
-    """Open the journal of an output folder, be it in a store."""
-    return Journal(folder, settings) if is_local(folder) else StoredJournal(folder, settings)
+def open_journal(folder: Path, settings: Mapping[str, Any], shard: Shard | None = None) -> Journal:
+    """Open the journal of an output folder, be it in a store, for a run or a shard of one."""
+    kind = Journal if is_local(folder) else StoredJournal  # whose runs write what they alone have
+    return kind(folder, settings, shard)
 
 
 def _identify(song: str, size: Any, mtime: Any, stems: Any, settings: Any) -> str:
