@@ -80,6 +80,7 @@ def make_rows(base: Recipe) -> dict[str, Row]:
             compress=0.2, drive=0.1, codec=0.1, width=0.2
         ),
         "with doubled sounds": mixed(double=0.15),
+        "with elastic deformation": mixed(elastic=0.5),
         "simulated first (1/4)": Row(base, before=short, simulated=True, share=0.25),
         "aligned last (1/4)": Row(aligned, before=base, share=0.75),
     }

@@ -35,6 +35,7 @@ from splitter.training.augmentation import (
     set_loudness,
     widen,
 )
+from splitter.training.elastic import deform
 from splitter.training.recipe import Recipe
 from splitter.training.sources import Pools, Recording, Source
 
@@ -82,6 +83,8 @@ class Mixer:
         else:
             vocals, music, bandwidth = self._mixed(random)
         loudness = random.uniform(mixing.loudness[0], mixing.loudness[1])
+        if mixing.elastic and random.random() < mixing.elastic:
+            vocals, music = deform((vocals, music), self.recipe.rate, random)
         return Example(*set_loudness(vocals + music, vocals, loudness), bandwidth)
 
     def _aligned(self, random: np.random.Generator) -> tuple[Array, Array, float]:

@@ -1,0 +1,173 @@
+"""Every preset, trained for the same time on the same data with the same seed, in one table.
+
+    python scripts/zoo.py DATA -o zoo --minutes 8
+
+Sizes are the presets' own, on the spectrogram of `scripts/ablation.json` (16 kHz mono), where they
+compute less than at 44.1 kHz stereo. The time is the processor's: what is slower takes fewer steps.
+A network that is done is kept, one that was interrupted goes on from its checkpoint.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from splitter.loading import Model, load_model
+from splitter.memory import reuse_freed_memory
+from splitter.networks import PRESETS
+from splitter.networks.cost import measure
+from splitter.separation import Computing, separate
+from splitter.training.loop import Trainer, Validation, batches, train_on
+from splitter.training.mixing import Mixer, fit_channels
+from splitter.training.recipe import RECIPE, Recipe, read_recipe, write_recipe
+from splitter.training.sources import Pools, find_sources, load_sources, sort_pools
+
+BASE = Path(__file__).with_name("ablation.json")
+SPECTROGRAM = ("window", "hop", "bands")
+WARM, TIMED = 1, 3  # steps that are not timed, and steps that are
+SONG = 60.0  # seconds at most, by which speed and seams are measured
+HEADER = (
+    "| network | weights, M | Gflop a second | × real time | sees, s | seam | steps | SDR over the "
+    "mixture, dB |\n|---|--:|--:|--:|--:|--:|--:|--:|\n"
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    """What is known of a network after its training."""
+
+    weights: int
+    operations: float  # a second of song
+    context: float  # seconds
+    speed: float  # × real time
+    seam: float | None  # dB of the difference to the whole song below it; None: tiles are exact
+    steps: int
+    improvement: float  # dB
+
+    def write(self, name: str) -> str:
+        """Return it as a line of Markdown."""
+        seam = "exact" if self.seam is None else f"{self.seam:.0f} dB"
+        numbers = f"{self.weights / 1e6:.2f} | {self.operations / 1e9:.2f} | {self.speed:.0f}"
+        rest = f"{self.context:.1f} | {seam} | {self.steps} | {self.improvement:.2f}"
+        return f"| `{name}` | {numbers} | {rest} |\n"
+
+
+def main() -> None:
+    """Train the presets, one after the other."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data", type=Path)
+    parser.add_argument("-o", "--output", type=Path, default=Path("zoo"))
+    parser.add_argument("--recipe", type=Path, default=BASE)
+    parser.add_argument("--cache", type=Path, help="decoded sound [OUTPUT/cache]")
+    parser.add_argument("--minutes", type=float, default=8.0, help="for each network")
+    parser.add_argument("--network", action="append", choices=list(PRESETS), help="only this one")
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    reuse_freed_memory()
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    base = replace(read_recipe(arguments.recipe), seed=arguments.seed)
+    sources = load_sources(
+        find_sources(arguments.data), arguments.cache or arguments.output / "cache", base.rate
+    )
+    pools = sort_pools(sources, base.validation)
+    record = arguments.output / "zoo.json"
+    done: dict[str, Any] = json.loads(record.read_text("utf-8")) if record.exists() else {}
+    for name in arguments.network or PRESETS:
+        if name not in done:
+            row = train(name, base, pools, arguments.output / name, arguments.minutes * 60)
+            done[name] = vars(row)
+            record.write_text(json.dumps(done, indent=2) + "\n", encoding="utf-8")
+        table = make_table(done)
+        (arguments.output / "zoo.md").write_text(table, encoding="utf-8")
+    print(table, end="")
+
+
+def train(name: str, base: Recipe, pools: Pools, folder: Path, seconds: float) -> Row:
+    """Train a preset for so many seconds of all processors, and measure it."""
+    takes = {field.name for field in fields(PRESETS[name].sizes)}
+    sizes = {key: base.sizes[key] for key in SPECTROGRAM if key in takes and key in base.sizes}
+    plan = folder / RECIPE
+    if plan.exists():
+        recipe = read_recipe(plan)
+    else:
+        recipe = replace(base, network=name, sizes=sizes, keep_best=False)
+        steps = count_steps(recipe, pools, folder, seconds)
+        recipe = replace(recipe, steps=steps, validate_every=steps)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_recipe(recipe, plan)
+    trainer = Trainer(recipe, folder, torch.device("cpu"), torch.float32)
+    trainer.load()
+    for _ in train_on(pools, trainer):
+        pass
+    trainer.export(folder / "model")
+    validation = Validation(pools, recipe, trainer.device)
+    scores = validation(trainer.average.eval()) or (float("nan"), float("nan"))
+    cost = measure(name, sizes, recipe.rate, recipe.channels)
+    song, model = take_song(pools, recipe), load_model(str(folder / "model"))
+    return Row(
+        cost.weights,
+        cost.operations,
+        cost.context,
+        find_speed(song, model),
+        None if cost.exact else find_seam(song, model),
+        recipe.steps,
+        scores[1],
+    )
+
+
+def count_steps(recipe: Recipe, pools: Pools, folder: Path, seconds: float) -> int:
+    """Return how many steps take so long, by the processor time of the first few."""
+    trainer = Trainer(recipe, folder / "timed", torch.device("cpu"), torch.float32)
+    trainer.run.mkdir(parents=True, exist_ok=True)
+    mixer, started = Mixer(pools, recipe), 0.0
+    for first, until in ((0, WARM), (WARM, WARM + TIMED)):  # examples are made ahead: timed, too
+        started = time.process_time()
+        list(trainer.train(batches(mixer, recipe, first, until), lambda _: None))
+    step = (time.process_time() - started) / TIMED / torch.get_num_threads()
+    return max(1, int(seconds / step))
+
+
+def take_song(pools: Pools, recipe: Recipe) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """Join held-out songs until there is enough to measure."""
+    samples, parts = round(SONG * recipe.rate), []
+    for source in pools.validation:
+        assert source.vocals and source.instrumental
+        stems = [part.samples[:, : source.length] for part in (source.vocals, source.instrumental)]
+        parts.append(sum(fit_channels(stem, recipe.channels) for stem in stems))
+    song = np.concatenate(parts, axis=-1)
+    return np.asarray(song[:, :samples], np.float32)
+
+
+def find_speed(song: np.ndarray[Any, np.dtype[np.float32]], model: Model) -> float:
+    """Return the seconds of song that are separated in a second, the best of three times."""
+    taken = []
+    for _ in range(3):
+        started = time.perf_counter()
+        separate(song, model.config.rate, model, Computing(precision="float32"))
+        taken.append(time.perf_counter() - started)
+    return float(song.shape[-1] / model.config.rate / min(taken))
+
+
+def find_seam(song: np.ndarray[Any, np.dtype[np.float32]], model: Model) -> float:
+    """Return how far tiles' vocals differ from those of the whole song: dB below these."""
+    tiled = separate(song, model.config.rate, model, Computing(precision="float32"))["vocals"]
+    with torch.inference_mode():
+        whole = model.network(torch.from_numpy(song)[None])[0, 0].numpy()
+    return float(10 * np.log10(np.square(whole).sum() / np.square(whole - tiled).sum()))
+
+
+def make_table(done: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return all rows as Markdown."""
+    return HEADER + "".join(Row(**row).write(name) for name, row in done.items())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,29 @@
+"""scripts/zoo.py, in small."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from tests import zoo
+from tests.test_scripts import run_script
+
+
+def test_the_table_of_networks_is_resumed_and_says_what_is_exact(
+    data: Path, tmp_path: Path
+) -> None:
+    sizes = {**zoo.SPECTROGRAM, "width": 4, "levels": 3}  # of another network: only the spectrogram
+    recipe = {"sizes": sizes, "rate": 8000, "channels": 1, "crop": 4096, "batch": 1, "warmup": 1}
+    recipe |= {"validation": ["held/*"]}
+    (tmp_path / "recipe.json").write_text(json.dumps(recipe), encoding="utf-8")
+    arguments = (data, "-o", tmp_path / "out", "--recipe", tmp_path / "recipe.json")
+    chosen = ("--minutes", 0.002, "--network", "mobile-unet")
+    assert len(run_script("zoo.py", *arguments, *chosen).splitlines()) == 3
+    kept = (tmp_path / "out/mobile-unet/model/weights.safetensors").stat().st_mtime_ns
+    table = run_script("zoo.py", *arguments, *chosen, "--network", "non-local-unet")
+    first, second = (line.split(" | ") for line in table.splitlines()[2:])
+    assert first[0].endswith("`mobile-unet`")
+    assert first[5] == "exact"
+    assert second[0].endswith("`non-local-unet`")
+    assert second[5].endswith(" dB")
+    assert (tmp_path / "out/mobile-unet/model/weights.safetensors").stat().st_mtime_ns == kept
