@@ -111,12 +111,14 @@ class Flatten(nn.Module):
 
 
 def _enter_pixels(inputs: int, pack: int, views: int) -> Sampling:
-    return Sampling(nn.PixelUnshuffle(pack), outputs=inputs * views * pack**2)
+    fold = [nn.PixelUnshuffle(pack)] if pack > 1 else []
+    return Sampling(*fold, outputs=inputs * views * pack**2)
 
 
 def _leave_pixels(features: int, outputs: int, pack: int) -> Sampling:
     head = nn.Conv2d(features, outputs * pack**2, 1)
-    return Sampling(head, nn.PixelShuffle(pack), outputs=outputs)
+    unfold = [nn.PixelShuffle(pack)] if pack > 1 else []
+    return Sampling(head, *unfold, outputs=outputs)
 
 
 def _enter_stack(inputs: int, pack: int, views: int) -> Sampling:
