@@ -15,14 +15,20 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from splitter.loading import load_model
+    from splitter.audio import OutputFormat
+    from splitter.errors import SplitterError
+    from splitter.loading import Model, load_model
+    from splitter.outputs import Output
     from splitter.registry import ModelChoice
     from splitter.separation import separate
-    from splitter.songs import Output, open_stems, separate_file
+    from splitter.songs import open_stems, separate_file
 
 __all__ = [
+    "Model",
     "ModelChoice",
     "Output",
+    "OutputFormat",
+    "SplitterError",
     "__version__",
     "load_model",
     "open_stems",
@@ -32,8 +38,11 @@ __all__ = [
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Model": "splitter.loading",
     "ModelChoice": "splitter.registry",
     "Output": "splitter.outputs",
+    "OutputFormat": "splitter.audio",
+    "SplitterError": "splitter.errors",
     "load_model": "splitter.loading",
     "open_stems": "splitter.songs",
     "separate": "splitter.separation",

@@ -14,7 +14,7 @@ from PIL import Image
 
 from splitter.errors import AudioError, DataError, MissingExtra
 from splitter.pages import Curve, Listing, Take, find_takes, name_page, write_index, write_page
-from splitter.pages.pictures import COLUMNS, ROWS, TILE, Scale, _cut_tiles, _find_levels, sketch
+from splitter.pages.pictures import COLUMNS, ROWS, TILE, Scale, cut_tiles, find_levels, sketch
 from tests import sounds
 from tests.commands import call
 
@@ -50,10 +50,10 @@ def test_a_tone_is_drawn_at_its_frequency_and_level(tmp_path: Path) -> None:
 def test_pictures_in_tiles_are_the_picture_of_the_whole(more: int) -> None:
     scale = Scale(8000)
     song = sounds.noise(TILE * scale.hop + more, 1)
-    tiles = list(_cut_tiles([song[:, :50000], song[:, 50000:]], scale))
-    parts = np.concatenate([_find_levels(tile, scale) for tile in tiles], axis=1)
+    tiles = list(cut_tiles([song[:, :50000], song[:, 50000:]], scale))
+    parts = np.concatenate([find_levels(tile, scale) for tile in tiles], axis=1)
     whole = np.pad(song[0], scale.window // 2)
-    np.testing.assert_array_equal(parts, _find_levels(whole, scale)[:, : parts.shape[1]])
+    np.testing.assert_array_equal(parts, find_levels(whole, scale)[:, : parts.shape[1]])
     assert parts.shape[1] == -(-song.shape[1] // scale.hop)
     assert all(tile.shape[-1] - scale.window <= TILE * scale.hop for tile in tiles)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from splitter.cli.command import pass_screen, verbose
+from splitter.cli.completion import complete_devices, complete_models
 from splitter.cli.messages import complain, printable
 from splitter.cli.parameters import refining
 from splitter.cli.progress import watch_items
@@ -34,6 +35,7 @@ ALL = "all"
     "-m",
     "--model",
     "models",
+    shell_complete=complete_models,
     multiple=True,
     help="A model's name or folder, or several to be averaged, as in a,b; repeatable.",
 )
@@ -66,7 +68,13 @@ ALL = "all"
 @click.option(
     "-j", "--jobs", type=click.IntRange(1), default=1, show_default=True, help="Processes."
 )
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or mps.")
+@click.option(
+    "--device",
+    shell_complete=complete_devices,
+    default="auto",
+    show_default=True,
+    help="auto, cpu, cuda or mps.",
+)
 @click.option(
     "-o",
     "--output",

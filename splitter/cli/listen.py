@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from splitter.cli.command import Command, option, pass_screen, verbose
+from splitter.cli.completion import complete_files, complete_folders, complete_models
 from splitter.cli.parameters import parse_place
 from splitter.cli.screen import Screen, State
 from splitter.errors import DataError
@@ -33,12 +34,20 @@ EXAMPLES = [
 
 
 @click.command(cls=Command, examples=EXAMPLES)
-@click.argument("songs", nargs=-1, type=parse_place, metavar="SONGS_OR_STEMS...", required=True)
+@click.argument(
+    "songs",
+    nargs=-1,
+    type=parse_place,
+    metavar="SONGS_OR_STEMS...",
+    required=True,
+    shell_complete=complete_files,
+)
 @option(
     "-o",
     "--output",
     default=".",
     metavar="FOLDER",
+    shell_complete=complete_folders,
     help="Write the stems and pages of songs to this folder.  [default: the current folder]",
 )
 @option("-r", "--recursive", is_flag=True, help="Search the folders in a folder, too.")
@@ -46,6 +55,7 @@ EXAMPLES = [
     "-m",
     "--model",
     "models",
+    shell_complete=complete_models,
     multiple=True,
     help=f"Separate songs with this model; give several to compare them.  [default: "
     f"{DEFAULT_MODEL}]",

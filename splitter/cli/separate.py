@@ -13,6 +13,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from splitter.cli.command import Command, option, pass_screen, verbose
+from splitter.cli.completion import (
+    complete_devices,
+    complete_files,
+    complete_folders,
+    complete_models,
+    complete_stems,
+)
 from splitter.cli.parameters import (
     parse_bitrate,
     parse_bits,
@@ -52,17 +59,23 @@ EXAMPLES = [
 
 
 @click.command(cls=Command, examples=EXAMPLES)
-@click.argument("songs", nargs=-1, type=parse_song)
+@click.argument("songs", nargs=-1, type=parse_song, shell_complete=complete_files)
 @option(
     "-o",
     "--output",
     default=".",
     metavar="PLACE",
+    shell_complete=complete_folders,
     help="Write stems to this folder. One stem of one song can go to a file, such as vocals.wav, "
     "or to standard output: -.  [default: the current folder]",
 )
 @option("-r", "--recursive", is_flag=True, help="Search the folders in a folder, too.")
-@option("--stems", metavar="NAMES", help="Write only these stems, such as vocals.  [default: all]")
+@option(
+    "--stems",
+    shell_complete=complete_stems,
+    metavar="NAMES",
+    help="Write only these stems, such as vocals.  [default: all]",
+)
 @option(
     "-f",
     "--format",
@@ -73,6 +86,7 @@ EXAMPLES = [
 @option(
     "-m",
     "--model",
+    shell_complete=complete_models,
     default=DEFAULT_MODEL,
     show_default=True,
     help="Use this model, by name or folder; average several: a,b. `splitter models` lists them.",
@@ -177,6 +191,7 @@ EXAMPLES = [
 @refining
 @option(
     "--device",
+    shell_complete=complete_devices,
     default="auto",
     show_default=True,
     group=COMPUTING,

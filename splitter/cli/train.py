@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from splitter.cli.command import pass_screen, verbose
+from splitter.cli.completion import complete_devices, complete_models
 from splitter.cli.messages import format_speed
 from splitter.cli.progress import Pace, watch_items
 from splitter.cli.screen import Screen, State
@@ -51,7 +52,13 @@ def list_networks(context: click.Context, _: click.Parameter, wanted: bool) -> N
 @click.option(
     "--stop-at", type=click.IntRange(1), help="Pause after this step; run again to go on."
 )
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or mps.")
+@click.option(
+    "--device",
+    shell_complete=complete_devices,
+    default="auto",
+    show_default=True,
+    help="auto, cpu, cuda or mps.",
+)
 @click.option("--precision", type=click.Choice(["auto", "float32"]), default="auto")
 @click.option(
     "--workers",
@@ -60,7 +67,9 @@ def list_networks(context: click.Context, _: click.Parameter, wanted: bool) -> N
     show_default=True,
     help="Threads that make examples.",
 )
-@click.option("--init", help="A model to start from: its name or folder.")
+@click.option(
+    "--init", shell_complete=complete_models, help="A model to start from: its name or folder."
+)
 @click.option(
     "--networks",
     is_flag=True,

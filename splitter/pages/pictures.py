@@ -76,15 +76,15 @@ def sketch(path: Path) -> Sketch:
     with open_song(path) as song:
         scale = Scale(song.rate)
         peaks, pictures, samples = bytearray(), [], 0
-        for tile in _cut_tiles(song.read_blocks(), scale):
+        for tile in cut_tiles(song.read_blocks(), scale):
             samples += tile.shape[-1] - scale.window
             peaks += _find_peaks(tile[scale.window // 2 :][: tile.shape[-1] - scale.window], scale)
-            pictures.append(draw_levels(_find_levels(tile, scale)))
+            pictures.append(draw_levels(find_levels(tile, scale)))
     column = scale.hop / scale.rate
     return Sketch(samples / scale.rate, column, scale.highest, bytes(peaks), pictures)
 
 
-def _cut_tiles(blocks: Iterable[Block], scale: Scale) -> Iterator[Block]:
+def cut_tiles(blocks: Iterable[Block], scale: Scale) -> Iterator[Block]:
     """Yield one channel in tiles of TILE columns, with half a window more at both ends."""
     size, around = TILE * scale.hop, scale.window
     waiting = np.zeros(around // 2, np.float32)  # samples
@@ -108,7 +108,7 @@ def _find_peaks(signal: Block, scale: Scale) -> bytes:
     return np.asarray(np.clip(np.rint(ends * 127), -127, 127), np.int8).tobytes()
 
 
-def _find_levels(tile: Block, scale: Scale) -> Levels:
+def find_levels(tile: Block, scale: Scale) -> Levels:
     """Find the level of each row in each column: (rows, columns), the highest row first."""
     from librosa import stft
 
