@@ -11,8 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
-from splitter.weights.checkpoint import hash_tail
+from splitter.registry import hash_model
+from splitter.weights.checkpoint import hash_tail, read_checkpoint
 from tests import sounds
 from tests.commands import call, files_below
 from tests.foreign import REFERENCES
@@ -177,3 +179,21 @@ def test_a_table_of_many_models_is_asked_by_the_end_of_the_file(tmp_path: Path) 
     done = call("models", "add", "model.onnx", "--config", "table.json", folder=tmp_path)
     assert done.status == 0, done.stderr
     assert "vocals, instrumental" in done.stdout
+
+
+def test_demucs_is_the_same_from_safetensors(tmp_path: Path, cache: Path) -> None:
+    (file,) = (REFERENCES / "htdemucs").glob("*.th")
+    checkpoint = read_checkpoint(file)
+    facts = {"sources": checkpoint.fact("args")[0], **checkpoint.fact("kwargs")}
+    segment = facts["segment"]
+    facts["segment"] = {
+        "_type": "fraction", "numerator": segment.numerator, "denominator": segment.denominator,
+    }  # fmt: skip
+    metadata = {"klass": "demucs.htdemucs.HTDemucs", "args": "[]", "kwargs": json.dumps(facts)}
+    tensors = {name: tensor.contiguous() for name, tensor in checkpoint.tensors.items()}
+    save_file(tensors, tmp_path / "new.safetensors", metadata)
+    for path in (file, tmp_path / "new.safetensors"):
+        done = call("models", "add", path, "--name", path.suffix[1:], folder=tmp_path)
+        assert done.status == 0, done.stderr
+    hashes = {hash_model(cache / name) for name in ("th", "safetensors")}
+    assert len(hashes) == 1

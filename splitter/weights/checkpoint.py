@@ -10,12 +10,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import safetensors
 import yaml
 from torch import Tensor
 
 from splitter.errors import ModelError
 from splitter.loading import read_tensors
 from splitter.registry import Config
+from splitter.schema import parse_json
 from splitter.weights.onnx import read_onnx
 from splitter.weights.tensorflow import is_bundle, read_bundle
 from splitter.weights.torchfile import class_name, read_torch
@@ -121,8 +123,21 @@ def _read(path: Path) -> tuple[Tensors, Mapping[str, Any]]:
     if path.suffix == ".onnx":
         return read_onnx(path)
     if start[8:9] == b"{":
-        return read_tensors(path), {}
+        return read_tensors(path), _read_metadata(path)
     return unwrap(read_torch(path), path)
+
+
+def _read_metadata(path: Path) -> Mapping[str, Any]:
+    """Read what a safetensors file says of itself; each value is text, and perhaps JSON."""
+    with safetensors.safe_open(path, "pt") as file:
+        stated = file.metadata() or {}
+    facts = {}
+    for key, text in stated.items():
+        try:
+            facts[key] = parse_json(text.encode("utf-8"))
+        except ValueError:
+            facts[key] = text
+    return facts
 
 
 def unwrap(content: Any, path: Path) -> tuple[Tensors, Mapping[str, Any]]:
