@@ -28,6 +28,7 @@ ADAPTERS: dict[str, ModuleType] = {
     "mdx-net": mdxnet,
 }
 UNKNOWN_LICENCE = "unknown: ask its author"
+_ODD = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 
 
 @dataclass(frozen=True)
@@ -46,12 +47,16 @@ def convert_files(
     checkpoints = [read_checkpoint(path, config) for path in files]
     first = checkpoints[0]
     adapter = _recognise(first, family)
-    if hasattr(adapter, "join"):
-        first = adapter.join(checkpoints)
-    elif len(checkpoints) > 1:
+    if len(checkpoints) > 1 and not hasattr(adapter, "join"):
         raise ModelError(f"{files[1]}: a model of this family is one file")
-    converted = adapter.convert(first)
-    assert isinstance(converted, Converted)
+    try:
+        joined = adapter.join(checkpoints) if hasattr(adapter, "join") else first
+        converted: Converted = adapter.convert(joined)
+    except _ODD as error:  # of tensors of other shapes, or facts of other types, than expected
+        raise ModelError(
+            f"{first.path}: what it holds does not fit together ({type(error).__name__}: "
+            f"{str(error)[:80]!r})"
+        ) from error
     return converted
 
 

@@ -104,6 +104,8 @@ def read_checkpoint(path: Path, config: Path | None = None) -> Checkpoint:
     beside = [path.with_suffix(suffix) for suffix in (".yaml", ".yml", ".json")]
     found = config or next((candidate for candidate in beside if candidate.is_file()), None)
     tensors, facts = _read(path)
+    if not tensors:
+        raise ModelError(f"{path}: holds no tensors")
     if found is not None:
         stated = read_facts(found)
         if path.is_file() and isinstance(entry := stated.get(hash_tail(path)), dict):

@@ -22,7 +22,7 @@ NOTE = (
 
 def matches(names: Sequence[str]) -> bool:
     """Tell whether tensors of these names are of this family."""
-    return names[0] == "000.Conv.0" and any(".ConvTranspose." in name for name in names)
+    return "000.Conv.0" in names and any(".ConvTranspose." in name for name in names)
 
 
 def convert(checkpoint: Checkpoint) -> Converted:
