@@ -64,7 +64,7 @@ def name_stems(
     """
     year = re.search(r"\d{4}", tags.date or "")
     values = {
-        "name": song.stem,
+        "name": _find_name(song, output.folder),
         "suffix": song.suffix.removeprefix("."),
         "ext": output.format.container,
         "parent": song.absolute().parent.name or "root",
@@ -89,6 +89,12 @@ def _number(text: str | None, digits: int) -> str | None:
     """Return the first part of 3/12, with zeros before it."""
     number = (text or "").partition("/")[0].strip()
     return number.zfill(digits) if number else None
+
+
+def _find_name(song: Path, folder: Path) -> str:
+    """Give a song's name without its suffix; where that names the song itself, another one."""
+    itself = not song.suffix and (folder / song.name).absolute() == song.absolute()
+    return f"{song.name} stems" if itself else song.stem
 
 
 def plan_stems(

@@ -198,7 +198,8 @@ def _exact_bits(settled: OutputFormat) -> int:
 
     Not where samples still change on their way into the file.
     """
-    return 32 if settled.dither or settled.clip == "rescale" else settled.bits or 32
+    changes = settled.dither or settled.converts or settled.clip == "rescale"
+    return 32 if changes else settled.bits or 32
 
 
 def _describe(

@@ -8,6 +8,7 @@ import re
 import shutil
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -144,11 +145,23 @@ def test_outputs_that_cannot_be_are_told_before_the_work(tmp_path: Path) -> None
     check_outputs([target, file], settled, RATE, 2, None)
     with pytest.raises(AudioError, match=r"too full") as caught:
         check_outputs([target, target], settled, RATE, 2, 10**15)
-    needed, free = map(int, re.findall(r"(\d+) MB are", str(caught.value)))
-    assert needed == 2 * 2 * 2 * 10**9  # two stems of two channels of two bytes a sample
+    needed, free = map(float, re.findall(r"([\d.]+) MB are", str(caught.value)))
+    # two stems of two channels of two bytes a sample
+    assert needed == pytest.approx(2 * 2 * 2 * 10**9)
+    assert needed > free
     # others write to this disk, too
     assert free == pytest.approx(shutil.disk_usage(tmp_path).free / 1e6, rel=0.2)
     assert not target.parent.exists()
+
+
+def test_a_disk_that_is_too_small_by_a_byte_never_reads_as_large_enough(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settled = fit_format(OutputFormat(), RATE, 2, 16)
+    needed = estimate_bytes(settled, RATE, 2, 250_000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=needed - 1))
+    with pytest.raises(AudioError, match=r"\(1\.1 MB are needed, 1\.0 MB are free\)"):
+        check_outputs([tmp_path / "stem.wav"], settled, RATE, 2, 250_000)
 
 
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may write everywhere")

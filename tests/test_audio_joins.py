@@ -304,3 +304,23 @@ def test_a_pipe_of_several_tags_can_be_started_again(
         assert song.tags.title == "Title"
         assert len(song.tags.cover or b"") == 3_000_002
         assert sum(block.shape[1] for block in song.read_blocks()) == SAMPLES
+
+
+@pytest.mark.parametrize("start", [0, 9])
+def test_a_flac_that_was_cut_without_encoding_keeps_its_old_length(
+    tmp_path: Path, start: int
+) -> None:
+    song, cut = make(tmp_path / "song", "flac", chirps()), tmp_path / "cut.flac"
+    with av.open(song) as whole:
+        places = [p.pos for p in whole.demux(audio=0) if p.pos is not None]
+    data = song.read_bytes()
+    cut.write_bytes(data[: places[0]] + data[places[start] : places[start + 10]])
+    with open_song(cut) as reader:
+        decoded = np.concatenate(list(reader.read_blocks()), axis=1)
+        assert reader.damage
+        assert "was cut from a longer song" in reader.damage
+    size = decoded.shape[1]
+    assert np.abs(decoded - chirps()[:, start * 4096 : start * 4096 + size]).max() < 1e-4
+    cut.write_bytes(cut.read_bytes()[:-100])
+    with pytest.raises(AudioError, match="breaks off"):
+        read(cut)

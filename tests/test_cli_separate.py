@@ -215,7 +215,6 @@ def test_every_song_has_one_json_object_with_the_same_keys(
         ((".", "-"), "reads one song"),
         (("-", "-o", "memory://stems"), "on this machine"),
         (("song.wav", "--address", "localhost:6379"), "add --engine ray"),
-        (("song.wav", "-o", "-", "--stems", "vocals", "--format", "mp3"), "written to a pipe"),
         (
             ("song.wav", "-o", "-", "--stems", "vocals", "--clip", "rescale"),
             "must know the whole",

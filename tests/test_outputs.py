@@ -163,3 +163,14 @@ def test_a_template_without_a_song_is_marked_before_its_suffix() -> None:
     paths = [Path("/music/x.mp3"), Path("/music/y.flac")]
     named = name_apart(paths, "{stem}.{ext}")
     assert [stems["vocals"].name for stems in named] == ["vocals.mp3.wav", "vocals.flac.wav"]
+
+
+def test_a_song_without_a_suffix_does_not_lie_where_its_stems_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    here = Output(Path(), ("vocals",))
+    for song in (Path("song"), tmp_path / "song"):
+        assert name_stems(song, here, "unet", []) == {"vocals": Path("song stems/vocals.wav")}
+    other = Output(Path("out"), ("vocals",))
+    assert name_stems(Path("song"), other, "unet", []) == {"vocals": Path("out/song/vocals.wav")}

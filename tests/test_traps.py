@@ -184,11 +184,19 @@ def test_a_disk_that_cannot_be_written_is_told(
     assert str(small_disk) in complaint
 
 
-def test_a_file_where_the_folder_should_be_is_told(
+def test_a_file_where_the_folder_should_be_is_told_unless_it_is_the_song(
     separate: Callable[..., Done], tmp_path: Path
 ) -> None:
     soundfile.write(tmp_path / "song", sounds.song(0.5).T, 44100, format="WAV")
     done = separate("song")
+    assert done.status == 0
+    assert sorted(path.name for path in (tmp_path / "song stems").iterdir()) == [
+        "instrumental.wav",
+        "vocals.wav",
+    ]
+    (tmp_path / "song").rename(tmp_path / "song.wav")
+    (tmp_path / "song").touch()
+    done = separate("song.wav")
     assert done.status == 1
     assert "song: is not a folder" in done.stderr
 

@@ -1,5 +1,6 @@
 """What can be known to fail before anything has been computed."""
 
+import math
 import os
 import shutil
 from collections.abc import Iterable
@@ -9,7 +10,7 @@ import av
 import soundfile
 
 from splitter.audio.files import report_errors
-from splitter.audio.formats import OutputFormat, find_container, find_rate
+from splitter.audio.formats import OutputFormat, find_container, find_shape
 from splitter.errors import AudioError
 
 _NAME_BYTES = 255  # the longest name of a file nearly everywhere
@@ -35,12 +36,12 @@ def check_outputs(
 def estimate_bytes(settled: OutputFormat, rate: int, channels: int, samples: int) -> int:
     """Give the disk space that one stem takes at most while it is written."""
     container = find_container(settled.container)
-    written_rate = find_rate(settled.container, rate)
+    written_rate, written = find_shape(settled, rate, channels)
     seconds = samples / rate
     if container.lossy:
         size = (settled.bitrate or 0) / 8 * seconds
     else:
-        size = written_rate * channels * (settled.bits or 16) / 8 * seconds
+        size = written_rate * written * (settled.bits or 16) / 8 * seconds
     waiting = 4 * channels * samples if settled.clip != "clamp" else 0
     return int(size) + waiting + _HEAD
 
@@ -78,5 +79,6 @@ def _check_folder(folder: Path, needed: int) -> None:
         raise AudioError(f"{folder}: no permission to write here; choose another folder")
     free = shutil.disk_usage(folder).free
     if free < needed:
-        megabytes = f"{needed / 1e6:.0f} MB are needed, {free / 1e6:.0f} MB are free"
+        # rounded up and down, so that the two never read the same
+        megabytes = f"{math.ceil(needed / 1e5) / 10} MB are needed, {free // 1e5 / 10} MB are free"
         raise AudioError(f"{folder}: is too full ({megabytes}); choose another folder")

@@ -2,7 +2,8 @@
 
 FFmpeg (PyAV) writes wav, raw, flac and m4a. libsndfile writes the others: Ogg Vorbis, for which
 FFmpeg has no good encoder of its own, mp3, where it misstates the length of one song in 25, and
-Opus, where it mixes the channels up when they are five or seven.
+Opus, where it mixes the channels up when they are five or seven. Into a pipe, where mp3 cannot
+state its length, FFmpeg writes it, as frames and nothing else; m4a goes there in fragments.
 """
 
 from contextlib import suppress
@@ -50,7 +51,8 @@ class Encoder(Protocol):
 
 def open_encoder(file: BinaryIO, settled: OutputFormat, rate: int, channels: int) -> Encoder:
     """Start to write a settled format (see `fit_format`) into a file or a pipe."""
-    if settled.container in _SNDFILE_CODECS:
+    bare = settled.container == "mp3" and not file.seekable()
+    if settled.container in _SNDFILE_CODECS and not bare:
         return SndfileEncoder(file, settled, rate, channels)
     return FFmpegEncoder(file, settled, rate, channels)
 
@@ -70,7 +72,7 @@ class FFmpegEncoder:
             self._sink.for_ffmpeg(),
             "w",
             format=container.muxer or container.codecs[self._bits].removeprefix("pcm_"),
-            options=_muxer_options(settled.container, rate),
+            options=_muxer_options(settled.container, rate, file.seekable()),
         )
         codec = container.codecs[0 if container.lossy else self._bits]
         self._track = cast(Any, self._output.add_stream(codec, rate=rate, layout=self._layout))
@@ -124,13 +126,18 @@ def _sample_format(container: Container, bits: int) -> str:
     return {16: "s16", 24: "s32", 32: "flt"}[bits]
 
 
-def _muxer_options(container: str, rate: int) -> dict[str, str]:
+def _muxer_options(container: str, rate: int, seekable: bool) -> dict[str, str]:
     # flush_packets: a pipe's reader hears what is ready. bitexact: no advertisement in the file.
     options = {"flush_packets": "1", "fflags": "+bitexact"}
     if container == "wav":
         options["rf64"] = "auto"  # past 4 GB
     if container == "m4a":
         options["movie_timescale"] = str(rate)  # in milliseconds, the length would be inexact
+        if not seekable:
+            options["movflags"] = "+empty_moov+delay_moov+default_base_moof"
+            options["frag_duration"] = "1000000"  # microseconds
+    if container == "mp3":
+        options |= {"write_xing": "0", "id3v2_version": "0"}
     return options
 
 

@@ -1,6 +1,6 @@
 """What happens to a stem's blocks on their way into a file.
 
-    blocks ── gain ── resample ── count and clamp ── dither ── encoder ──▶ bytes
+    blocks ── gain ── mono ── resample ── count and clamp ── dither ── encoder ──▶ bytes
 
 With `clip` float or rescale, what has to be done is known only at the end of the song. Until then
 the samples wait in a hidden file, as floats, so that memory stays small.
@@ -16,7 +16,7 @@ import numpy as np
 from splitter.audio.blocks import Block, Dither, find_peak, full_scale
 from splitter.audio.encoders import open_encoder
 from splitter.audio.files import PartFile
-from splitter.audio.formats import OutputFormat, find_container, find_rate
+from splitter.audio.formats import OutputFormat, find_container, find_shape
 from splitter.audio.resampling import Resampler
 
 _REPLAYED = 65536  # samples at a time
@@ -47,7 +47,8 @@ class DirectEncoder:
     def __init__(self, file: BinaryIO, settled: OutputFormat, rate: int, channels: int) -> None:
         self.format = settled
         self.clipped = 0
-        target_rate = find_rate(settled.container, rate)
+        target_rate, channels = find_shape(settled, rate, channels)
+        self._mono = settled.mono
         self._resampler = Resampler(rate, target_rate, channels)
         self._encoder = open_encoder(file, settled, target_rate, channels)
         bits = settled.bits or 16
@@ -57,6 +58,8 @@ class DirectEncoder:
 
     def write(self, block: Block) -> None:
         """Add a block (channels, samples)."""
+        if self._mono:
+            block = block.mean(axis=0, keepdims=True)  # (channels, samples) -> (1, samples)
         self._encode(self._resampler.feed(block))
 
     def _encode(self, block: Block) -> None:

@@ -230,9 +230,7 @@ class FFmpegDecoder:
         tolerance += round(_DURATION_IS_EXACT.get(self._format, 0.0) * self.rate)
         fault = None
         if exact is not None and decoded < exact - tolerance:
-            fault = describe_break(decoded, self.rate, exact)
-            if self._reaches(decoded + (exact - decoded) // 2):
-                fault = Fault(f"has gaps: {exact - decoded} of its samples are missing")
+            fault = self._describe_shortage(decoded, exact)
         elif end := self._find_missing_end(decoded):
             fault = describe_break(decoded, self.rate, end)
         elif self._is_recorded_ogg():
@@ -243,9 +241,16 @@ class FFmpegDecoder:
             return Fault(self._damage)
         return fault
 
-    def _reaches(self, sample: int) -> bool:
-        """Tell whether what came last lies behind this place, so that something before is lost."""
-        return self._last_place is not None and self._last_place * self.rate > sample
+    def _describe_shortage(self, decoded: int, exact: int) -> Fault:
+        places = (self._first_place or 0, self._last_place or 0)
+        last = round((places[1] - places[0]) * self.rate)  # the first sample of what came last
+        if last > decoded:
+            return Fault(f"has gaps: {exact - decoded} of its samples are missing")
+        if self._format == "flac" and not self._failed:
+            # a file that breaks off does so within a frame; tools that cut leave the old length
+            share = f"{decoded / self.rate:.2f} of {exact / self.rate:.2f} s"
+            return Fault(f"was cut from a longer song: {share} are left", 0.0)
+        return describe_break(decoded, self.rate, exact)
 
     def _find_missing_end(self, decoded: int) -> int | None:
         """Estimate where the song would end, in samples, if the file lacks bytes."""

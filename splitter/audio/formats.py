@@ -1,6 +1,6 @@
 """The formats that stems are written in, and what each of them can hold."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from splitter.errors import AudioError
@@ -25,6 +25,13 @@ class OutputFormat:
     # off; rescale makes all stems quieter by one gain.
     clip: str = "clamp"
     dither: int = 0  # TPDF noise where bits are reduced: 0 none, 1 on, -1 the same noise negated
+    rate: int | None = None  # Hz; None: the song's own, or the next one that the container knows
+    mono: bool = False  # the mean of the channels
+
+    @property
+    def converts(self) -> bool:
+        """Tell whether samples are others than the song's."""
+        return self.mono or self.rate is not None
 
 
 @dataclass(frozen=True)
@@ -36,7 +43,6 @@ class Container:
     channels: int = 8  # at most
     rates: tuple[int, ...] = ()  # Hz; () is any
     bitrate: int = 0  # bit/s for each channel, of lossy formats
-    streams: bool = True  # it can be written to a pipe
 
     @property
     def lossy(self) -> bool:
@@ -51,10 +57,10 @@ CONTAINERS: Mapping[str, Container] = {
     "wav": Container("wav", _PCM, channels=64),
     "raw": Container("", _PCM, channels=64),
     "flac": Container("flac", {16: "flac", 24: "flac"}),
-    "mp3": Container("", {0: "mp3"}, 2, MPEG_RATES, 128_000, False),
+    "mp3": Container("mp3", {0: "libmp3lame"}, 2, MPEG_RATES, 128_000),
     "ogg": Container("", {0: "vorbis"}, 8, (*MPEG_RATES, 88200, 96000, 192000), 96_000),
     "opus": Container("", {0: "opus"}, 8, (48000,), 80_000),
-    "m4a": Container("ipod", {0: "aac"}, 8, (*MPEG_RATES, 64000, 88200, 96000), 128_000, False),
+    "m4a": Container("ipod", {0: "aac"}, 8, (*MPEG_RATES, 64000, 88200, 96000), 128_000),
 }
 
 
@@ -65,20 +71,20 @@ def fit_format(wanted: OutputFormat, rate: int, channels: int, bits: int) -> Out
     bits are reduced. Raises AudioError for what cannot be, before anything has been computed.
     """
     container = find_container(wanted.container)
-    _check(wanted, container, channels)
+    rate, channels = find_shape(wanted, rate, channels)
+    _check(wanted, container, rate, channels)
     if container.lossy:
-        bitrate = _fit_bitrate(wanted, find_rate(wanted.container, rate), channels)
+        bitrate = _fit_bitrate(wanted, rate, channels)
         return replace(wanted, bits=32, bitrate=bitrate, dither=0)
     deepest = max(container.codecs)
     depth = wanted.bits or min(bits, deepest)
-    return replace(wanted, bits=depth, dither=wanted.dither if depth < bits else 0)
+    reduces = depth < bits or wanted.converts
+    return replace(wanted, bits=depth, dither=wanted.dither if reduces else 0)
 
 
 def fit_pipe(settled: OutputFormat) -> OutputFormat:
     """Settle a format for a pipe, where nothing can be changed afterwards."""
-    container, name = find_container(settled.container), settled.container
-    if not container.streams:
-        raise AudioError(f"{name}: cannot be written to a pipe; choose wav, raw, flac, ogg or opus")
+    container = find_container(settled.container)
     if settled.clip == "rescale":
         raise AudioError("--clip rescale must know the whole song first; for a pipe give another")
     if settled.clip == "float" and not container.lossy:
@@ -93,8 +99,10 @@ def find_container(name: str) -> Container:
     return CONTAINERS[name]
 
 
-def _check(wanted: OutputFormat, container: Container, channels: int) -> None:
+def _check(wanted: OutputFormat, container: Container, rate: int, channels: int) -> None:
     name = wanted.container
+    if container.rates and rate not in container.rates:
+        raise AudioError(f"{name}: cannot hold {rate} Hz; choose {_list(container.rates)}")
     if channels > container.channels:
         most = container.channels
         raise AudioError(f"{name}: holds {most} channels, the song has {channels}; choose wav")
@@ -112,12 +120,15 @@ def _check(wanted: OutputFormat, container: Container, channels: int) -> None:
         raise AudioError(f"{name}: cannot hold floats, which --clip float needs; choose wav")
 
 
-def find_rate(container: str, rate: int) -> int:
-    """Give the sample rate that a format writes: the song's own, or the next one that it knows."""
-    rates = find_container(container).rates
-    if not rates or rate in rates:
-        return rate
-    return min((known for known in rates if known > rate), default=max(rates))
+def find_shape(wanted: OutputFormat, rate: int, channels: int) -> tuple[int, int]:
+    """Give the sample rate and the channels of stems of a song with these.
+
+    The rate is the song's own, or the next one that the container knows.
+    """
+    rates, rate = find_container(wanted.container).rates, wanted.rate or rate
+    if rates and rate not in rates and not wanted.rate:
+        rate = min((known for known in rates if known > rate), default=max(rates))
+    return rate, 1 if wanted.mono else channels
 
 
 def find_bitrates(container: str, rate: int, channels: int) -> tuple[int, int]:
@@ -143,5 +154,5 @@ def _fit_bitrate(wanted: OutputFormat, rate: int, channels: int) -> int:
     return wanted.bitrate
 
 
-def _list(names: Mapping[str, object] | Mapping[int, object] | tuple[str, ...]) -> str:
+def _list(names: Iterable[object]) -> str:
     return ", ".join(map(str, names))

@@ -57,6 +57,8 @@ class Options:
     bitrate: int | None
     clip: str
     dither: bool
+    rate: int | None
+    mono: bool
     stems: str | None
     template: str
     tags: bool
@@ -167,7 +169,9 @@ def choose_output(options: Options, model: Config) -> Output:
         options.bits,
         options.bitrate,
         options.clip,
-        dither=int(options.dither),
+        int(options.dither),
+        options.rate,
+        options.mono,
     )
     try:
         # which bitrates there are depends on the song

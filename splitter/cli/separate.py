@@ -163,6 +163,14 @@ EXAMPLES = [
     help="Bitrate of mp3, ogg, opus and m4a, such as 192k.",
 )
 @option(
+    "--rate",
+    type=click.IntRange(8000, 384_000),
+    metavar="HZ",
+    group=STEMS,
+    help="Convert stems to this sample rate, such as 16000.  [default: as the song]",
+)
+@option("--mono", is_flag=True, group=STEMS, help="Mix the channels of each stem to one.")
+@option(
     "--clip",
     type=click.Choice(CLIPS, case_sensitive=False),
     default="clamp",
