@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import torch
 
 from splitter.errors import DeviceError
+from splitter.processors import has_bfloat16
 
 
 def pick_device(name: str = "auto") -> torch.device:
@@ -34,7 +33,7 @@ def fast_dtype(device: torch.device) -> torch.dtype:
         # older ones emulate bfloat16, which is_bf16_supported() counts as support
         multiplies_bfloat16 = torch.cuda.get_device_capability(device) >= (8, 0)
         return torch.bfloat16 if multiplies_bfloat16 else torch.float16
-    if device.type == "cpu" and _cpu_multiplies_bfloat16():
+    if device.type == "cpu" and has_bfloat16():
         return torch.bfloat16
     return torch.float32
 
@@ -47,12 +46,3 @@ def training_dtype(device: torch.device) -> torch.dtype:
 
 def _has_mps() -> bool:
     return torch.backends.mps.is_available()
-
-
-def _cpu_multiplies_bfloat16() -> bool:
-    """Tell whether the CPU has bfloat16 instructions (elsewhere bfloat16 is emulated, and slow)."""
-    try:
-        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    except OSError:
-        return False
-    return "avx512_bf16" in flags or "amx_bf16" in flags

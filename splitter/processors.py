@@ -1,4 +1,4 @@
-"""How many of the machine's processors this process may use."""
+"""Which processors of the machine this process may use, and what they can do."""
 
 from __future__ import annotations
 
@@ -30,3 +30,12 @@ def _read_limit(cgroup: Path) -> int | None:
         )
         return None if int(quota) < 0 else -(-int(quota) // int(period))
     return None
+
+
+def has_bfloat16() -> bool:
+    """Tell whether the CPU has bfloat16 instructions (elsewhere bfloat16 is emulated, and slow)."""
+    try:
+        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return False
+    return "avx512_bf16" in flags or "amx_bf16" in flags

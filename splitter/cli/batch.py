@@ -77,7 +77,8 @@ def _make_worker(batch: Batch, watch: Watch) -> Worker:
     from splitter.memory import reuse_freed_memory
     from splitter.runtime.choose import compile_if_best
 
-    compiled = compile_if_best(batch.model, batch.devices, batch.runtime, many=True)
+    exact = batch.work.computing.precision == "float32"
+    compiled = compile_if_best(batch.model, batch.devices, batch.runtime, many=True, exact=exact)
     if compiled:
         compiled.when_ready(reuse_freed_memory)  # what compiling took is given back before
         return Worker(compiled, batch.work, watch=watch)

@@ -303,7 +303,10 @@ class Run:
         from splitter.runtime.computing import Computing
 
         options, devices = self.options, self.options.device.split(",")
-        compiled = compile_if_best(self.model, devices, options.runtime, at_once=options.to_pipe)
+        exact = options.precision == "float32"
+        compiled = compile_if_best(
+            self.model, devices, options.runtime, at_once=options.to_pipe, exact=exact
+        )
         if compiled:
             compiled.when_ready(reuse_freed_memory)  # what compiling took is given back before
             return compiled, Computing(), ()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from splitter.errors import CommandError, ModelError
 from splitter.graphs import GraphError
-from splitter.processors import count_processors
+from splitter.processors import count_processors, has_bfloat16
 from splitter.registry import ModelChoice
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ def compile_if_best(
     runtime: str = "auto",
     many: bool = False,  # songs at a time, which share the processor
     at_once: bool = False,  # whether the first sound is waited for
+    exact: bool = True,  # in float32, also where the processor is faster in bfloat16
 ) -> Compiled | None:
     """Return a model that is compiled for the processor; None where PyTorch is to run it.
 
@@ -38,6 +39,8 @@ def compile_if_best(
     """
     if runtime == "torch" or (runtime == "auto" and not _is_for_processor(devices)):
         return None
+    if runtime == "auto" and not exact and has_bfloat16():
+        return None  # PyTorch computes in it; OpenVINO is asked for float32
     try:
         if not set(devices) <= {"auto", "cpu"}:
             raise GraphError(f"it computes on a processor, not on {', '.join(devices)}")
