@@ -237,14 +237,19 @@ class FFmpegDecoder:
             fault = Fault("is a recording without an end; its last moment may be missing", 0.0)
         elif self._torn or self._is_open_ogg() or (self._failed and self._failure_counts(decoded)):
             fault = describe_break(decoded, self.rate, exact)
+        lost = self._find_last_place() - decoded  # pages that FFmpeg passes over without a word
+        if fault is None and self._format == "ogg" and lost > INAUDIBLE * self.rate:
+            fault = Fault(f"has gaps: {lost} of its samples are missing")
         if self._damage and (fault is None or fault.inaudible):
             return Fault(self._damage)
         return fault
 
+    def _find_last_place(self) -> int:
+        """Give the first sample of what came last, by the container's time."""
+        return round(((self._last_place or 0) - (self._first_place or 0)) * self.rate)
+
     def _describe_shortage(self, decoded: int, exact: int) -> Fault:
-        places = (self._first_place or 0, self._last_place or 0)
-        last = round((places[1] - places[0]) * self.rate)  # the first sample of what came last
-        if last > decoded:
+        if self._find_last_place() > decoded:
             return Fault(f"has gaps: {exact - decoded} of its samples are missing")
         if self._format == "flac" and not self._failed:
             # a file that breaks off does so within a frame; tools that cut leave the old length
