@@ -38,6 +38,7 @@ BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 NOT_HERE = {  # why a line is not run here: what it would need
     r"curl|mpv|ffmpeg": "another program, or the network",
     r"\bpip3? |venv|pipx|\buv |pre-commit|make ": "an installation; .ci/run does it",
+    r"\$\w|/data/": "variables and folders of another machine",
     r"s3://|--engine ray|torchrun|cuda|--gpus": "a cluster, a store, or a GPU",
     r"scripts/|mir1k|MIR-1K|validation|models/": "data that is not here, or hours",
     r"models (get|add|show|remove)|model (bs|mine)|-m spleeter": "weights that are fetched first",
@@ -71,7 +72,7 @@ def find_lines() -> Iterator[Line]:
         for kind, text in BLOCK.findall(whole):
             if kind == "sh":
                 for line in text.replace("\\\n", "").splitlines():
-                    command = re.sub(r"\s+#.*", "", line).strip()
+                    command = re.sub(r"(^|\s+)#.*", "", line).strip()
                     if command:
                         yield Line(path, command)
 

@@ -191,3 +191,25 @@ def test_without_matplotlib_listen_says_so_before_it_separates(
     assert {path.name for path in tmp_path.iterdir()} == {"a.wav"}
     with pytest.raises(MissingExtra):
         sketch(tmp_path / "a.wav")
+
+
+def test_evaluate_writes_the_table_and_a_page_a_song_with_scores_over_time(tmp_path: Path) -> None:
+    for song in ("test/a", "test/b<i>"):
+        write_stems(tmp_path / "data" / song, 2)
+        write_stems(tmp_path / "mine" / Path(song).name, 2)
+    command = ("evaluate", "data", "--estimates", "mine", "--baseline", "none", "--metric", "sdr")
+    done = call(*command, "--page", folder=tmp_path)
+    assert done.status == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "scores/index.html"
+    index = (tmp_path / "scores/index.html").read_text(encoding="utf-8")
+    assert re.findall('href="(test[^"]+)"', index) == [
+        "test/a/listen.html",
+        "test/b%3Ci%3E/listen.html",
+    ]
+    assert "<td>mine</td>" in index
+    takes = data_of(tmp_path / "scores/test/a/listen.html")["takes"]
+    assert [take["name"] for take in takes] == ["reference", "mine"]
+    assert len(takes[1]["tracks"][0]["curves"][0]["values"]) == 2  # windows of a second
+    for take in ("reference", "mine"):
+        stem = sounds.read(tmp_path / "scores/test/a" / take / "vocals.flac")
+        np.testing.assert_allclose(stem, sounds.voice(2), atol=2**-15)

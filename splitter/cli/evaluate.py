@@ -83,6 +83,9 @@ ALL = "all"
     show_default=True,
     help="Scores; the table and the journal lie beside it as .md and .jsonl.",
 )
+@click.option(
+    "--page", is_flag=True, help="Write a page of each song, and an index, to a folder: scores/."
+)
 @click.option("--per-song", is_flag=True, help="Print a line for each song, too.")
 @verbose
 @pass_screen
@@ -103,6 +106,7 @@ def evaluate(
     device: str,
     output: Path,
     per_song: bool,
+    page: bool,
 ) -> None:
     """Score models, or stems of any other tool, on the data set in DATA.
 
@@ -115,9 +119,12 @@ def evaluate(
     from splitter.evaluation.run import evaluate as run
     from splitter.evaluation.summary import make_table, write_scores, write_table
     from splitter.metrics import import_museval
+    from splitter.plots import import_imsave
 
     if output.suffix != ".json":
         raise click.UsageError(f"-o {output}: scores are written as .json, the table beside it")
+    if page:
+        import_imsave()
     if "images" in metrics:
         import_museval()  # or else it is said now that it is not there
     dataset = dataset or recognise(data)
@@ -142,6 +149,10 @@ def evaluate(
     if per_song:
         _print_songs(results, contenders)
     _print(make_table(results))
+    if page:
+        from splitter.cli.scored import write_pages
+
+        _print(f"{write_pages(screen, output.with_suffix(''), songs, contenders, results)}")
     for failure in results.failures:
         complain(f"{failure.song}: {failure.message}")
     if results.failures:
