@@ -89,7 +89,9 @@ def find_songs(folder: Path, dataset: str | None = None) -> list[Song]:
     name = dataset or recognise(folder)
     songs = sorted(DATASETS[name].find(folder), key=lambda song: song.label)
     if not songs:
-        raise DataError(f"{folder}: no song of {DATASETS[name].title} here; see --dataset")
+        raise DataError(
+            f"{folder}: found no song of {DATASETS[name].title}; choose another --dataset"
+        )
     return songs
 
 
@@ -99,8 +101,8 @@ def recognise(folder: Path) -> str:
         if any(next(folder.glob(mark), None) for mark in layout.marks):
             return name
     raise DataError(
-        f"{folder}: looks like no data set that is known ({', '.join(DATASETS)}); "
-        "a plain folder holds <song>/vocals.wav and <song>/instrumental.wav"
+        f"{folder}: not a known data set ({', '.join(DATASETS)}); "
+        "name your own songs <song>/vocals.wav and <song>/instrumental.wav"
     )
 
 
@@ -114,7 +116,7 @@ def select_songs(
     splits = sorted({song.split for song in songs} - {""})
     if split and split not in splits:
         known = ", ".join(splits) or "none"
-        raise DataError(f"no split called {split!r} in this data set; there are: {known}")
+        raise DataError(f"this data set has no split {split!r}; choose from {known}")
     chosen = [
         song
         for song in songs
@@ -123,7 +125,7 @@ def select_songs(
         and not _matches(song.name, exclude)
     ]
     if not chosen:
-        raise DataError(f"none of {len(songs)} songs is left; see --include and --exclude")
+        raise DataError(f"none of {len(songs)} songs is chosen; change --include or --exclude")
     return chosen
 
 
@@ -179,7 +181,7 @@ class StemFiles:
         """Read them all and add them up."""
         if not self.vocals or not self.instrumental:
             missing = "instrumental" if self.vocals else "vocals"
-            raise DataError(f"{self.folder}: has no {missing}; both stems are needed")
+            raise DataError(f"{self.folder}: has no {missing}.*; add it, as both stems are needed")
         signals, rate = read_alike(self.paths)
         voices = len(self.vocals)
         vocals = np.sum(signals[:voices], axis=0)
@@ -204,13 +206,13 @@ def require_alike(
     (signal, rate), (expected, expected_rate) = sound, reference
     if rate != expected_rate:
         raise DataError(
-            f"{path}: has a rate of {rate} Hz, {other} one of {expected_rate} Hz; resample one"
+            f"{path}: has {rate} Hz, but {other} has {expected_rate} Hz; resample one of them"
         )
     for axis, unit in enumerate(("channels", "samples")):
         if signal.shape[axis] != expected.shape[axis]:
             raise DataError(
-                f"{path}: has {signal.shape[axis]} {unit}, {other} has {expected.shape[axis]}; "
-                "make them equal"
+                f"{path}: has {signal.shape[axis]} {unit}, but {other} has "
+                f"{expected.shape[axis]}; make them equal"
             )
 
 
@@ -226,16 +228,18 @@ def _load_musdb18(path: Path) -> Tracks:
         import musdb
     except RuntimeError as error:  # it looks for ffmpeg when it is imported
         raise DataError(
-            f"{path}: needs ffmpeg and ffprobe, which are not installed; "
-            "install them (apt install ffmpeg, brew install ffmpeg) or use MUSDB18-HQ"
+            f"{path}: cannot be read without ffmpeg and ffprobe; "
+            "install them (apt install ffmpeg, brew install ffmpeg), or use MUSDB18-HQ"
         ) from error
     try:
         track = musdb.MultiTrack(path=str(path), name=path.name, stem_id=0)
         stems = np.atleast_3d(track.stems)  # stems, samples, channels
     except (ffmpeg.Error, RuntimeError, ValueError, KeyError, IndexError, Warning) as error:
-        raise DataError(f"{path}: no stem file that ffmpeg can read; fetch it again") from error
+        raise DataError(
+            f"{path}: ffmpeg cannot read it as a stem file; download it again"
+        ) from error
     if len(stems) != len(MUSDB18_STEMS):
-        raise DataError(f"{path}: has {len(stems)} streams, not {len(MUSDB18_STEMS)}")
+        raise DataError(f"{path}: has {len(stems)} streams instead of {len(MUSDB18_STEMS)}")
     signals = np.ascontiguousarray(stems.swapaxes(1, 2), np.float32)  # stems, channels, samples
     by_name = dict(zip(MUSDB18_STEMS, signals, strict=True))
     instrumental = np.sum([by_name[name] for name in MUSDB18_INSTRUMENTS], axis=0)
@@ -284,7 +288,9 @@ def _load_karaoke(path: Path) -> Tracks:
     """Read a file with music on the left and the voice on the right."""
     signal, rate = read_sound(path)
     if len(signal) != 2:
-        raise DataError(f"{path}: has {len(signal)} channels, not music left and voice right")
+        raise DataError(
+            f"{path}: has {len(signal)} channels; it needs 2, music left and voice right"
+        )
     instrumental, vocals = signal[:1], signal[1:]
     return Tracks(instrumental + vocals, vocals, instrumental, rate)
 
@@ -306,7 +312,7 @@ def _sort_medleydb(metadata: Path) -> tuple[list[Path], list[Path]]:
         folder = metadata.parent / content["stem_dir"]
         stems = [(folder / s["filename"], str(s["instrument"])) for s in content["stems"].values()]
     except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
-        raise DataError(f"{metadata}: no MedleyDB metadata ({error!r})") from error
+        raise DataError(f"{metadata}: not readable as MedleyDB metadata ({error!r})") from error
     sung = [path for path, instrument in stems if any(v in instrument for v in MEDLEYDB_VOICES)]
     return sung, [path for path, _ in stems if path not in sung]
 

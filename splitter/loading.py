@@ -124,12 +124,12 @@ def build_network(config: Config, path: Path) -> Network:
     architecture = ARCHITECTURES.get(config.network)
     if architecture is None:
         known = ", ".join(ARCHITECTURES)
-        raise ModelError(f"{path}: unknown network {config.network!r}; known are: {known}")
+        raise ModelError(f"{path}: unknown network {config.network!r}; choose from {known}")
     sizes = parse_declared(architecture, config.sizes, path)
     try:
         network: Network = sizes.build(config.channels, len(config.stems))
     except (TypeError, ValueError, RuntimeError, OverflowError) as error:
-        raise ModelError(f"{path}: these sizes make no network ({error})") from error
+        raise ModelError(f"{path}: no network can be built with these sizes ({error})") from error
     return network
 
 
@@ -158,8 +158,8 @@ def sketch_network(config: Config, path: Path) -> Network:
         network = build_network(config, path)
     if network.context > MAX_CONTEXT:
         raise ModelError(
-            f"{path}: this network would hear {network.context} samples to either side of a tile; "
-            f"{MAX_CONTEXT} are the most"
+            f"{path}: this network needs {network.context} samples on either side of a tile; "
+            f"at most {MAX_CONTEXT} are allowed"
         )
     return network
 
@@ -169,8 +169,8 @@ def check_memory(sketch: nn.Module, path: Path) -> None:
     size, free = sum(tensor.nbytes for tensor in sketch.state_dict().values()), free_memory()
     if free is not None and size > free:
         raise ModelError(
-            f"{path}: its weights need {size / 1e9:.1f} GB of memory, and {free / 1e9:.1f} GB "
-            "are free; use a smaller model, or a machine with more"
+            f"{path}: its weights need {size / 1e9:.1f} GB of memory, but only {free / 1e9:.1f} GB "
+            "are free; use a smaller model, or a machine with more memory"
         )
 
 
@@ -213,7 +213,7 @@ def check_tensors(network: nn.Module, tensors: Mapping[str, Tensor], path: Path)
     for name in sorted(wanted.keys() - tensors.keys()):
         raise ModelError(f"{path}: tensor {name!r} is missing")
     for name in sorted(tensors.keys() - wanted.keys()):
-        raise ModelError(f"{path}: tensor {name!r} is unknown to the network in {CONFIG}")
+        raise ModelError(f"{path}: tensor {name!r} is not part of the network in {CONFIG}")
     for name, tensor in wanted.items():
         if tensor.shape != tensors[name].shape:
             shapes = f"{tuple(tensors[name].shape)}, not {tuple(tensor.shape)}"

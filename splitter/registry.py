@@ -107,22 +107,22 @@ def find_model(name: str) -> Path:
         if _is_model(folder):
             return folder
     if Path(name).is_dir():
-        raise ModelError(f"{name}: no {CONFIG} in this folder, so it is no model")
+        raise ModelError(f"{name}: not a model folder, as it has no {CONFIG}")
     entry = read_catalogue().get(name)
     if entry is not None:
         raise ModelError(
-            f"{name} is not here yet; `splitter models get {name}` downloads it "
+            f"{name} is not installed; `splitter models get {name}` downloads it "
             f"({entry.megabytes:.0f} MB; licence: {entry.licence})"
         )
     known = ", ".join([*list_models(), *list_added()]) or "none"
-    raise ModelError(f"no model called {name!r}; there are: {known}; or give a model's folder")
+    raise ModelError(f"no model is called {name!r}; choose from {known}, or give a model's folder")
 
 
 def _describe_sound(config: Config) -> dict[str, str]:
-    """Say what models must have in common for their estimates to be averaged."""
+    """Say what models must have in common, so that their estimates can be averaged."""
     return {
-        "samples a second": str(config.rate),
-        "channels": str(config.channels),
+        "sample rate": f"{config.rate} Hz",
+        "number of channels": str(config.channels),
     }
 
 
@@ -131,7 +131,7 @@ def _share_stems(config: Config, other: Config, folder: Path, first: Path) -> Co
     shared = [stem for stem in config.stems if stem in other.stems]
     if not shared:
         raise ModelError(
-            f"{folder}: cannot be averaged with {first}, since its stems are "
+            f"{folder}: cannot be averaged with {first}, because its stems are "
             f"{', '.join(other.stems)}, not {', '.join(config.stems)}"
         )
     exact = next((one for one in (config, other) if len(one.stems) == len(shared)), None)
@@ -155,11 +155,11 @@ def config_from(raw: Any, path: Path) -> Config:
     """Make a config of parsed JSON; `path` is named in errors."""
     schema = raw.get("schema") if isinstance(raw, dict) else None
     if isinstance(schema, int) and schema > SCHEMA:
-        raise ModelError(f"{path}: schema {schema} is newer than this splitter; upgrade it")
+        raise ModelError(f"{path}: made for a newer splitter (schema {schema}); upgrade splitter")
     config = parse_declared(Config, raw, path)
     if (config.network == AVERAGE) != bool(config.models):
         raise ModelError(
-            f"{path}: 'models' are what an {AVERAGE!r} is of, and nothing else has them"
+            f"{path}: network {AVERAGE!r} must list its 'models'; no other network may"
         )
     _check_stems(config, path)
     return config
@@ -179,7 +179,8 @@ def _check_stems(config: Config, path: Path) -> None:
     for stem in config.all_stems:
         alike = unicodedata.normalize("NFKC", stem).casefold()
         if alike in names:
-            raise ModelError(f"{path}: the stems {names[alike]!r} and {stem!r} would be one file")
+            both = f"{names[alike]!r} and {stem!r}"
+            raise ModelError(f"{path}: stems {both} would have the same file name; rename one")
         names[alike] = stem
 
 
@@ -202,10 +203,12 @@ class ModelChoice:
         matches = [re.fullmatch(r"(.*?)(?::(\d+(?:\.\d+)?))?", part, re.DOTALL) for part in parts]
         pairs = [(match[1], match[2]) for match in matches if match]
         if not all(name for name, _ in pairs):
-            raise ModelError(f"--model {text!r}: one of its models has no name")
+            raise ModelError(
+                f"--model {text!r}: a name is missing; write, for example, unet,unet-fast"
+            )
         stated = tuple(float(weight or 1) for _, weight in pairs)
         if not all(stated):
-            raise ModelError(f"--model {text!r}: a model that counts 0 is none")
+            raise ModelError(f"--model {text!r}: a weight of 0 leaves a model out; give it another")
         weights = stated if len(set(stated)) > 1 else ()
         return cls(tuple(name for name, _ in pairs), tta, wiener, weights)
 
@@ -255,11 +258,11 @@ class ModelChoice:
             for key in here:
                 if here[key] != there[key]:
                     raise ModelError(
-                        f"{folder}: cannot be averaged with {first}, since its {key} are "
+                        f"{folder}: cannot be averaged with {first}, because its {key} is "
                         f"{there[key]}, not {here[key]}"
                     )
         if self.wiener and config.channels > 2:
-            raise ModelError(f"{first}: has {config.channels} channels; --wiener is for 1 or 2")
+            raise ModelError(f"{first}: has {config.channels} channels; --wiener needs 1 or 2")
         return config
 
     def resolve(self) -> ModelChoice:
@@ -274,8 +277,10 @@ def _find_networks(folder: Path) -> list[Path]:
         return [folder]
     parts = [folder.parent / name for name in config.models]
     for part in parts:
-        if not _is_model(part) or read_config(part / CONFIG).network == AVERAGE:
-            raise ModelError(f"{folder / CONFIG}: {part} is no network to be averaged")
+        if not _is_model(part):
+            raise ModelError(f"{folder / CONFIG}: averages {part}, which is not a model folder")
+        if read_config(part / CONFIG).network == AVERAGE:
+            raise ModelError(f"{folder / CONFIG}: averages {part}, which is an average itself")
     return parts
 
 

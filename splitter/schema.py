@@ -106,7 +106,7 @@ def read_json(path: Path) -> Any:
     with path.open("rb") as file:
         content = file.read(MAX_BYTES + 1)
     if len(content) > MAX_BYTES:
-        raise ValueError(f"it has more than {MAX_BYTES >> 20} MB")
+        raise ValueError(f"it is larger than {MAX_BYTES >> 20} MB")
     return parse_json(content)
 
 
@@ -115,7 +115,7 @@ def parse_json(content: bytes) -> Any:
     try:
         return json.loads(content.decode("utf-8"))
     except RecursionError as error:
-        raise ValueError("it is nested too deep") from error
+        raise ValueError("it is nested too deeply") from error
 
 
 def parse(kind: type[Kind], raw: Any, key: str = "") -> Kind:
@@ -125,12 +125,12 @@ def parse(kind: type[Kind], raw: Any, key: str = "") -> Kind:
     `key` is where `raw` stands in the whole.
     """
     if not isinstance(raw, Mapping):
-        raise ValueError(f"{key or 'all of it'} must be a JSON object, not {_short.repr(raw)}")
+        raise ValueError(f"{key or 'the whole file'} must be a JSON object, not {_short.repr(raw)}")
     known = {item.name: item for item in fields(kind)}  # type: ignore[arg-type]
     unknown = raw.keys() - known.keys()
     if unknown:
         names = ", ".join(known)
-        raise ValueError(f"unknown key {_short.repr(min(unknown))}; known are: {names}")
+        raise ValueError(f"unknown key {_short.repr(min(unknown))}; choose from {names}")
     for name, item in known.items():
         if name not in raw and not _has_default(item):
             raise ValueError(f"key {name!r} is missing")

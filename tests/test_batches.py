@@ -114,7 +114,10 @@ def test_stems_that_no_journal_knows_are_not_songs(separate: Separate, tmp_path:
     assert separate(song).status == 0  # by itself, without a journal
     done = separate("-r", ".", "-o", "out")
     assert done.status == 0, done.stderr
-    assert "2 stems of earlier runs are left out" in done.stderr and "1 song done" in done.stderr
+    assert (
+        ": stems of an earlier run; to separate one, name it" in done.stderr
+        and "1 song done" in done.stderr
+    )
 
 
 def test_shards_do_all_songs_once_and_one_run_after_them_does_nothing(
@@ -163,7 +166,7 @@ def test_a_second_run_into_a_folder_is_refused_while_the_first_is_alive(
     with Journal(tmp_path / "out", {}):
         done = separate("-r", "songs", "-o", "out")
     assert done.status == 2
-    assert "out: another run is writing to this folder; wait for its end" in done.stderr
+    assert "out: another run is writing to this folder; wait until" in done.stderr
     assert not read_tree(tmp_path / "out")
     assert separate("-r", "songs", "-o", "out").status == 0
 

@@ -148,7 +148,7 @@ def test_a_model_that_is_not_there_is_said_so(tmp_path: Path) -> None:
     done = run("separate", "song.wav", "--model", "nosuch", folder=tmp_path)
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
-    assert line.startswith("splitter: no model called 'nosuch'; there are: ")
+    assert line.startswith("splitter: no model is called 'nosuch'; choose from ")
 
 
 def test_networks_are_listed_with_the_sizes_that_they_take(tmp_path: Path) -> None:

@@ -159,8 +159,8 @@ def test_a_line_for_each_song_comes_on_request(data: Path, estimates: Path, tmp_
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--split", "valid"], "no split called 'valid'"),
-        (["--include", "nobody"], "none of 4 songs is left"),
+        (["--split", "valid"], "no split 'valid'"),
+        (["--include", "nobody"], "none of 4 songs is chosen"),
         (["--dataset", "ccmixter"], "no song of ccMixter"),
         (["--model", "nonesuch"], "no model called 'nonesuch'"),
     ],
@@ -184,7 +184,7 @@ def test_an_empty_folder_is_one_clear_line(tmp_path: Path) -> None:
     )
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
-    assert line.startswith("splitter: data: looks like no data set")
+    assert line.startswith("splitter: data: not a known data set")
 
 
 def test_two_systems_of_one_name_are_refused(data: Path, estimates: Path, tmp_path: Path) -> None:

@@ -74,12 +74,15 @@ def test_time_left_is_told_once_it_can_be_known(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr("time.monotonic", lambda: now)
     pace = Pace(begun=0.5)
     now = 101.0
-    assert pace.left(0.51) == []
-    assert pace.left(0.6) == [("0:04 left", "0:04 left")]  # a tenth took a second
+    assert pace.left(0.6) == []  # too early, be the share ever so large
     now = 110.0
-    assert pace.left(0.51) == [("8:10 left", "8:10 left")]
+    assert pace.left(0.5001) == []  # 14 hours, by what began to run ten seconds ago
+    assert pace.left(0.6) == [("0:40 left", "0:40 left")]  # a tenth took ten seconds
+    assert Pace().left(0.0) == []
     assert pace.left(1.0) == [("0:00 left", "0:00 left")]
     assert pace.speed(25) == ("2.5 × real time", "2.5 ×")
+    now = 220.0
+    assert pace.left(0.51) == [("1:38:00 left", "1:38:00 left")]  # of very many songs
 
 
 @pytest.mark.parametrize("columns", [20, 40, 80, 200])

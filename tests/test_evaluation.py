@@ -254,7 +254,7 @@ def test_stems_of_another_shape_than_the_song_are_a_failure(tmp_path: Path) -> N
 
     (outcome,) = evaluate([make_song()], [Cutter("cutter")], METRICS, Journal(tmp_path / "j"))
     assert isinstance(outcome, Failure)
-    assert "cutter gave stems of another shape" in outcome.message
+    assert "cutter made stems whose shape is not the song's" in outcome.message
 
 
 def test_a_killed_run_goes_on_and_ends_in_the_same_bytes(tmp_path: Path) -> None:

@@ -172,8 +172,8 @@ def test_a_file_with_several_names_is_done_once_and_the_others_are_told(
     with caplog.at_level("INFO", "splitter"):
         jobs = plan_jobs(find_songs([song, tmp_path]), tmp_path / "out", name_stems)
     assert [job.song for job in jobs] == [song]
-    told = "3 songs are left out, as names of files that are taken already"
-    assert caplog.messages == [f"{told} ({song})"]
+    told = "the same file as another song of this run"
+    assert caplog.messages == [f"left out 3 files, such as {song}: {told}"]
 
 
 def test_what_splitter_made_is_no_song_in_a_folder_but_one_by_name(
@@ -190,7 +190,8 @@ def test_what_splitter_made_is_no_song_in_a_folder_but_one_by_name(
     sounds.write(tmp_path / "song.wav", sounds.noise(1000))
     with caplog.at_level("INFO", "splitter"):
         assert find_names(tmp_path, Search()) == ["song.wav"]
-    assert caplog.messages[0].startswith("6 stems of earlier runs are left out; name one to")
+    assert caplog.messages[0].startswith("left out 6 files, such as ")
+    assert caplog.messages[0].endswith(": stems of an earlier run; to separate one, name it")
     assert [found.path for found in find_songs(made.values())] == list(made.values())
 
 

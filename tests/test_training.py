@@ -141,10 +141,13 @@ def test_a_training_starts_from_a_network_that_lacks_blocks(pools: Pools, tmp_pa
 @pytest.mark.parametrize(
     ("changes", "complaint"),
     [
-        ({"width": 8}, "its width is 8, not 4"),
-        ({"hop": 128}, "its hop is 128, not 64"),
-        ({"blocks": 1}, r"tensor 'unet.added.0.block.convolve.0.weight' is unknown to [^\n]+"),
-        ({"rate": 8000}, "its rate is 8000, not 44100"),
+        ({"width": 8}, "cannot start from it, because its width is 8, not 4 as in the recipe"),
+        ({"hop": 128}, "cannot start from it, because its hop is 128, not 64 as in the recipe"),
+        ({"blocks": 1}, r"tensor 'unet.added.0.block.convolve.0.weight' is not part of [^\n]+"),
+        (
+            {"rate": 8000},
+            "cannot start from it, because its rate is 8000, not 44100 as in the recipe",
+        ),
     ],
 )
 def test_a_start_from_another_network_is_refused_in_one_line(
@@ -159,7 +162,7 @@ def test_a_start_from_another_network_is_refused_in_one_line(
 
 def test_a_start_from_the_average_of_several_is_refused(tmp_path: Path) -> None:
     one = trainer(tmp_path)
-    with pytest.raises(ModelError, match=r"^several: is the average of several models; start from"):
+    with pytest.raises(ModelError, match=r"^several: an average of models has no weights"):
         one.start_from(Average([one.network]), one.config, Path("several"))
 
 
@@ -169,14 +172,14 @@ def test_a_run_of_another_recipe_is_not_gone_on_with(tmp_path: Path) -> None:
     write_recipe(RECIPE, tmp_path / "recipe.json")
     assert trainer(tmp_path, replace(RECIPE, steps=80)).load()
     other = replace(RECIPE, mixing=replace(RECIPE.mixing, pan=0.1))
-    with pytest.raises(DataError, match=r"was begun with another 'mixing'; give .* --run"):
+    with pytest.raises(DataError, match=r"this run has another 'mixing'; give .* --run"):
         trainer(tmp_path, other).load()
 
 
 @pytest.mark.parametrize(
     ("raw", "complaint"),
     [
-        ([], "all of it must be a JSON object"),
+        ([], "the whole file must be a JSON object"),
         ({"mixing": None}, "mixing must be a JSON object"),
         ({"mixing": {"pan": 2}}, "mixing.pan is 2; it must be a number from 0 to 1"),
         ({"learning_rate": float("nan")}, "learning_rate is nan"),
@@ -224,7 +227,7 @@ def test_a_loss_that_is_no_number_changes_nothing(pools: Pools, tmp_path: Path) 
 
 @pytest.mark.parametrize("part", ["loss", "optimizer"])
 def test_an_unknown_part_is_named(part: str, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=f"unknown {part} 'loud'; known are"):
+    with pytest.raises(DataError, match=f"unknown {part} 'loud'; choose from"):
         trainer(tmp_path, replace(RECIPE, **{part: "loud"}))
 
 
@@ -276,7 +279,7 @@ def test_processes_share_every_batch_and_make_one_model(data: Path, tmp_path: Pa
     assert load_model(str(tmp_path / "model")).stems == ("vocals", "instrumental")
     with (tmp_path / "run/validation.csv").open(encoding="utf-8") as file:
         assert [row["step"] for row in csv.DictReader(file)] == ["3", "6"]
-    with pytest.raises(DataError, match="3 equal parts"):
+    with pytest.raises(DataError, match=r"cannot split a batch of .* 3 equal parts"):
         Trainer(RECIPE, tmp_path, torch.device("cpu"), torch.float32, Ranks(0, 3))
 
 

@@ -21,9 +21,10 @@ if TYPE_CHECKING:
     from splitter.songs import Watch
 
 Fact: TypeAlias = tuple[str, str]  # in long and short
-# A tile is done at once, so that the first seconds tell little of how long the rest will take.
+# The first seconds go into starting up, and a tile is done at once: they tell little of the rest.
 LEAST_SHARE = 0.03
-LEAST_TIME = 10.0  # seconds
+LEAST_TIME = 5.0  # seconds
+LONG = 120.0  # seconds; after these a smaller share will do, as of many thousand songs
 PROGRESS = ("bar", "json", "none")
 Item = TypeVar("Item")
 
@@ -43,7 +44,8 @@ class Pace:
     def left(self, fraction: float) -> list[Fact]:
         """Say how much time is left, once that can be told."""
         done = fraction - self.begun
-        if done < LEAST_SHARE and (self.taken < LEAST_TIME or done <= 0):
+        seen = done >= LEAST_SHARE and self.taken >= LEAST_TIME
+        if done <= 0 or not (seen or self.taken >= LONG or fraction >= 1):
             return []
         left = f"{format_time(self.taken * max(1 - fraction, 0) / done)} left"
         return [(left, left)]

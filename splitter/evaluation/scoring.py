@@ -85,7 +85,7 @@ def score_song(song: Song, separators: Mapping[str, Separate], chosen: Sequence[
         took[name] = time.perf_counter() - started
         if estimates.shape != truth.references.shape:
             shapes = f"{estimates.shape[1:]}, not {truth.references.shape[1:]}"
-            raise DataError(f"{name} gave stems of another shape than the song's: {shapes}")
+            raise DataError(f"{name} made stems whose shape is not the song's: {shapes}")
         systems[name] = _score_stems(truth, estimates, chosen)
     silent = [s for s, r in zip(STEMS, truth.references, strict=True) if not r.any()]
     return SongScores(song.label, tracks.seconds, tuple(silent), systems, took)

@@ -53,7 +53,7 @@ class Found:
 
 
 class LeftOut:
-    """Files that are passed over for one reason, which is told once."""
+    """Files that are left out for one reason, which is told once."""
 
     def __init__(self, reason: str) -> None:
         self._reason = reason
@@ -69,7 +69,8 @@ class LeftOut:
     def tell(self) -> None:
         """Say how many there were, if any."""
         if self._count:
-            log.info("%d %s (%s)", self._count, self._reason, self._first)
+            files = f"{self._count} files, such as " if self._count > 1 else ""
+            log.info("left out %s%s: %s", files, self._first, self._reason)
 
 
 def find_songs(places: Iterable[Path], search: Search = Search()) -> Iterator[Found]:
@@ -78,7 +79,7 @@ def find_songs(places: Iterable[Path], search: Search = Search()) -> Iterator[Fo
     A file that is named itself counts as a song whatever it holds; in a folder, content decides,
     and what splitter made is none. Raises DataError for a folder that cannot be read.
     """
-    stems = LeftOut("stems of earlier runs are left out; name one to separate it")
+    stems = LeftOut("stems of an earlier run; to separate one, name it")
     for place in places:
         if not is_folder(place):
             yield Found(place)

@@ -178,7 +178,7 @@ class Journal:
             file.close()
             raise CommandError(
                 f"{self.path.parent}: another run is writing to this folder; "
-                "wait for its end, or choose another folder"
+                "wait until it has finished, or choose another folder"
             )
         return file
 

@@ -33,7 +33,7 @@ def plan_jobs(songs: Iterable[Found], output: Path, name_stems: NameStems) -> li
     A file that comes again, be it by another name or link, is left out, and so are stems of other
     songs: output may lie among the songs. Raises DataError when a stem would replace its song.
     """
-    again = LeftOut("songs are left out, as names of files that are taken already")
+    again = LeftOut("the same file as another song of this run")
     seen, found, sizes = Table(), [], []
     for one in songs:
         facts = _look_at(one.path)
@@ -56,7 +56,9 @@ def plan_jobs(songs: Iterable[Found], output: Path, name_stems: NameStems) -> li
     jobs = []
     for one, stems, size in zip(found, named, sizes, strict=True):
         if locate(one.path) in map(locate, stems.values()):
-            raise DataError(f"{one.path}: its stem would replace it; choose another --output")
+            raise DataError(
+                f"{one.path}: a stem would overwrite this song; choose another --output"
+            )
         if locate(one.path) not in made:
             jobs.append(Job(one.path, stems, *size))
     return jobs

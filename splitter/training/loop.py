@@ -125,7 +125,8 @@ class Trainer:
         ranks: Ranks = Ranks(),
     ) -> None:
         if recipe.batch % ranks.count:
-            raise DataError(f"a batch of {recipe.batch} has no {ranks.count} equal parts")
+            what = f"a batch of {recipe.batch} examples into {ranks.count} equal parts"
+            raise DataError(f'cannot split {what}; change the recipe\'s "batch"')
         self.recipe = recipe
         self.ranks = ranks
         self.run = run
@@ -152,7 +153,7 @@ class Trainer:
         name = getattr(self.recipe, part)
         if name not in known:
             names = ", ".join(known)
-            raise DataError(f"{self.run}: unknown {part} {name!r}; known are: {names}")
+            raise DataError(f"{self.run}: unknown {part} {name!r}; choose from {names}")
         return known[name]
 
     def _build(self) -> Network:
@@ -293,11 +294,13 @@ class Trainer:
         Raises ModelError for one that hears or sees something else, or has other tensors.
         """
         if isinstance(network, Average):
-            raise ModelError(f"{name}: is the average of several models; start from one of them")
+            way_out = "start from one of these"
+            raise ModelError(f"{name}: an average of models has no weights of its own; {way_out}")
         mine, other = _describe(self.config), _describe(config)
         for key in mine:
             if mine[key] != other.get(key):
-                raise ModelError(f"{name}: its {key} is {other.get(key)}, not {mine[key]}")
+                what = f"its {key} is {other.get(key)}, not {mine[key]} as in the recipe"
+                raise ModelError(f"{name}: cannot start from it, because {what}")
         for own in (self.network, self.average):
             added = {key: t for key, t in own.state_dict().items() if key.startswith(ADDED)}
             fill_network(own, {**added, **network.state_dict()}, name)

@@ -106,8 +106,8 @@ def check_begun(recipe: Recipe, path: Path) -> None:
     ours, begun = (json.loads(json.dumps(asdict(one))) for one in (recipe, read_recipe(path)))
     for name in ours:
         if name != "steps" and ours[name] != begun[name]:
-            way_out = "give this training a --run of its own"
-            raise DataError(f"{path.parent}: was begun with another {name!r}; {way_out}")
+            way_out = "give the new recipe a --run of its own"
+            raise DataError(f"{path.parent}: this run has another {name!r}; {way_out}")
 
 
 def write_recipe(recipe: Recipe, path: Path) -> None:

@@ -94,7 +94,9 @@ def find_sources(data: Path) -> list[Files]:
             sources.extend(_single(data, path) for path in stems.values())
     found = [source for source in sources if source.vocals or source.instrumental]
     if not found:
-        raise DataError(f"{data}: nothing to train on; it has neither vocals nor instrumental")
+        raise DataError(
+            f"{data}: nothing to train on; add <song>/vocals.* and <song>/instrumental.*"
+        )
     return found
 
 
@@ -129,7 +131,7 @@ def sort_pools(sources: Iterable[Source], validation: Sequence[str]) -> Pools:
         elif not held_out:
             (pools.voices if source.vocals else pools.music).append(source)
     if not (pools.pairs or (pools.voices and pools.music)):
-        raise DataError("nothing to train on: need aligned pairs, or voices and music")
+        raise DataError("not enough to train on; add songs with both stems, or voices and music")
     return pools
 
 
@@ -147,7 +149,7 @@ def _decode(path: Path, stored: Path, rate: int) -> None:
     with open_song(path) as song:
         blocks = list(resample(song.read_blocks(), song.rate, rate, song.channels))
     if not blocks:
-        raise AudioError(f"{path}: holds no sound; remove it from the training data")
+        raise AudioError(f"{path}: contains no sound; remove it from the training data")
     content = BytesIO()
     np.save(content, np.concatenate(blocks, axis=-1)[:2].astype(np.float16))
     _put(stored, content.getvalue())
