@@ -172,7 +172,7 @@ def test_train_makes_a_model_that_separates(tmp_path: Path) -> None:
     assert paused.returncode == 0, paused.stderr
     done = run(*arguments, folder=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "going on from step 2" in done.stderr
+    assert "resuming from step 2" in done.stderr
     assert done.stdout.strip() == "models/mine"
     sounds.write(tmp_path / "song.wav", sounds.song(1))
     assert run("separate", "song.wav", "-m", "models/mine", folder=tmp_path).returncode == 0

@@ -120,7 +120,7 @@ def test_scores_do_not_write_over_their_own_table(
     data: Path, estimates: Path, tmp_path: Path, name: str
 ) -> None:
     result = run(data, "-e", estimates, *FAST, "-o", tmp_path / name)
-    assert result.exit_code == 2 and "written as .json" in result.stderr
+    assert result.exit_code == 2 and "must end in .json" in result.stderr
 
 
 def test_what_cannot_be_scored_is_a_line_each_and_the_rest_is_scored(
@@ -162,7 +162,7 @@ def test_a_line_for_each_song_comes_on_request(data: Path, estimates: Path, tmp_
         (["--split", "valid"], "no split 'valid'"),
         (["--include", "nobody"], "none of 4 songs is chosen"),
         (["--dataset", "ccmixter"], "no song of ccMixter"),
-        (["--model", "nonesuch"], "no model called 'nonesuch'"),
+        (["--model", "nonesuch"], "no model is called 'nonesuch'"),
     ],
 )
 def test_what_is_asked_in_vain_is_said(arguments: list[str], message: str, data: Path) -> None:

@@ -165,7 +165,7 @@ def test_musdb18_without_ffmpeg_says_what_to_install(
     monkeypatch.setenv("PATH", "")
     for module in ("musdb", "stempeg", "stempeg.cmds", "stempeg.read", "stempeg.write"):
         monkeypatch.delitem(__import__("sys").modules, module, raising=False)
-    with pytest.raises(DataError, match=r"needs ffmpeg and ffprobe.*apt install ffmpeg"):
+    with pytest.raises(DataError, match=r"without ffmpeg and ffprobe.*apt install ffmpeg"):
         find_songs(tmp_path)[0].load()
 
 
@@ -189,10 +189,15 @@ def test_a_mixture_in_the_folder_is_the_mixture(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("stem", "signal", "rate", "message"),
     [
-        ("vocals", VOICE[:, :-1], RATE, r"instrumental.wav: has 800 samples, vocals.wav has 799"),
-        ("vocals", VOICE[:1], RATE, r"instrumental.wav: has 2 channels, vocals.wav has 1"),
-        ("vocals", VOICE, 16000, r"instrumental.wav: has a rate of 8000 Hz, vocals.wav one of 16"),
-        ("mixture", MUSIC[:, 1:], RATE, r"mixture.wav: has 799 samples, vocals.wav has 800"),
+        (
+            "vocals",
+            VOICE[:, :-1],
+            RATE,
+            r"instrumental.wav: has 800 samples, but vocals.wav has 799",
+        ),
+        ("vocals", VOICE[:1], RATE, r"instrumental.wav: has 2 channels, but vocals.wav has 1"),
+        ("vocals", VOICE, 16000, r"instrumental.wav: has 8000 Hz, but vocals.wav has 16"),
+        ("mixture", MUSIC[:, 1:], RATE, r"mixture.wav: has 799 samples, but vocals.wav has 800"),
         ("vocals", VOICE * math.nan, RATE, r"vocals.wav: sample 0 is not a number"),
     ],
 )
@@ -231,7 +236,7 @@ def test_a_missing_stem_is_said_and_hides_no_song(
 
 def test_a_mono_karaoke_clip_is_said_to_lack_its_voice(tmp_path: Path) -> None:
     write(tmp_path / "Wavfile" / "leon_1_01.wav", VOICE[:1])
-    with pytest.raises(DataError, match=r"leon_1_01.wav: has 1 channels, not music left"):
+    with pytest.raises(DataError, match=r"leon_1_01.wav: has 1 channels; it needs 2, music left"):
         find_songs(tmp_path)[0].load()
 
 
@@ -276,7 +281,7 @@ def test_a_selection_of_nothing_is_an_error(tmp_path: Path) -> None:
     songs = find_songs(tmp_path)
     with pytest.raises(DataError, match=r"no split 'valid'; choose from test, train"):
         select_songs(songs, "valid")
-    with pytest.raises(DataError, match="none of 3 songs is left"):
+    with pytest.raises(DataError, match="none of 3 songs is chosen"):
         select_songs(songs, include=["nobody*"])
 
 

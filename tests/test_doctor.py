@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from splitter.registry import list_models
+from splitter.cli.models import list_licences
+from splitter.registry import DEFAULT_MODEL, list_models
 from tests.commands import call, start
 
 
@@ -17,8 +18,8 @@ def test_doctor_finds_nothing_wrong_here(tmp_path: Path) -> None:
     assert re.match(r"splitter \S+, Python 3\.\d+", lines[0])
     assert re.search(r"torch \S+, computes on", done.stdout)
     assert "writes: wav, raw, flac, mp3, ogg, opus, m4a" in lines
-    assert all(f"{name} separates" in lines for name in list_models())
-    assert lines[-1] == "all is well"
+    assert all(f"{name} works" in lines for name in list_models())
+    assert lines[-1] == "everything works"
 
 
 def test_doctor_says_its_first_line_before_torch_is_there(tmp_path: Path) -> None:
@@ -26,7 +27,7 @@ def test_doctor_says_its_first_line_before_torch_is_there(tmp_path: Path) -> Non
     process = start("doctor", folder=tmp_path)
     output, complaints = process.communicate(timeout=60)
     assert process.returncode == 1
-    assert output.startswith(b"splitter ") and b"all is well" not in output
+    assert output.startswith(b"splitter ") and b"everything works" not in output
     assert b"splitter: torch is broken" in complaints
 
 
@@ -41,13 +42,31 @@ def test_doctor_names_a_model_that_is_broken(
     assert "weights.safetensors: not a readable safetensors file" in done.stderr
 
 
-def test_models_are_listed_with_hash_rate_stems_and_licence(tmp_path: Path) -> None:
+def test_models_are_listed_with_what_each_is_good_for_and_their_licence_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))  # where nothing was added
     done = call("models", folder=tmp_path)
     assert done.status == 0, done.stderr
-    lines = done.stdout.splitlines()
+    *lines, licence = done.stdout.splitlines()
     assert [line.split()[0] for line in lines] == list_models()
     for line in lines:
-        assert re.fullmatch(
-            r"\S+( \(default\))?  [0-9a-f]{16}  \d+ Hz  [\d.]+ MB  vocals, instrumental  \S.*", line
-        )
-        assert re.search(r"licen[cs]e", line, re.IGNORECASE)
+        facts = r"[0-9a-f]{16}  \d+ Hz  [\d.]+ MB  vocals, instrumental"
+        assert re.fullmatch(rf"\S+( \(default\))?  {facts}  .*vocals SDR \d+\.\d+ dB .*", line)
+    assert [line.split()[0] for line in lines if "(default)" in line] == [DEFAULT_MODEL]
+    for role in ("the fastest", "the slowest", "best for a singer", "best for other songs"):
+        assert sum(role in line for line in lines) == 1
+    assert licence.startswith("Licence of all models: research and non-commercial use")
+
+
+def test_models_of_several_licences_say_which_is_whose(tmp_path: Path) -> None:
+    for name, licence in (("one", "CC0"), ("two", "MIT"), ("three", "CC0")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "card.md").write_text(f"# {name}\n\nLicence: {licence}\n")
+    (tmp_path / "four").mkdir()
+    lines = list_licences([tmp_path / name for name in ("one", "two", "three", "four")])
+    assert list(lines) == [
+        "Licence of one, three: CC0",
+        "Licence of two: MIT",
+        "Licence of four: not stated",
+    ]

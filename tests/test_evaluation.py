@@ -393,5 +393,5 @@ def test_estimates_that_are_missing_or_do_not_fit_are_said(tmp_path: Path) -> No
         separate(song, song.load())
     (tmp_path / "song").mkdir()
     soundfile.write(tmp_path / "song" / "vocals.wav", noise(2 * RATE - 1).T, RATE)
-    with pytest.raises(DataError, match=r"vocals\.wav: has 15999 samples, the song has 16000"):
+    with pytest.raises(DataError, match=r"vocals\.wav: has 15999 samples, but the song has 16000"):
         separate(song, song.load())

@@ -282,7 +282,7 @@ def test_a_missing_tensor_is_named(folder: Path) -> None:
 
 def test_an_unknown_tensor_is_named(folder: Path) -> None:
     change_tensors(folder, lambda tensors: tensors.update(extra=torch.zeros(1)))
-    with pytest.raises(ModelError, match="'extra' is unknown"):
+    with pytest.raises(ModelError, match="'extra' is not part of the network"):
         load_model(str(folder))
 
 

@@ -43,7 +43,7 @@ def test_a_voice_alone_can_be_held_out(data: Path, tmp_path: Path) -> None:
 
 
 def test_voices_without_music_are_refused(pools: Pools) -> None:
-    with pytest.raises(DataError, match="need aligned pairs, or voices and music"):
+    with pytest.raises(DataError, match="not enough to train on; add songs with both stems"):
         sort_pools(pools.voices, ())
 
 

@@ -25,7 +25,10 @@ EXTRAS = ("museval", "matplotlib", "ray", "fsspec")
 @verbose
 @pass_screen
 def doctor(screen: Screen) -> None:
-    """Say what is installed, what works, and what is wrong; exit status 1 if anything is."""
+    """Check this installation: packages, formats, models and devices.
+
+    The exit status is 1 if anything is wrong.
+    """
     python = f"Python {platform.python_version()} ({sys.executable})"
     click.echo(f"splitter {__version__}, {python}, {platform.platform()}")
     checks = {
@@ -39,7 +42,7 @@ def doctor(screen: Screen) -> None:
     screen.clear()
     if not all(healthy):
         raise click.exceptions.Exit(1)
-    click.echo("all is well")
+    click.echo("everything works")
 
 
 def _report(screen: Screen, doing: str, check: Callable[[], Iterator[str]]) -> bool:
@@ -79,7 +82,7 @@ def _list_formats() -> Iterator[str]:
 def _list_models() -> Iterator[str]:
     names = list_models()
     if not names:
-        raise SplitterError("no models came with this splitter; install it again")
+        raise SplitterError("splitter was installed without its models; install it again")
     for name in names:
         yield f"model: {describe_model(find_model(name))}"
 
@@ -108,5 +111,7 @@ def _try_all() -> Iterator[str]:
     for name in list_models():
         stems = separate(song, 44100, load_model(name, pick_device()))
         if not np.allclose(sum(stems.values()), song, atol=1e-6):
-            raise SplitterError(f"{name}: its stems do not sum to the song; install splitter again")
-        yield f"{name} separates"
+            raise SplitterError(
+                f"{name}: its stems do not add up to the song; install splitter again"
+            )
+        yield f"{name} works"

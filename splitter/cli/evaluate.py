@@ -37,7 +37,8 @@ ALL = "all"
     "models",
     shell_complete=complete_models,
     multiple=True,
-    help="A model's name or folder, or several to be averaged, as in a,b; repeatable.",
+    help=f"Score this model, by name or folder; average several: a,b. Repeatable.  [default: "
+    f"{DEFAULT_MODEL}, unless there are --estimates]",
 )
 @refining
 @click.option(
@@ -45,35 +46,47 @@ ALL = "all"
     "--estimates",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
     multiple=True,
-    help="A folder of stems by any tool, <song>/vocals.wav; repeatable.",
+    help="Score the stems in this folder, <song>/vocals.wav, by any tool. Repeatable.",
 )
-@click.option("--dataset", type=click.Choice(DATASETS), help="What DATA is.  [recognised]")
-@click.option("--split", help="Songs of this split; or all.  [test, where the data set has it]")
-@click.option("--include", multiple=True, metavar="GLOB", help="Only songs so named; repeatable.")
-@click.option("--exclude", multiple=True, metavar="GLOB", help="No songs so named; repeatable.")
+@click.option(
+    "--dataset",
+    type=click.Choice(DATASETS),
+    help="Read DATA as this data set.  [default: recognised]",
+)
+@click.option("--split", help="Score only this split, or all.  [default: test, if there is one]")
+@click.option(
+    "--include", multiple=True, metavar="GLOB", help="Score only these songs. Repeatable."
+)
+@click.option("--exclude", multiple=True, metavar="GLOB", help="Skip these songs. Repeatable.")
 @click.option(
     "--metric",
     "metrics",
     type=click.Choice(METRICS),
     multiple=True,
-    help="Repeatable.  [sdr, usdr, si-sdr; for MIR-1K and iKala also v3]",
+    help="Compute this metric. Repeatable.  [default: sdr, usdr, si-sdr; v3 for MIR-1K, iKala]",
 )
 @click.option(
     "--baseline",
     "baselines",
     type=click.Choice([*BASELINES, "none"]),
     multiple=True,
-    help="A row beside the systems; repeatable.  [all of them]",
+    help="Add this baseline to the table, or none. Repeatable.  [default: all]",
 )
 @click.option(
-    "-j", "--jobs", type=click.IntRange(1), default=1, show_default=True, help="Processes."
+    "-j",
+    "--jobs",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Score N songs at once.",
 )
 @click.option(
     "--device",
     shell_complete=complete_devices,
     default="auto",
     show_default=True,
-    help="auto, cpu, cuda or mps.",
+    help="Compute on this device: auto, cpu, cuda or mps.",
 )
 @click.option(
     "-o",
@@ -81,12 +94,14 @@ ALL = "all"
     type=click.Path(path_type=Path, dir_okay=False),
     default=Path("scores.json"),
     show_default=True,
-    help="Scores; the table and the journal lie beside it as .md and .jsonl.",
+    help="Write scores to this file, and a table and a journal beside it (.md, .jsonl).",
 )
 @click.option(
-    "--page", is_flag=True, help="Write a page of each song, and an index, to a folder: scores/."
+    "--page",
+    is_flag=True,
+    help="Also write a page for each song, and an index, to a folder: scores/ for scores.json.",
 )
-@click.option("--per-song", is_flag=True, help="Print a line for each song, too.")
+@click.option("--per-song", is_flag=True, help="Also print a line for each song.")
 @verbose
 @pass_screen
 def evaluate(
@@ -108,10 +123,10 @@ def evaluate(
     per_song: bool,
     page: bool,
 ) -> None:
-    """Score models, or stems of any other tool, on the data set in DATA.
+    """Score models, or the stems of other tools, on the data set in the folder DATA.
 
-    A run that was stopped goes on when the same command is given again: finished songs are kept in
-    the journal. A song that cannot be scored is one line on stderr, and makes the exit status 1.
+    Repeat the command to resume a run that was stopped: the journal keeps finished songs. A song
+    that cannot be scored is named on standard error, and the exit status is 1.
     """
     screen.show(State("loading"))
     from splitter.datasets import find_songs, recognise, select_songs
@@ -122,7 +137,7 @@ def evaluate(
     from splitter.plots import import_imsave
 
     if output.suffix != ".json":
-        raise click.UsageError(f"-o {output}: scores are written as .json, the table beside it")
+        raise click.UsageError(f"-o {output}: must end in .json; the table is written beside it")
     if page:
         import_imsave()
     if "images" in metrics:
@@ -184,7 +199,9 @@ def _make_contenders(
     called = [*(system.name for system in systems), *BASELINES]
     for name in called:
         if called.count(name) > 1:
-            raise click.UsageError(f"two systems are called {name}; rename the folder of one")
+            raise click.UsageError(
+                f"two systems are called {name}; rename the folder of one of them"
+            )
     return systems
 
 

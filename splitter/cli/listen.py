@@ -65,7 +65,7 @@ EXAMPLES = [
     type=click.Path(path_type=Path, exists=True, file_okay=False),
     multiple=True,
     metavar="FOLDER",
-    help="Compare with the stems in this folder, by any model or tool; repeatable.",
+    help="Compare with the stems in this folder, by any model or tool. Repeatable.",
 )
 @option(
     "-f",
@@ -90,12 +90,12 @@ def listen(
     container: str,
     quiet: bool,
 ) -> None:
-    """Write a page per song to listen to its stems, look at them and compare them.
+    """Write a page for each song, on which you hear, see and compare its stems.
 
     SONGS_OR_STEMS are songs, which are separated first, or folders of stems such as
-    <song>/vocals.wav. The page plays the stem files beside it in step, with mute, solo and a fader
-    for each, and shows their waveforms and spectrograms. It is one HTML file, needs no server, and
-    asks nothing of the network. The paths of the pages are printed to standard output.
+    <song>/vocals.wav. The page plays the stems in step, with mute, solo and a fader for each, and
+    shows their waveforms and spectrograms. It is one HTML file that needs no server and no network.
+    The paths of the pages are printed to standard output.
     """
     screen.kind = "none" if quiet else "bar"
     screen.show(State("loading"))
@@ -210,7 +210,7 @@ def _write_index(pages: Sequence[Path]) -> None:
     try:
         folder = Path(os.path.commonpath([page.resolve().parent for page in pages]))
     except ValueError as error:  # on two drives
-        raise DataError("the pages have no folder in common, so there is no index") from error
+        raise DataError("cannot write an index: the pages are on different drives") from error
     index = folder / INDEX
     listings = [Listing(page.resolve().parent.name, page.resolve()) for page in pages]
     write_index(index, folder.name or "Songs", listings)

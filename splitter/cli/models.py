@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -27,28 +27,36 @@ from splitter.registry import (
     read_config,
 )
 
+SUMMARY = "Summary: "  # in a card
+
 catalogue_option = click.option(
     "--catalogue",
     type=click.Path(path_type=Path),
-    help="A list of models, as splitter/catalogue.json.  [default: that one]",
+    help="Read the list of models from this file.  [default: the one that came with splitter]",
 )
 
 
 @click.group(invoke_without_command=True)
-@click.option("--networks", is_flag=True, help="List what can be trained: see train --network.")
+@click.option(
+    "--networks", is_flag=True, help="List the networks you can train, for train --network."
+)
 @click.pass_context
 def models(context: click.Context, networks: bool) -> None:
-    """List the models that can be used: name, hash, rate, size, stems and licence.
+    """List the models you can use: name, hash, sample rate, size, stems, what each is good for.
 
-    The hash is of config and weights; --json and the journal of a folder name it, too.
+    The first column is the name for --model. The hash changes with config and weights; --json and
+    journals name it, too. The last lines state licences.
     """
     if networks:
         list_networks()
         return
     if context.invoked_subcommand:
         return
-    for name in [*list_models(), *list_added()]:
-        click.echo(describe_model(find_model(name)))
+    folders = [find_model(name) for name in [*list_models(), *list_added()]]
+    for folder in folders:
+        click.echo(describe_model(folder))
+    for line in list_licences(folders):
+        click.echo(line)
 
 
 def list_networks() -> None:
@@ -70,49 +78,76 @@ def describe_model(folder: Path) -> str:
     name = f"{folder.name} (default)" if folder.name == DEFAULT_MODEL else folder.name
     size = sum((part / WEIGHTS).stat().st_size for part in choice.folders) / 1e6
     parts = (name, choice.hash, f"{choice.config.rate} Hz", f"{size:.1f} MB", stems)
-    return "  ".join([*parts, find_licence(folder)])
+    return "  ".join([*parts, *find_summary(folder)])
+
+
+def list_licences(folders: Sequence[Path]) -> Iterator[str]:
+    """Say each licence once, and of which models it is, unless that is all of them."""
+    models_under: dict[str, list[str]] = {}
+    for folder in folders:
+        models_under.setdefault(find_licence(folder), []).append(folder.name)
+    for licence, names in models_under.items():
+        whose = "all models" if len(models_under) == 1 else ", ".join(names)
+        yield f"Licence of {whose}: {licence}"
+
+
+def find_summary(folder: Path) -> list[str]:
+    """Return what a model's card says in a line of "Summary: …", or nothing."""
+    found = (line for line in _read_card(folder) if line.startswith(SUMMARY))
+    return [line.removeprefix(SUMMARY).strip() for line in found][:1]
 
 
 def find_licence(folder: Path) -> str:
-    """Return the first line of a model's card that speaks of its licence."""
-    card = folder / CARD
-    lines = card.read_text(encoding="utf-8").splitlines() if card.is_file() else []
-    for line in lines:
+    """Return what the first line of a model's card that speaks of its licence says of it."""
+    for line in _read_card(folder):
         if re.search(r"licen[cs]e", line, re.IGNORECASE) and not line.lstrip().startswith("#"):
-            return re.sub(r"[*_`|]|^\W+", "", line).strip()
-    return "no licence stated"
+            plain = re.sub(r"[*_`|]|^\W+", "", line).strip()
+            return re.sub(r"^licen[cs]e[^:]*: *", "", plain, flags=re.IGNORECASE)
+    return "not stated"
+
+
+def _read_card(folder: Path) -> list[str]:
+    card = folder / CARD
+    return card.read_text(encoding="utf-8").splitlines() if card.is_file() else []
 
 
 @models.command()
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--name", help="What it is called from then on.  [default: as its first file]")
+@click.option("--name", help="Call the model this.  [default: the name of the first file]")
 @click.option(
     "--config",
     type=click.Path(path_type=Path),
-    help="A yaml or json that says what tensors do not.  [default: beside the file]",
+    help="Read what the tensors do not tell from this yaml or json.  [default: beside FILES]",
 )
-@click.option("--as", "family", help="Insist on this family; it is recognised otherwise.")
+@click.option(
+    "--as", "family", help="Read FILES as this family of networks.  [default: recognised]"
+)
 def add(files: tuple[Path, ...], name: str | None, config: Path | None, family: str | None) -> None:
-    """Convert weights of another program into a model.
+    """Convert another program's weights into a model.
 
-    FILES are what that program published: a .ckpt, .pth, .th, .safetensors or .onnx, the folder of
-    a TensorFlow checkpoint, or the files of several targets. No code in them is run.
+    FILES are its published weights: a .ckpt, .pth, .th, .safetensors or .onnx file, the folder of
+    a TensorFlow checkpoint, or one file per stem. No code in them is run.
     """
     from splitter.weights.adding import add_model
 
     folder = add_model(
         added_folder() / check_name(files[0].stem if name is None else name), files, config, family
     )
+    _tell_added(folder)
+
+
+def _tell_added(folder: Path) -> None:
     click.echo(describe_model(folder))
+    click.echo(f"Licence: {find_licence(folder)}")
 
 
 @models.command()
 @click.argument("words", nargs=-1)
 @catalogue_option
 def search(words: tuple[str, ...], catalogue: Path | None) -> None:
-    """List the models that can be downloaded: size, stems, score, use and licence.
+    """List the models you can download: size, stems, score, use and licence.
 
-    With WORDS, those of which a line has them all. None of them came with splitter.
+    With WORDS, list only models whose line contains all of them.
     """
     for entry in read_catalogue(catalogue).values():
         line = entry.describe()
@@ -127,14 +162,14 @@ def search(words: tuple[str, ...], catalogue: Path | None) -> None:
     "--mirror",
     envvar="SPLITTER_MODELS_URL",
     metavar="URL",
-    help="Fetch files of the same names from here.  [default: from their publishers]",
+    help="Fetch the files from this address.  [default: from their publishers]",
 )
 @catalogue_option
 def get(names: tuple[str, ...], offline: bool, mirror: str | None, catalogue: Path | None) -> None:
-    """Download models, check them and convert them. Only this command uses the network.
+    """Download models, check them and convert them.
 
-    What was downloaded is kept until it is converted; the same command goes on where it stopped.
-    A proxy is taken from the environment (https_proxy).
+    Repeat the command to resume a download that was stopped. Set https_proxy to use a proxy. No
+    other command downloads models.
     """
     from splitter.weights.adding import Origin, add_model
     from splitter.weights.download import fetch_file
@@ -142,11 +177,13 @@ def get(names: tuple[str, ...], offline: bool, mirror: str | None, catalogue: Pa
     entries = read_catalogue(catalogue)
     for name in names:
         if name not in entries:
-            raise CommandError(f"{name}: not in the catalogue; `splitter models search` lists it")
+            raise CommandError(f"{name}: not in the catalogue; see `splitter models search`")
         if (added_folder() / check_name(name)).exists():
-            raise CommandError(f"{name}: is here already; `splitter models remove` takes it away")
+            raise CommandError(
+                f"{name}: already installed; `splitter models remove {name}` deletes it"
+            )
     if offline:
-        raise CommandError("--offline: nothing is downloaded; get models while there is a network")
+        raise CommandError("--offline: cannot download; leave it out while there is a network")
     for name in names:
         entry, folder = entries[name], added_folder().with_name("downloads") / name
         paths = []
@@ -154,10 +191,12 @@ def get(names: tuple[str, ...], offline: bool, mirror: str | None, catalogue: Pa
             with downloading(download.name) as watch:
                 paths.append(fetch_file(download, folder, mirror, watch))
         config = paths.pop() if entry.config else None
-        origin = Origin(entry.licence, entry.files[0].url, f"Published score: {entry.score}.")
+        origin = Origin(
+            entry.licence, entry.files[0].url, f"{SUMMARY}published score: {entry.score}"
+        )
         add_model(added_folder() / name, paths, config, entry.family, origin)
         shutil.rmtree(folder)
-        click.echo(describe_model(added_folder() / name))
+        _tell_added(added_folder() / name)
 
 
 @contextmanager
@@ -180,24 +219,23 @@ def downloading(name: str) -> Iterator[Callable[[int, int | None], None]]:
 @models.command()
 @click.argument("name")
 def show(name: str) -> None:
-    """Print the card of a model: its origin, licence, and what is known of it."""
+    """Print a model's card: its origin, licence, scores and limits."""
     folder = find_model(name)
     click.echo(describe_model(folder))
     config = read_config(folder / CONFIG)
     sizes = ", ".join(f"{key} {value}" for key, value in config.sizes.items() if key != "bands")
     click.echo(f"{folder}\n{config.network}: {sizes}\n")
-    card = folder / CARD
-    click.echo(card.read_text(encoding="utf-8") if card.is_file() else "it has no card")
+    click.echo("\n".join(_read_card(folder)) or "this model has no card")
 
 
 @models.command()
 @click.argument("names", nargs=-1, required=True)
 def remove(names: tuple[str, ...]) -> None:
-    """Delete models that were added."""
+    """Delete models that you added or downloaded."""
     for name in names:
         if name not in list_added():
             known = ", ".join(list_added()) or "none"
-            raise CommandError(f"no model called {name!r} was added; there are: {known}")
+            raise CommandError(f"you have not added a model {name!r}; choose from {known}")
     for name in names:
         shutil.rmtree(added_folder() / name)
 
@@ -207,5 +245,5 @@ def check_name(name: str) -> str:
     if not re.fullmatch(r"[\w+-][\w.+-]*", name):
         raise click.UsageError(f"--name {name!r}: use letters, digits, dots and dashes")
     if name in list_models():
-        raise click.UsageError(f"--name {name!r}: a model that came with splitter is called so")
+        raise click.UsageError(f"--name {name!r}: belongs to a model that came with splitter")
     return name

@@ -42,33 +42,66 @@ def list_networks(context: click.Context, _: click.Parameter, wanted: bool) -> N
 @click.command()
 @click.argument("data", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.option(
-    "-o", "--output", type=click.Path(path_type=Path), required=True, help="The model's folder."
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Write the model to this folder.",
 )
-@click.option("--recipe", type=click.Path(path_type=Path, exists=True), help="A recipe.json.")
-@click.option("--run", type=click.Path(path_type=Path), help="Checkpoint and logs.  [OUTPUT.run]")
-@click.option("--cache", type=click.Path(path_type=Path), help="Decoded sound.  [RUN/cache]")
-@click.option("--network", help="One of --networks, with its own sizes; overrides the recipe.")
-@click.option("--steps", type=click.IntRange(1), help="Overrides the recipe.")
 @click.option(
-    "--stop-at", type=click.IntRange(1), help="Pause after this step; run again to go on."
+    "--recipe",
+    type=click.Path(path_type=Path, exists=True),
+    help="Train as this recipe.json says.  [default: the built-in recipe]",
+)
+@click.option(
+    "--run",
+    type=click.Path(path_type=Path),
+    help="Keep checkpoint and logs in this folder.  [default: OUTPUT.run]",
+)
+@click.option(
+    "--cache",
+    type=click.Path(path_type=Path),
+    help="Keep decoded sound in this folder.  [default: RUN/cache]",
+)
+@click.option(
+    "--network",
+    help="Train this network, at its own sizes, instead of the recipe's; see --networks.",
+)
+@click.option(
+    "--steps", type=click.IntRange(1), metavar="N", help="Train N steps, whatever the recipe says."
+)
+@click.option(
+    "--stop-at",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Pause after step N; repeat the command to go on.",
 )
 @click.option(
     "--device",
     shell_complete=complete_devices,
     default="auto",
     show_default=True,
-    help="auto, cpu, cuda or mps.",
+    help="Compute on this device: auto, cpu, cuda or mps.",
 )
-@click.option("--precision", type=click.Choice(["auto", "float32"]), default="auto")
+@click.option(
+    "--precision",
+    type=click.Choice(["auto", "float32"]),
+    default="auto",
+    show_default=True,
+    help="auto computes in bfloat16 where that is faster.",
+)
 @click.option(
     "--workers",
     type=click.IntRange(1),
     default=1,
     show_default=True,
-    help="Threads that make examples.",
+    metavar="N",
+    help="Mix examples in N threads.",
 )
 @click.option(
-    "--init", shell_complete=complete_models, help="A model to start from: its name or folder."
+    "--init",
+    shell_complete=complete_models,
+    help="Start from the weights of this model, by name or folder.",
 )
 @click.option(
     "--networks",
@@ -76,7 +109,7 @@ def list_networks(context: click.Context, _: click.Parameter, wanted: bool) -> N
     is_eager=True,
     expose_value=False,
     callback=list_networks,
-    help="List the networks of recipes, and what sizes each takes.",
+    help="List the networks and the sizes that each takes, and exit.",
 )
 @verbose
 @pass_screen
@@ -95,12 +128,13 @@ def train(
     workers: int,
     init: str | None,
 ) -> None:
-    """Train a model on DATA and write it to OUTPUT.
+    """Train a model on the folder DATA and write it to OUTPUT.
 
-    DATA holds aligned pairs (<song>/vocals.* and <song>/instrumental.*), voices alone (below a
-    folder called vocals) and music without voices (below a folder called instrumental).
-    A run that was stopped goes on from its checkpoint when the same command is given again.
-    Several GPUs: torchrun --nproc-per-node N -m -- splitter train …
+    Put songs with both stems into DATA as <song>/vocals.* and <song>/instrumental.*, voices alone
+    into a folder called vocals, and music without voices into one called instrumental.
+
+    Repeat the command to resume a run that was stopped. To train on N GPUs, run
+    torchrun --nproc-per-node N -m -- splitter train …
     """
     screen.show(State("loading"))
     import torch
@@ -124,7 +158,7 @@ def train(
     dtype = torch.float32 if precision == "float32" else training_dtype(target)
     trainer = Trainer(plan, run, target, dtype, ranks)
     if trainer.load():
-        log.info("going on from step %d", trainer.step)
+        log.info("resuming from step %d", trainer.step)
     elif init:
         start = load_model(init)
         trainer.start_from(start.network, start.config, Path(init))
@@ -138,11 +172,11 @@ def train(
     files = watch_items(screen, found, "decoding", len(found), "files")
     pools = sort_pools(load_sources(files, cache or run / "cache", plan.rate), plan.validation)
     log.info(
-        "%d aligned pairs, %d voices, %d pieces of music; %d songs held out",
+        "found %d songs with both stems, %d voices, %d pieces of music; held out %d songs",
         *map(len, (pools.pairs, pools.voices, pools.music, pools.validation)),
     )
     if not pools.validation:
-        log.warning("no song is held out, so nothing will be scored: see `validation` in a recipe")
+        log.warning("no song is held out for scoring; name some under `validation` in the recipe")
     with saying_shortage(str(target), way_out='give the recipe a smaller "batch" or "crop"'):
         show_progress(screen, train_on(pools, trainer, stop_at, workers), trainer)
     screen.clear()
@@ -158,7 +192,7 @@ def check_network(name: str) -> str:
 
     if name not in ARCHITECTURES:
         close = get_close_matches(name, ARCHITECTURES, n=1)
-        way_out = f"did you mean {close[0]}?" if close else "splitter models --networks lists all"
+        way_out = f"did you mean {close[0]}?" if close else "see `splitter train --networks`"
         raise CommandError(f"no network is called {name!r}; {way_out}")
     return name
 
