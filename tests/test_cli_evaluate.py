@@ -182,7 +182,7 @@ def test_an_empty_folder_is_one_clear_line(tmp_path: Path) -> None:
         timeout=120,
         check=False,
     )
-    assert done.returncode == 1
+    assert done.returncode == 2
     (line,) = done.stderr.splitlines()
     assert line.startswith("splitter: data: not a known data set")
 

@@ -326,7 +326,8 @@ def test_v_says_what_is_decided(small_model_folder: Path, tmp_path: Path, before
     done = call(*(("-v", *command) if before else (*command, "-v")), folder=tmp_path)
     assert done.status == 0
     (line,) = [line for line in done.complaints if line.startswith("song.wav: read by FFmpeg")]
-    assert "44100 Hz, 2 channels; model small (" in line and ") on cpu, tiles of " in line
+    assert "44100 Hz, 2 channels; model small (" in line
+    assert ") on cpu, tiles of " in line or ") on the processor, as a stream; " in line
     assert line.endswith("wav, 16 bits: song/vocals.wav, song/instrumental.wav")
 
 
@@ -632,5 +633,5 @@ def test_stems_of_a_part_or_of_another_model_are_not_those_that_are_asked_for(
     assert "skipped; it is not known which model made them" in done.stderr
     sounds.write(vocals, sounds.noise(22050))
     done = separate("song.wav", "--skip-existing", "--wiener", 1)
-    assert done.status == 1 and "vocals.wav: is there already; --overwrite" in done.stderr
+    assert done.status == 1 and "vocals.wav: exists already; --overwrite" in done.stderr
     assert read(vocals).shape[1] == 22050

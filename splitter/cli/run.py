@@ -342,7 +342,7 @@ class Run:
 
     def _print_path(self, path: str) -> None:
         """Print a path: its own bytes, but on a terminal what cannot command it."""
-        if sys.stdout.isatty() and not self.options.null:
+        if sys.stdout is not None and sys.stdout.isatty() and not self.options.null:
             click.echo(printable(path))
         else:
             click.echo(path if os.name == "nt" else os.fsencode(path), nl=not self.options.null)
