@@ -202,9 +202,12 @@ def test_what_the_documents_tell_to_type_works(line: str, place: Path) -> None:
     assert made or any(word in line for word in silent) or "listen" in line
 
 
-@pytest.mark.parametrize(
-    "path", [path for path in DOCS if "```python" in path.read_text("utf-8")], ids=lambda p: p.name
-)
+# what networks.md adds to the table of networks, test_networks_docs runs and takes away again
+SPOKEN = [path for path in DOCS if "```python" in path.read_text("utf-8")]
+SPOKEN = [path for path in SPOKEN if path.name != "networks.md"]
+
+
+@pytest.mark.parametrize("path", SPOKEN, ids=lambda path: path.name)
 def test_python_in_the_documents_runs_in_its_order(path: Path, place: Path) -> None:
     names: dict[str, object] = {"__name__": "docs"}
     for kind, text in BLOCK.findall(path.read_text(encoding="utf-8")):

@@ -95,13 +95,13 @@ def test_a_suffix_in_capitals_or_of_another_format_does_not_matter(
     assert len(files_below(tmp_path / "LOUD")) == len(files_below(tmp_path / "liar")) == 2
 
 
-def test_a_cover_among_the_songs_is_told_and_harms_no_other(
+def test_a_cover_among_the_songs_is_told_and_left_out(
     separate: Callable[..., Done], tmp_path: Path
 ) -> None:
     sounds.write(tmp_path / "song.wav", sounds.song(1))
     (tmp_path / "cover.jpg").write_bytes(b"\xff\xd8\xff\xe0\0\x10JFIF" + bytes(5000))
     done = separate("cover.jpg", "song.wav")
-    assert done.status == 1
+    assert done.status == 0
     assert [line for line in done.complaints if "cover.jpg" in line] == done.complaints
     check_stems(tmp_path / "song.wav")
 
@@ -127,7 +127,8 @@ def test_two_songs_of_one_name_are_kept_apart(
     done = separate(*songs, "-o", "apart", "--stems", "vocals")
     assert done.status == 0
     assert all(song in done.stderr for song in songs)
-    assert done.stdout.splitlines() == [f"apart/song ({name})/vocals.wav" for name in "AB"]
+    written = sorted(done.stdout.splitlines())  # two songs are done at a time
+    assert written == [f"apart/song ({name})/vocals.wav" for name in "AB"]
     done = separate(*songs, "-o", "out", "--template", "{parent}/{name} {stem}.{ext}")
     assert done.status == 0, done.stderr
     names = [str(path.relative_to(tmp_path / "out")) for path in files_below(tmp_path / "out")]
@@ -221,10 +222,11 @@ def test_any_name_is_a_name(separate: Callable[..., Done], tmp_path: Path, name:
     song = (tmp_path / "song.wav").rename(tmp_path / f"{name}.wav")
     done = separate("--", song.name)
     assert done.status == 0, done.stderr
-    assert files_below(tmp_path / name) == [
-        tmp_path / name / f"{stem}.wav" for stem in sorted(STEMS)
+    fitted = name.replace("\n", "_")  # a script reads names by lines
+    assert files_below(tmp_path / fitted) == [
+        tmp_path / fitted / f"{stem}.wav" for stem in sorted(STEMS)
     ]
-    assert done.stdout == "".join(f"{name}/{stem}.wav\n" for stem in STEMS)
+    assert done.stdout == "".join(f"{fitted}/{stem}.wav\n" for stem in STEMS)
 
 
 def test_a_song_that_breaks_off_is_an_error_or_kept_on_request(
