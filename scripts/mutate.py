@@ -222,7 +222,13 @@ class Labels:
         texts = [str(pick(NAMES, random)).replace("\ud800", "?") for _ in range(4)]
         cover = pick([b"\x89PNG" + random.bytes(pick([0, 9, 200_000], random)), None], random)
         title, artist, album, genre = texts
-        tags = Tags(title, artist, album, genre=genre * pick([1, 1, 5000], random), cover=cover)
+        tags = Tags(
+            title=title,
+            artist=artist,
+            album=album,
+            genre=genre * pick([1, 1, 5000], random),
+            cover=cover,
+        )
         path = box / f"song.{kind}"
         try:
             with StemWriter(path, 44100, 2, OutputFormat(kind), tags) as writer:

@@ -183,10 +183,12 @@ def test_the_estimate_of_the_space_is_enough(tmp_path: Path, container: str, cli
 
 def test_the_file_has_the_tags_of_its_stem(tmp_path: Path) -> None:
     targets = {"vocals": tmp_path / "vocals.flac"}
-    with write_stems(targets, RATE, 2, OutputFormat("flac"), Tags("Song", "Singer")) as writers:
+    with write_stems(
+        targets, RATE, 2, OutputFormat("flac"), Tags(title="Song", artist="Singer")
+    ) as writers:
         writers["vocals"].write(chirps(100))
     with open_song(targets["vocals"]) as song:
-        assert song.tags == Tags("Song (vocals)", "Singer")
+        assert song.tags == Tags(title="Song (vocals)", artist="Singer")
 
 
 @pytest.mark.slow

@@ -29,7 +29,12 @@ RATES = (8000, 22050, 44100, 48000, 96000, 192000, 384000)
 CHANNELS = (1, 2, 6, 8)
 SAMPLES = 20_001
 TAGS = Tags(
-    "Song", "Singer", "Album", track="3", date="1999", cover=b"\xff\xd8\xff\xe0" + bytes(500)
+    title="Song",
+    artist="Singer",
+    album="Album",
+    track="3",
+    date="1999",
+    cover=b"\xff\xd8\xff\xe0" + bytes(500),
 )
 CASES = [
     (name, rate, channels, bits)

@@ -12,11 +12,22 @@ import mutagen.wave
 import pytest
 
 from splitter.audio import OutputFormat, StemWriter, Tags, open_song, write_stems
+from splitter.audio.tags import COVER_BYTES, TEXT_BYTES
 from tests.codecs import RATE, Pipe, chirps
 
 JPEG = b"\xff\xd8\xff\xe0" + bytes(range(256)) * 20
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 20
-TAGS = Tags("Törn 🎵", "Somebody; Else", "Album", "Various", "3/12", "1999-05-01", "Rock", JPEG)
+TAGS = Tags(
+    title="Törn 🎵",
+    artist="Somebody; Else",
+    album="Album",
+    album_artist="Various",
+    track="3/12",
+    disc="1/2",
+    date="1999-05-01",
+    genre="Rock",
+    cover=JPEG,
+)
 CONTAINERS = ("wav", "flac", "mp3", "ogg", "opus", "m4a")
 
 
@@ -90,3 +101,34 @@ def test_a_song_without_tags_gives_stems_without(tmp_path: Path) -> None:
     assert mutagen.wave.WAVE(path).tags is None
     with open_song(path) as song:
         assert song.tags == Tags()
+
+
+@pytest.mark.parametrize("container", ["flac", "mp3", "m4a"])
+def test_a_cover_that_is_too_large_is_left_out_and_told_before_the_work(
+    tmp_path: Path, container: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = write(tmp_path / "song", container, replace(TAGS, cover=JPEG + bytes(COVER_BYTES)))
+    with open_song(path) as song:
+        assert caplog.messages == [
+            f"{path}: its cover is too large for the stems (8.1 MB, at most 8 MB); they go without"
+        ]
+        tags = song.tags
+    assert tags == replace(TAGS, cover=None)
+
+
+def test_a_cover_of_twenty_megabytes_does_not_fail_a_flac(tmp_path: Path) -> None:
+    path = write(tmp_path / "song", "m4a", replace(TAGS, cover=JPEG + bytes(20_000_000)))
+    with open_song(path) as song:
+        stem = write(tmp_path / "stem", "flac", song.tags)
+    assert mutagen.flac.FLAC(stem)["title"] == [TAGS.title]
+
+
+def test_texts_that_are_too_long_are_left_out(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = write(tmp_path / "song", "flac", replace(TAGS, genre="x" * TEXT_BYTES))
+    with open_song(path) as song:
+        assert song.tags == replace(TAGS, genre=None)
+    assert caplog.messages[0].endswith(
+        "its genre is too large for the stems (1.0 MB, at most 1 MB); they go without"
+    )

@@ -119,7 +119,16 @@ def test_no_tag_leads_out_of_the_folder(said: str) -> None:
 
 
 def test_tags_of_a_song_name_all_fields() -> None:
-    tags = Tags("t", "a", "al", "aa", "3/12", "2/2", date="1999-05-01", genre="g")
+    tags = Tags(
+        title="t",
+        artist="a",
+        album="al",
+        album_artist="aa",
+        track="3/12",
+        disc="2/2",
+        date="1999-05-01",
+        genre="g",
+    )
     template = "{artist} {album_artist} {title} {album} {track} {disc} {year} {genre}"
     assert name(template, tags) == "out/a aa t al 03 2 1999 g"
 

@@ -19,7 +19,7 @@ from splitter.audio.decoder import DamagedError, Fault
 from splitter.audio.decoding import open_decoder
 from splitter.audio.options import Reading
 from splitter.audio.padding import cut_out, drop_padding
-from splitter.audio.tags import Tags, read_tags
+from splitter.audio.tags import read_tags
 from splitter.errors import AudioError
 
 logger = logging.getLogger(__name__)
@@ -54,6 +54,8 @@ class SongReader:
         self.bits = self._decoder.bits  # 16, 24 or 32: the depth to give back; 16 for lossy formats
         self.floating = self._decoder.floating  # the samples are floats, and may exceed full scale
         self._check_shape()
+        # title, artist, cover and so on, as the song has them
+        self.tags = read_tags(self._decoder.metadata, self._decoder.cover, self._decoder.remarks)
         self._tell()
         self._start = round(reading.start * self.rate)  # samples
         self._stop: int | None = None
@@ -85,11 +87,6 @@ class SongReader:
     def decoder(self) -> str:
         """The name of what decodes the song."""
         return type(self._decoder).__name__.removesuffix("Decoder")
-
-    @property
-    def tags(self) -> Tags:
-        """Title, artist, cover and so on, as the song has them."""
-        return read_tags(self._decoder.metadata, self._decoder.cover)
 
     def read_blocks(self, size: int = 65536) -> Iterator[Block]:
         """Yield the song in blocks of `size` samples; the last one may be shorter. Reads once."""

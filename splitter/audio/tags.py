@@ -5,6 +5,7 @@ here is copied: ReplayGain above all would be wrong for a stem.
 """
 
 import base64
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from functools import partial
@@ -18,9 +19,11 @@ from splitter.audio.marks import Mark
 from splitter.errors import AudioError
 
 _PNG = b"\x89PNG"
+COVER_BYTES = 8_000_000  # at most; a block of FLAC holds less than 16 MB
+TEXT_BYTES = 1_000_000  # of all texts together
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Tags:
     """What a song is called; None where it does not say."""
 
@@ -65,10 +68,27 @@ _MP4 = {
 }
 
 
-def read_tags(metadata: Mapping[str, str], cover: bytes | None) -> Tags:
-    """Pick the tags from FFmpeg's metadata."""
-    texts = {name: metadata.get(name, "").strip() or None for name in _TEXTS}
+def read_tags(metadata: Mapping[str, str], cover: bytes | None, remarks: list[str]) -> Tags:
+    """Pick the tags from FFmpeg's metadata; remark what is too large for a stem."""
+    texts: dict[str, str] = {}
+    room = TEXT_BYTES
+    for name in _TEXTS:
+        text = metadata.get(name, "").strip()
+        size = len(text.encode(errors="replace"))
+        if size > room:
+            remarks.append(_describe_excess(name.replace("_", " "), size, TEXT_BYTES))
+        elif text:
+            texts[name] = text
+            room -= size
+    if cover and len(cover) > COVER_BYTES:
+        remarks.append(_describe_excess("cover", len(cover), COVER_BYTES))
+        cover = None
     return Tags(cover=cover, **texts)  # type: ignore[arg-type]  # texts have no mark
+
+
+def _describe_excess(name: str, size: int, most: int) -> str:
+    sizes = f"{math.ceil(size / 1e5) / 10} MB, at most {most / 1e6:.0f} MB"
+    return f"its {name} is too large for the stems ({sizes}); they go without"
 
 
 def write_tags(path: Path, container: str, tags: Tags) -> None:
