@@ -136,3 +136,30 @@ def test_a_song_is_not_taken_for_empty_because_its_header_says_so(tmp_path: Path
     path.write_bytes(data)
     with pytest.raises(AudioError, match="says that it is empty, but it is not"):
         read(path)
+
+
+@pytest.mark.parametrize("samples", [0, 3000, 50_000])
+@pytest.mark.parametrize("suffix", ["au", "rf64"])
+def test_a_size_of_zero_that_was_never_filled_in_is_read_to_the_end(
+    tmp_path: Path, suffix: str, samples: int
+) -> None:
+    path = tmp_path / "song"
+    signal = chirps(samples)
+    container = {"au": "AU", "rf64": "RF64"}[suffix]
+    soundfile.write(path, signal.T, RATE, "PCM_16", format=container)
+    expected, _ = soundfile.read(path, dtype="float32", always_2d=True)
+    data = bytearray(path.read_bytes())
+    sizes = slice(8, 12) if suffix == "au" else slice(20, 44)
+    data[sizes] = bytes(sizes.stop - sizes.start)
+    path.write_bytes(data)
+    np.testing.assert_array_equal(read(path), expected.T)
+
+
+@pytest.mark.parametrize("rate", [1, 8])
+def test_a_rate_of_a_few_hertz_is_refused(tmp_path: Path, rate: int) -> None:
+    path = tmp_path / "song.wav"
+    with wave.open(str(path), "wb") as file:
+        file.setparams((2, 2, rate, 0, "NONE", ""))
+        file.writeframes(bytes(260_000))
+    with pytest.raises(AudioError, match=f"states {rate} Hz and 2 channels; songs have 8000 to"):
+        read(path)

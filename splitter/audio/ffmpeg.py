@@ -19,7 +19,14 @@ from splitter.audio.decoder import (
 )
 from splitter.audio.fitting import Fitter
 from splitter.audio.frames import Unpacker
-from splitter.audio.headers import Header, is_one_ogg_page, read_header, read_ogg_ending
+from splitter.audio.headers import (
+    Header,
+    is_one_ogg_page,
+    is_open_rf64,
+    read_header,
+    read_ogg_ending,
+    read_open_au,
+)
 from splitter.audio.options import RAW_ENCODINGS, RawFormat
 from splitter.audio.sources import Source
 from splitter.audio.tracks import choose_track
@@ -286,12 +293,19 @@ def open_container(source: Source, raw: RawFormat | None) -> Any:
     stream, options = source.for_ffmpeg()  # a playlist must not open other files
     if not source.seekable and source.read_at(0, 4) in _PCM_MAGIC:
         options["probesize"] = "65536"  # bytes; FFmpeg would look for other codecs for 5 seconds
+    encoding = raw.encoding if raw else None
     if raw:
         options |= {"sample_rate": str(raw.rate), "ch_layout": f"{raw.channels}C"}
+    elif is_open_rf64(source.read_at):
+        options["ignore_length"] = "1"  # FFmpeg would believe that it is empty
+    elif found := read_open_au(source.read_at):  # FFmpeg would refuse it
+        encoding, offset, rate, channels = found
+        options |= {"sample_rate": str(rate), "ch_layout": f"{channels}C"}
+        options["skip_initial_bytes"] = str(offset)
     try:
         return av.open(
             stream,
-            format=raw.encoding if raw else None,
+            format=encoding,
             options=options,
             metadata_errors="replace",
         )

@@ -13,6 +13,17 @@ Peek = Callable[[int, int], bytes]  # (offset, size) → bytes, fewer where they
 
 _ASF_FILE_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
 _CHUNKS = 10_000  # before the sound: nobody writes so many
+_AU_ENCODINGS = {
+    1: "mulaw",
+    2: "s8",
+    3: "s16be",
+    4: "s24be",
+    5: "s32be",
+    6: "f32be",
+    7: "f64be",
+    27: "alaw",
+}
+_AU_HEAD = 1 << 20  # bytes; the text in it is a remark
 _WAVE_CODES = (1, 3, 0xFFFE)  # integers, floats, extensible: all of one size per sample
 
 
@@ -57,6 +68,26 @@ def _read_wave(peek: Peek) -> Header:
                 size = riff_size + 8 - body
             return Header(size // align if align else None, body + size)
     return Header()
+
+
+def is_open_rf64(peek: Peek) -> bool:
+    """Tell an RF64 whose long sizes were never filled in (EBU Tech 3306)."""
+    return peek(0, 4) == b"RF64" and peek(12, 4) == b"ds64" and not any(peek(28, 8))
+
+
+def read_open_au(peek: Peek) -> tuple[str, int, int, int] | None:
+    """Read an AU that states a size of 0, as one that was never finished does.
+
+    Gives FFmpeg's name of the encoding, the offset of the sound, its rate and its channels.
+    """
+    head = peek(0, 24)
+    if len(head) < 24 or head[:4] != b".snd":
+        return None
+    offset, size, code, rate, channels = struct.unpack(">5I", head[4:])
+    known = code in _AU_ENCODINGS and 24 <= offset < _AU_HEAD and 0 < channels <= 64
+    if size or not known or not 0 < rate < 2**31:
+        return None
+    return _AU_ENCODINGS[code], offset, rate, channels
 
 
 def _is_open_ended(size: int) -> bool:
