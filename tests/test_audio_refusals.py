@@ -163,3 +163,25 @@ def test_a_rate_of_a_few_hertz_is_refused(tmp_path: Path, rate: int) -> None:
         file.writeframes(bytes(260_000))
     with pytest.raises(AudioError, match=f"states {rate} Hz and 2 channels; songs have 8000 to"):
         read(path)
+
+
+@pytest.mark.parametrize("form", ["RF64", "FLAC", "AIFF"])
+def test_a_header_that_promises_more_than_the_file_holds_is_told_before_the_disk_is_asked(
+    tmp_path: Path, form: str
+) -> None:
+    path = tmp_path / "song"
+    soundfile.write(path, chirps(20_000).T, RATE, "PCM_16", format=form)
+    data = bytearray(path.read_bytes())
+    if form == "RF64":
+        data[28:36] = (1 << 45).to_bytes(8, "little")
+    elif form == "AIFF":
+        place = data.index(b"COMM") + 10
+        data[place : place + 4] = (2**31 - 1).to_bytes(4, "big")
+    else:
+        data[21] |= 0x0F  # 36 bits of samples
+        data[22] = 0xFF
+    path.write_bytes(data)
+    with pytest.raises(AudioError, match=r"song: its header promises [\d.]+ hours of sound, more"):
+        read(path)
+    first = Reading(duration=0.1)
+    assert read(path, first).shape[1] == RATE // 10

@@ -44,6 +44,7 @@ class Decoder(Protocol):
     rate: int  # Hz
     channels: int
     samples: int | None  # as the header says
+    most: int | None  # samples that its bytes can hold; None if unknown
     bits: int  # 16, 24 or 32
     floating: bool
     metadata: dict[str, str]  # FFmpeg's names, in lower case

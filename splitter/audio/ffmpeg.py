@@ -49,6 +49,7 @@ _DURATION_IS_EXACT = {
 _STREAMS = ("aac", "ac3", "eac3", "dts", "loas", "mp3", "mpegts")
 _CHECKSUMS = ("flac", "wavpack", "tta", "ape")  # codecs whose frames have one
 _DSD_RATE = 352_800  # Hz, of DSD64: faster DSD has nothing but noise above
+_DENSEST = 6000  # samples per byte: FLAC has silence of 65,535 in 11 bytes (RFC 9639)
 _TOGETHER = 4096  # samples at least that are passed on: each array costs Python time of its own
 _ITUNES_GAPLESS = re.compile(r"(?:\s*[0-9A-F]{8}){3}\s+([0-9A-F]{16})")  # …, samples
 _DEPTHS = {"u8": 16, "s16": 16, "s32": 24, "s64": 32, "flt": 32, "dbl": 32}
@@ -115,6 +116,10 @@ class FFmpegDecoder:
         self._skipped = self._header.skipped
         self._exact = self._find_samples()
         self.samples = self._exact if self._exact is not None else self._estimate_samples()
+        self.most: int | None = None
+        if self._source.seekable:
+            densest = 1 if self._codec.startswith("pcm_") else _DENSEST
+            self.most = self._source.measure() * densest + PADDING
 
     @property
     def _is_dsd(self) -> bool:

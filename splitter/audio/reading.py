@@ -81,6 +81,14 @@ class SongReader:
         if total is None:
             return None
         stop = total if self._stop is None else min(self._stop, total)
+        if self._decoder.most is not None and stop > self._decoder.most:
+            if self._reading.keep_partial:
+                return None
+            self._decoder.close()
+            hours = f"{total / self.rate / 3600:.1f} hours of sound"
+            raise AudioError(
+                f"{self.source}: its header promises {hours}, more than the file holds; {_WAY_OUT}"
+            )
         return max(stop - self._start, 0)
 
     @property

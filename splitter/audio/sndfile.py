@@ -34,6 +34,7 @@ class SndfileDecoder:
     """A file that seeks."""
 
     cover: bytes | None = None
+    most: int | None = None  # libsndfile looks itself
 
     def __init__(self, source: Source) -> None:
         self._source = source
