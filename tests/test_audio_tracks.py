@@ -1,0 +1,62 @@
+"""Of several sound tracks, the one that is meant is taken, and named."""
+
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from av.stream import Disposition
+
+from splitter.audio import Reading, open_song
+from splitter.errors import AudioError
+
+MONO, STEREO = 0.25, 0.5  # the level of each track says which one it is
+
+
+def make_video(path: Path, default: int | None = None) -> Path:
+    """Write a mkv with a mono track in German and a stereo one in English."""
+    with av.open(str(path), "w", format="matroska") as file:
+        tracks = []
+        for number, (layout, language) in enumerate([("mono", "ger"), ("stereo", "eng")]):
+            track = file.add_stream("pcm_s16le", rate=44100, layout=layout)
+            track.metadata["language"] = language
+            track.disposition = Disposition.default if number == default else Disposition(0)
+            tracks.append(track)
+        for track, channels, level in zip(tracks, (1, 2), (MONO, STEREO), strict=True):
+            samples = np.full((1, channels * 4410), level * 32768, np.int16)
+            frame = av.AudioFrame.from_ndarray(samples, "s16", track.layout.name)
+            frame.sample_rate, frame.pts = 44100, 0
+            file.mux(track.encode(frame))
+            file.mux(track.encode(None))
+    return path
+
+
+def level_of(path: Path, track: str | None = None) -> float:
+    with open_song(path, Reading(track=track)) as song:
+        return float(next(song.read_blocks())[0, 0])
+
+
+@pytest.mark.parametrize(("default", "level"), [(0, MONO), (1, STEREO), (None, STEREO)])
+def test_the_default_track_is_taken_or_else_the_one_with_most_channels(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, default: int | None, level: float
+) -> None:
+    path = make_video(tmp_path / "video.mkv", default)
+    assert level_of(path) == level
+    names = ["1 (ger, 1 channel)", "2 (eng, 2 channels)"]
+    taken = names.pop(0 if level == MONO else 1)
+    line = f"{path}: takes sound track {taken}; choose another with --track: {names[0]}"
+    assert caplog.messages == [line]
+
+
+@pytest.mark.parametrize(("track", "level"), [("1", MONO), ("2", STEREO), ("GER", MONO)])
+def test_a_track_is_chosen_by_its_number_or_its_language(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, track: str, level: float
+) -> None:
+    assert level_of(make_video(tmp_path / "video.mkv", default=1), track) == level
+    assert caplog.messages == []
+
+
+def test_a_track_that_is_not_there_is_told(tmp_path: Path) -> None:
+    path = make_video(tmp_path / "video.mkv")
+    with pytest.raises(AudioError, match=r"has no sound track '3'; choose 1 \(ger, 1 channel\)"):
+        level_of(path, "3")
