@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import mutagen
 import mutagen.flac
 import mutagen.id3
 import mutagen.wave
+import numpy as np
 import pytest
 
 from splitter.audio import OutputFormat, StemWriter, Tags, open_song, write_stems
@@ -132,3 +134,18 @@ def test_texts_that_are_too_long_are_left_out(
     assert caplog.messages[0].endswith(
         "its genre is too large for the stems (1.0 MB, at most 1 MB); they go without"
     )
+
+
+def test_a_hundred_thousand_comments_cost_no_time(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = write(tmp_path / "song.flac", "flac", Tags(title="Song"))
+    file = mutagen.flac.FLAC(path)
+    file.tags.extend([(f"FIELD{number}", "x") for number in range(100_000)])
+    file.save()
+    started = time.process_time()
+    with open_song(path) as song:
+        assert song.tags == Tags()
+        np.testing.assert_allclose(next(song.read_blocks()), chirps(5000), atol=1e-4)
+    assert time.process_time() - started < 2  # seconds; FFmpeg needs more than 25
+    assert " comments, of at most 1,000" in caplog.text

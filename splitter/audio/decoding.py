@@ -9,16 +9,23 @@ from typing import BinaryIO
 
 from splitter.audio.decoder import Decoder, UndecodableError
 from splitter.audio.ffmpeg import FFmpegDecoder, open_container
+from splitter.audio.headers import find_flac_comments
 from splitter.audio.mp3 import MpegDecoder
 from splitter.audio.ogg import ChainDecoder, is_chained
 from splitter.audio.options import RawFormat
 from splitter.audio.sndfile import SndfileDecoder
-from splitter.audio.sources import Source, open_source
+from splitter.audio.sources import ObjectSource, Source, WithoutBlock, open_source
+
+_COMMENTS = 1000  # FFmpeg's time grows with their square: 6 s for 20,000
 
 
 def open_decoder(file: BinaryIO, raw: RawFormat | None = None, track: str | None = None) -> Decoder:
     """Find the decoder of a file or a stream; raise UndecodableError if there is none."""
     source = open_source(file)
+    comments, place = find_flac_comments(source.read_at)
+    crowded = comments > _COMMENTS and source.seekable and not raw
+    if crowded:
+        source = ObjectSource(WithoutBlock(file, place))
     try:
         decoder = _open_ffmpeg(source, raw, track)
     except UndecodableError as error:
@@ -29,6 +36,9 @@ def open_decoder(file: BinaryIO, raw: RawFormat | None = None, track: str | None
             raise UndecodableError(reason) from error
         raise
     source.forget()
+    if crowded:
+        told = f"has {comments:,} comments, of at most {_COMMENTS:,}"
+        decoder.remarks.append(f"{told}; the stems go without")
     return decoder
 
 

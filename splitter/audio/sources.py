@@ -120,7 +120,7 @@ class FileSource(SeekableSource):
 class ObjectSource(SeekableSource):
     """An object that seeks, as BytesIO; answers a bad position as the system would."""
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: "BinaryIO | WithoutBlock") -> None:
         self._file = file
         self._seek(0)
         self._interrupt: BaseException | None = None
@@ -154,6 +154,24 @@ class ObjectSource(SeekableSource):
         """Raise what happened inside a read."""
         if self._interrupt is not None:
             raise self._interrupt
+
+
+class WithoutBlock:
+    """A FLAC file in which one block, at `place`, passes for padding (RFC 9639, 8.1)."""
+
+    def __init__(self, file: BinaryIO, place: int) -> None:
+        self._file = file
+        self._place = place
+        self.seek, self.tell = file.seek, file.tell
+
+    def read(self, size: int) -> bytes:
+        """Read as the file would."""
+        inside = self._place - self._file.tell()
+        data = self._file.read(size)
+        if not 0 <= inside < len(data):
+            return data
+        kind = bytes([data[inside] & 0x80 | 1])
+        return data[:inside] + kind + data[inside + 1 :]
 
 
 class Stream(Protocol):
