@@ -7,6 +7,8 @@ import multiprocessing
 import os
 import random
 import re
+import subprocess
+import sys
 import time
 from collections import Counter
 from multiprocessing.queues import Queue
@@ -19,7 +21,7 @@ import soundfile
 
 from splitter.audio import Reading, open_song
 from splitter.errors import AudioError
-from tests.codecs import FORMATS, SAMPLES, Pipe, chirps, make, read
+from tests.codecs import FORMATS, RATE, SAMPLES, Pipe, chirps, make, read
 
 TRUNCATED = [suffix for suffix in FORMATS if suffix != "wv"]  # its last byte is no sound
 DAMAGED = ("mp3", "lavf.mp3", "wav", "flac", "ogg", "opus", "m4a", "coarse.m4a", "fragmented.mp4")
@@ -227,3 +229,34 @@ def test_twenty_thousand_damaged_songs_neither_crash_nor_hang(
     assert worker.exitcode == 0, f"crashed at {seed}"
     with capsys.disabled():
         print(f"\n{sum(counts.values())} damaged songs: {dict(counts)}")
+
+
+_READ_EACH = """
+import sys
+from pathlib import Path
+from splitter.audio import open_song
+from splitter.errors import AudioError
+for path in sorted(Path(sys.argv[1]).iterdir()):
+    try:
+        with open_song(path) as song:
+            sum(block.shape[1] for block in song.read_blocks())
+    except AudioError:
+        pass
+"""
+
+
+def test_headers_with_wrong_sizes_print_no_traceback_of_a_library(tmp_path: Path) -> None:
+    dice = np.random.default_rng(27)
+    for form in ("CAF", "W64", "AIFF"):
+        whole = io.BytesIO()
+        soundfile.write(whole, chirps(3000).T, RATE, "PCM_16", format=form)
+        for number in range(60):
+            data = bytearray(whole.getvalue())
+            for place in dice.integers(4, 120, 4):
+                data[place] = dice.choice([0, 0x7F, 0x80, 0xFF, int(dice.integers(256))])
+            (tmp_path / f"{form}{number:02}").write_bytes(data)
+    command = [sys.executable, "-c", _READ_EACH, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    for trace in ("Traceback", "exception being dropped", "Exception ignored"):
+        assert trace not in done.stderr
