@@ -147,5 +147,5 @@ def test_a_hundred_thousand_comments_cost_no_time(
     with open_song(path) as song:
         assert song.tags == Tags()
         np.testing.assert_allclose(next(song.read_blocks()), chirps(5000), atol=1e-4)
-    assert time.process_time() - started < 2  # seconds; FFmpeg needs more than 25
+    assert time.process_time() - started < 2  # seconds; FFmpeg alone needs 6 for a fifth of them
     assert " comments, of at most 1,000" in caplog.text
