@@ -232,20 +232,24 @@ def test_twenty_thousand_damaged_songs_neither_crash_nor_hang(
 
 
 _READ_EACH = """
+import io
 import sys
 from pathlib import Path
 from splitter.audio import open_song
 from splitter.errors import AudioError
 for path in sorted(Path(sys.argv[1]).iterdir()):
     try:
-        with open_song(path) as song:
+        with open_song(io.BytesIO(path.read_bytes()) if sys.argv[2:] else path) as song:
             sum(block.shape[1] for block in song.read_blocks())
     except AudioError:
         pass
 """
 
 
-def test_headers_with_wrong_sizes_print_no_traceback_of_a_library(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", [(), ("object",)], ids=["file", "object"])
+def test_headers_with_wrong_sizes_print_no_traceback_of_a_library(
+    tmp_path: Path, kind: tuple[str, ...]
+) -> None:
     dice = np.random.default_rng(27)
     for form in ("CAF", "W64", "AIFF"):
         whole = io.BytesIO()
@@ -255,7 +259,7 @@ def test_headers_with_wrong_sizes_print_no_traceback_of_a_library(tmp_path: Path
             for place in dice.integers(4, 120, 4):
                 data[place] = dice.choice([0, 0x7F, 0x80, 0xFF, int(dice.integers(256))])
             (tmp_path / f"{form}{number:02}").write_bytes(data)
-    command = [sys.executable, "-c", _READ_EACH, str(tmp_path)]
+    command = [sys.executable, "-c", _READ_EACH, str(tmp_path), *kind]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     for trace in ("Traceback", "exception being dropped", "Exception ignored"):
