@@ -44,7 +44,7 @@ def test_the_variant_of_the_page_takes_less_than_30_lines_and_its_tiles_are_exac
     monkeypatch.setattr("splitter.networks.blocks.BLOCKS", BLOCKS)
     presets = dict(PRESETS)
     monkeypatch.setattr("splitter.networks.presets.PRESETS", presets)
-    exec(code, {"__name__": "variant"})  # noqa: S102: a page of our own
+    exec(code, {"__name__": "variant"})  # a page of our own
     try:
         sizes = presets["se-unet"].sizes
         assert issubclass(sizes, MaskParts)
