@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
@@ -21,8 +21,10 @@ Stems: TypeAlias = Mapping[str, Path]  # name → file
 log = logging.getLogger(__name__)
 
 
-def keep_apart(songs: Sequence[Path], name: Callable[[int, str], Stems]) -> list[Stems]:
-    """Name the stems of all songs, so that no two songs write one file.
+def keep_apart(
+    songs: Sequence[Path], name: Callable[[int, str], Stems], taken: Container[Path] = ()
+) -> list[Stems]:
+    """Name the stems of all songs, so that no two songs write one file, nor one that is `taken`.
 
     `name` gets the index of a song and a mark, mostly "", that keeps it apart. Songs that are named
     otherwise for this are told. Raises DataError for songs that no mark keeps apart.
@@ -30,7 +32,7 @@ def keep_apart(songs: Sequence[Path], name: Callable[[int, str], Stems]) -> list
     levels = [0] * len(songs)
     named = [name(index, "") for index in range(len(songs))]
     wanted = list(named)
-    while together := _find_collisions(named):
+    while together := _find_collisions(named, taken):
         for index in together:
             levels[index] += 1
             if levels[index] == len(_MARKS):
@@ -43,13 +45,14 @@ def keep_apart(songs: Sequence[Path], name: Callable[[int, str], Stems]) -> list
     return named
 
 
-def _find_collisions(named: Sequence[Stems]) -> list[int]:
-    """Return the indices of all songs with a file that another one has, too."""
+def _find_collisions(named: Sequence[Stems], taken: Container[Path]) -> list[int]:
+    """Return the indices of all songs with a file that another one has, too, or that is taken."""
     owners: dict[Path, list[int]] = {}
     for index, stems in enumerate(named):
         for path in set(map(locate, stems.values())):
             owners.setdefault(path, []).append(index)
-    return sorted({index for owning in owners.values() if len(owning) > 1 for index in owning})
+    shared = (own for path, own in owners.items() if len(own) > 1 or path in taken)
+    return sorted({index for own in shared for index in own})
 
 
 def _tell(songs: Sequence[Path], wanted: Sequence[Stems], named: Sequence[Stems]) -> None:
@@ -61,7 +64,10 @@ def _tell(songs: Sequence[Path], wanted: Sequence[Stems], named: Sequence[Stems]
     for path, indices in groups.items():
         together = ", ".join(str(songs[index]) for index in indices)
         instead = ", ".join(str(next(iter(named[index].values()))) for index in indices)
-        log.warning("%s: would all become %s; they become %s", together, path, instead)
+        if len(indices) > 1:
+            log.warning("%s: would all become %s; they become %s", together, path, instead)
+        else:
+            log.warning("%s: another song becomes %s; this one becomes %s", together, path, instead)
 
 
 def _hash(song: Path) -> str:

@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Hashable
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path, PurePath, PureWindowsPath
 from typing import Any
@@ -95,6 +97,56 @@ def is_local(place: Path) -> bool:
 def is_folder(place: Path) -> bool:
     """Tell whether there is a folder; where nobody may look, there is none."""
     return os.path.isdir(place) if is_local(place) else place.is_dir()  # noqa: PTH112
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What the listing of a folder says of a file or a folder in it."""
+
+    path: Path
+    is_folder: bool  # a link to one is none: it may lead in a circle
+    is_file: bool
+
+
+def list_folder(folder: Path) -> list[Entry]:
+    """List a folder in the order of names, but for what is hidden; raise OSError if nobody may."""
+    if not is_local(folder):
+        found = [(path.name, path) for path in folder.iterdir()]
+        return [
+            Entry(path, path.is_dir(), path.is_file())
+            for name, path in sorted(found)
+            if not name.startswith(".")
+        ]
+    with os.scandir(folder) as listed:
+        shown = sorted((entry for entry in listed if entry.name[0] != "."), key=lambda e: e.name)
+    return [
+        Entry(folder / entry.name, entry.is_dir(follow_symlinks=False), _is_file(entry))
+        for entry in shown
+    ]
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    with suppress(OSError):  # a link to itself
+        return entry.is_file()
+    return False
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known of a file without reading it."""
+
+    size: int = 0  # bytes
+    mtime: float = 0.0  # seconds since 1970
+    identity: Hashable = None  # the same for all names of a file; None: unknown
+
+
+def look_at(file: Path) -> Facts:
+    """Look at a file; of one that is not there nothing is known."""
+    with suppress(OSError):
+        found = file.stat()
+        identity = (found.st_dev, found.st_ino) if found.st_ino else None
+        return Facts(found.st_size, found.st_mtime, identity)
+    return Facts()
 
 
 def is_there(place: Path) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import soundfile
@@ -18,11 +18,10 @@ STEMS = ("vocals", "instrumental")
 
 
 def plan(songs: Iterable[Found], folder: Path) -> list[Job]:
-    return plan_jobs(
-        songs,
-        folder,
-        lambda song, folder, mark: name_stems(song, Output(folder), "small", STEMS, mark=mark),
-    )
+    def name(song: Path, folder: Path, mark: str) -> Mapping[str, Path]:
+        return name_stems(song, Output(folder), "small", STEMS, mark=mark)
+
+    return list(plan_jobs(songs, folder, name))
 
 
 def work() -> Work:

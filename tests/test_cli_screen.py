@@ -13,7 +13,7 @@ from splitter.cli.messages import format_duration, format_speed, format_time
 from splitter.cli.progress import BatchProgress, Pace
 from splitter.cli.screen import Screen, State, compose
 from splitter.engines.worker import Outcome
-from splitter.jobs import Job
+from splitter.jobs import Extent, Job
 from tests import sounds
 from tests.commands import Done, call
 from tests.terminals import run_in_terminal
@@ -168,7 +168,11 @@ def test_a_cluster_says_how_many_songs_are_done(
 ) -> None:
     """Nobody watches songs there: only their ends are known here."""
     jobs = [Job(Path(f"{index}.wav"), {}, size=100) for index in range(4)]
-    progress = BatchProgress(Screen(), jobs)
+    extent = Extent()
+    progress = BatchProgress(Screen(), extent)
+    for job in jobs:
+        extent.add(job)
+    extent.end()
     for job in jobs[:3]:
         progress.count(Outcome(job, error="broken"))
     assert "75%, 3 of 4 songs, 3 failed, " in capsys.readouterr().err.splitlines()[-1]

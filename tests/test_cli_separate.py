@@ -19,7 +19,7 @@ import pytest
 import soundfile
 
 from splitter.audio import Block, OutputFormat, open_song
-from splitter.cli.clipping import AUDIBLE, tell_clipping
+from splitter.cli.clipping import AUDIBLE, Clipping
 from splitter.cli.records import _EMPTY
 from splitter.songs import Separated
 from tests import sounds
@@ -390,10 +390,16 @@ def test_a_peak_just_over_full_scale_is_left_to_the_record(
             *(1.0, None, "unet", "0", 1.0),
         )
 
-    tell_clipping([done(1.00009)])
-    tell_clipping([done(1.00009)] * 3)
+    def tell(songs: list[Separated]) -> None:
+        clipping = Clipping()
+        for song in songs:
+            clipping.add(song)
+        clipping.tell()
+
+    tell([done(1.00009)])
+    tell([done(1.00009)] * 3)
     assert caplog.text == ""
-    tell_clipping([done(10 ** (0.3 / 20))])
+    tell([done(10 ** (0.3 / 20))])
     assert "a.mp3: cut off 3 samples of vocals, by up to 0.3 dB" in caplog.text
 
 

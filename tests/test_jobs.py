@@ -3,7 +3,7 @@ import os
 import subprocess
 import sys
 import tracemalloc
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePath
 
 import pytest
@@ -13,6 +13,8 @@ from splitter.audio.files import PartFile
 from splitter.errors import CommandError, DataError
 from splitter.jobs import (
     JOURNAL,
+    Count,
+    Extent,
     Found,
     Job,
     Journal,
@@ -157,9 +159,70 @@ def test_two_songs_with_one_output_are_kept_apart_in_any_order(tmp_path: Path) -
         assert folders == {"x.mp3": "x.mp3", "x.flac": "x.flac", "y.mp3": "y"}
 
 
+def test_the_first_job_is_there_when_one_folder_has_been_read(tmp_path: Path) -> None:
+    for folder in "abc":
+        for name in ("x.flac", "x.mp3", "y.mp3"):
+            make_file(tmp_path / folder / name)
+    seen: list[Found] = []
+
+    def note(found: Iterator[Found]) -> Iterator[Found]:
+        for one in found:
+            seen.append(one)
+            yield one
+
+    found = note(find_songs([tmp_path], Search(recursive=True)))
+    jobs = plan_jobs(found, tmp_path / "out", name_stems)
+    first = next(jobs)
+    assert first.stems["vocals"] == tmp_path / "out" / "a" / "x.flac" / "vocals.wav"
+    assert {one.parent.name for one in seen[:-1]} == {"a"}
+    assert [job.song.parent.name for job in (first, *jobs)] == list("aaabbbccc")
+
+
+def test_songs_of_several_places_are_kept_apart_as_they_come(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("a/live/x.mp3", "a/rare/y.mp3", "b/live/x.mp3"):
+        make_file(tmp_path / name)
+    places = [tmp_path / "a", tmp_path / "b"]
+    jobs = plan_jobs(find_songs(places, Search(recursive=True)), tmp_path / "out", name_stems)
+    names = [job.stems["vocals"].relative_to(tmp_path / "out").as_posix() for job in jobs]
+    assert names == ["live/x/vocals.wav", "rare/y/vocals.wav", "live/x.mp3/vocals.wav"]
+    assert "another song becomes " in caplog.text
+
+
+def test_a_large_folder_is_planned_in_parts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("splitter.jobs.planning.GROUP", 2)
+    for name in ("a.mp3", "x.flac", "x.mp3", "x.wav"):
+        make_file(tmp_path / name)
+    jobs = plan_jobs(find_songs([tmp_path]), tmp_path / "out", name_stems)
+    names = [job.stems["vocals"].parent.name for job in jobs]
+    assert names == ["a", "x", "x.mp3", "x.wav"]
+
+
+def test_what_is_to_come_is_counted_until_it_has_come(tmp_path: Path) -> None:
+    for name in "abc":
+        make_file(tmp_path / f"{name}.mp3", FLAC)
+    extent = Extent()
+    assert extent.estimate() is None
+    extent.expect(Count(lambda: find_songs([tmp_path])))
+    jobs = list(plan_jobs(find_songs([tmp_path]), tmp_path / "out", name_stems))
+    told = []
+    for number, job in enumerate(jobs):
+        extent.pass_by(job)
+        if number:  # the first was done before
+            extent.add(job)
+        told.append(extent.estimate())
+    size = len(FLAC)
+    assert told == [(2, 2 * size)] * 3
+    extent.end()
+    assert extent.estimate() == (2, 2 * size)
+
+
 def test_a_song_named_twice_is_done_once(tmp_path: Path) -> None:
     song = make_file(tmp_path / "x.mp3")
-    assert len(plan_jobs(find_songs([song, tmp_path]), tmp_path / "out", name_stems)) == 1
+    assert len(list(plan_jobs(find_songs([song, tmp_path]), tmp_path / "out", name_stems))) == 1
 
 
 @pytest.mark.skipif(os.name == "nt", reason="links need rights there")
@@ -170,7 +233,7 @@ def test_a_file_with_several_names_is_done_once_and_the_others_are_told(
     (tmp_path / "c.mp3").symlink_to(song)
     (tmp_path / "d.mp3").hardlink_to(song)
     with caplog.at_level("INFO", "splitter"):
-        jobs = plan_jobs(find_songs([song, tmp_path]), tmp_path / "out", name_stems)
+        jobs = list(plan_jobs(find_songs([song, tmp_path]), tmp_path / "out", name_stems))
     assert [job.song for job in jobs] == [song]
     told = "the same file as another song of this run"
     assert caplog.messages == [f"left out 3 files, such as {song}: {told}"]

@@ -35,14 +35,16 @@ class Batch:
 
 
 def run_batch(
-    jobs: Sequence[Job], batch: Batch, progress: BatchProgress, watch: Watch
+    jobs: Iterable[Job], batch: Batch, progress: BatchProgress, watch: Watch, waiting: Waiting
 ) -> Iterator[Outcome]:
-    """Separate all jobs; yield outcomes as they come, when the journal has them."""
-    waiting = Waiting()
+    """Separate all jobs; yield outcomes as they come, when the journal has them.
+
+    A signal waits until there is an outcome, a block of a song, or somebody else who asks.
+    """
     alone = batch.engine == "local"  # a cluster may keep it waiting forever
     watch = watch_signals(waiting, watch) if alone else watch
     with batch.journal or nullcontext(), handling(waiting) if alone else nullcontext():
-        for outcome in _start(_begin(jobs, batch), batch, watch):
+        for outcome in _start(_begin(jobs, batch, progress), batch, watch):
             waiting.check()
             if batch.journal:
                 batch.journal.add(outcome.job, outcome.error)
@@ -51,11 +53,13 @@ def run_batch(
         waiting.check()
 
 
-def _begin(jobs: Iterable[Job], batch: Batch) -> Iterator[Job]:
+def _begin(jobs: Iterable[Job], batch: Batch, progress: BatchProgress) -> Iterator[Job]:
     """Have each job claim its stems as it is handed out; if there is a journal, tell it."""
-    if batch.journal:
-        return batch.journal.begin_all(jobs, batch.work.output.overwrite)
-    return map(claim, jobs)
+    overwrite, journal = batch.work.output.overwrite, batch.journal
+    begun = journal.begin_all(jobs, overwrite) if journal else map(claim, jobs)
+    for job in begun:
+        progress.begin(job)
+        yield job
 
 
 def _start(jobs: Iterable[Job], batch: Batch, watch: Watch) -> Iterator[Outcome]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from splitter.cli.messages import count
@@ -19,31 +19,46 @@ AUDIBLE = 0.1
 log = logging.getLogger(__name__)
 
 
-def tell_clipping(songs: Sequence[Separated]) -> None:
-    """Warn of samples that were cut off, if it can be heard, and say what avoids it."""
-    loud = {song.song: _find_excess(song) for song in songs}
-    loud = {song: excess for song, excess in loud.items() if excess >= AUDIBLE}
-    way_out = "--clip rescale or --clip float avoids it"
-    if len(songs) == 1:
-        for song, excess in loud.items():
-            stems = [f"{number} samples of {name}" for name, number in _clipped(songs[0])]
-            cut = f"cut off {' and '.join(stems)}, by up to {excess:.1f} dB"
-            log.warning("%s: %s; %s", song, cut, way_out)
-    elif loud:
-        worst = max(loud, key=lambda song: loud[song])
-        what = f"{len(loud)} of {count(len(songs), 'song')}"
-        log.warning(
-            "cut off samples of %s, by up to %.1f dB (%s); %s", what, loud[worst], worst, way_out
-        )
-    quieter = {song.song: -20 * math.log10(song.gain) for song in songs if song.gain != 1}
-    if len(songs) == 1:
-        for song, less in quieter.items():
-            log.warning("%s: made the stems quieter by %.1f dB, to fit", song, less)
-    elif quieter:
-        most = max(quieter.values())
-        log.warning(
-            "made the stems of %s quieter, by up to %.1f dB", count(len(quieter), "song"), most
-        )
+class Clipping:
+    """What is known of songs so far: how many, and the worst of them."""
+
+    def __init__(self) -> None:
+        self._first: Separated | None = None
+        self._songs = 0
+        self._loud = 0  # songs with samples that were cut off, audibly
+        self._worst: tuple[float, Path] = 0.0, Path()  # dB
+        self._quieter = 0  # songs that were turned down
+        self._most = 0.0  # dB
+
+    def add(self, song: Separated) -> None:
+        """Take in what became of a song."""
+        self._first = self._first or song
+        self._songs += 1
+        excess = _find_excess(song)
+        if excess >= AUDIBLE:
+            self._loud += 1
+            self._worst = max(self._worst, (excess, song.song))
+        if song.gain != 1:
+            self._quieter += 1
+            self._most = max(self._most, -20 * math.log10(song.gain))
+
+    def tell(self) -> None:
+        """Warn of samples that were cut off, if it can be heard, and say what avoids it."""
+        excess, worst = self._worst
+        if self._loud:
+            if self._songs == 1 and self._first:
+                stems = [f"{number} samples of {name}" for name, number in _clipped(self._first)]
+                what = f"{worst}: cut off {' and '.join(stems)}, by up to {excess:.1f} dB"
+            else:
+                of = f"{self._loud} of {count(self._songs, 'song')}"
+                what = f"cut off samples of {of}, by up to {excess:.1f} dB ({worst})"
+            log.warning("%s; --clip rescale or --clip float avoids it", what)
+        if self._quieter:
+            what, less = count(self._quieter, "song"), f"{self._most:.1f} dB"
+            if self._songs == 1 and self._first:
+                log.warning("%s: made the stems quieter by %s, to fit", self._first.song, less)
+            else:
+                log.warning("made the stems of %s quieter, by up to %s", what, less)
 
 
 def _clipped(song: Separated) -> list[tuple[str, int]]:

@@ -120,7 +120,8 @@ def listen(
         more = ["-f", container, "--template", template, "--skip-existing", *["-r"] * recursive]
         jobs = []
         for model in chosen:
-            done, well = _separate(screen, unseparated, ["-o", output, "-m", model, *more])
+            done: list[Job] = []
+            well = _separate(screen, done, unseparated, ["-o", output, "-m", model, *more])
             jobs.append(done)
             failed = failed or not well
         pages += _write_for_jobs(screen, jobs, chosen, others)
@@ -167,17 +168,17 @@ def _is_done(job: Job) -> bool:
 
 
 def _separate(
-    screen: Screen, songs: Sequence[Path], options: Sequence[str]
-) -> tuple[Sequence[Job], bool]:
-    """Separate songs as `splitter separate` does with these options."""
+    screen: Screen, jobs: list[Job], songs: Sequence[Path], options: Sequence[str]
+) -> bool:
+    """Separate songs as `splitter separate` does with these options, and note all jobs."""
     from splitter.cli.separate import separate, separate_songs
 
     arguments = [*options, "--", *map(os.fspath, songs)]
     kind = screen.kind
     with separate.make_context("separate", arguments, obj=screen) as context:
-        done = separate_songs(screen, **context.params)
+        well = separate_songs(screen, jobs, **context.params)
     screen.kind = kind
-    return done
+    return well
 
 
 def _find_rivals(

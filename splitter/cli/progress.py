@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from threading import Lock
@@ -16,7 +16,7 @@ from splitter.signals import Waiting
 if TYPE_CHECKING:
     from splitter.audio import SongReader
     from splitter.engines import Outcome
-    from splitter.jobs import Job
+    from splitter.jobs import Extent, Job
     from splitter.separation import Stems
     from splitter.songs import Watch
 
@@ -135,18 +135,23 @@ class BatchProgress:
     """
 
     screen: Screen
-    jobs: Sequence[Job]
+    extent: Extent
     done: int = 0
     failed: int = 0
     audio: float = 0.0  # seconds separated
     pace: Pace = field(default_factory=Pace)  # from the first sound on, where that is known
     _bytes: float = 0.0  # of songs that have come to their end
+    _sizes: dict[str, int] = field(default_factory=dict)  # of songs under way
     _current: dict[str, tuple[float, float]] = field(default_factory=dict)  # seconds done, bytes
     _lock: Lock = field(default_factory=Lock)
 
     def __post_init__(self) -> None:
-        self._sizes = {str(job.song): job.size for job in self.jobs}
         self._whole = self.pace
+
+    def begin(self, job: Job) -> None:
+        """Note a song that is handed out."""
+        with self._lock:
+            self._sizes[str(job.song)] = job.size
 
     def watch(self, song: SongReader, stems: Iterator[Stems]) -> Iterator[Stems]:
         """Pass a song's stems on and show how far all songs are."""
@@ -159,8 +164,8 @@ class BatchProgress:
                 yield block
                 done += _count_samples(block)
                 share = min(done / song.samples, 1.0) if song.samples else 0.0
-                size = self._sizes.get(song.source, 0)
                 with self._lock:
+                    size = self._sizes.get(song.source, 0)
                     self._current[song.source] = done / song.rate, share * size
                 self.show()
         finally:
@@ -170,6 +175,7 @@ class BatchProgress:
     def count(self, outcome: Outcome) -> None:
         """Count a song that has come to its end."""
         with self._lock:
+            self._sizes.pop(str(outcome.job.song), None)
             self._bytes += outcome.job.size
             if outcome.separated:
                 self.done += 1
@@ -184,13 +190,20 @@ class BatchProgress:
             seconds = self.audio + sum(done for done, _ in self._current.values())
             size = self._bytes + sum(share for _, share in self._current.values())
             song = next(iter(self._current), "").rpartition("/")[2]
-        total = sum(self._sizes.values())
+        ended, known = self.done + self.failed, self.extent.estimate()
+        doing, failed = (
+            f"separating {song or 'songs'}",
+            f", {self.failed} failed" * bool(self.failed),
+        )
+        if known is None:
+            songs = f"{count(ended, 'song')}{failed}", count(ended, "song")
+            self.screen.show(State(doing, None, [songs, self.pace.speed(seconds)]))
+            return
+        all_songs, total = known
         fraction = min(size / total, 1.0) if total else 0.0
-        ended, all_songs = self.done + self.failed, len(self.jobs)
-        failed = f", {self.failed} failed" if self.failed else ""
         songs = f"{ended} of {all_songs} songs{failed}", f"{ended}/{all_songs} songs"
         facts = [songs, self.pace.speed(seconds), *self.pace.left(fraction)]
-        self.screen.show(State(f"separating {song or 'songs'}", fraction, facts))
+        self.screen.show(State(doing, fraction, facts))
 
     @property
     def summary(self) -> State:

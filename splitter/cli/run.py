@@ -1,4 +1,4 @@
-"""All songs of one `splitter separate`: which there are, who separates them, what is said."""
+"""All songs of one `splitter separate`: who separates them, and what is said of each."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ import logging
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, nullcontext, suppress
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import click
 
-from splitter.audio import Reading, SongReader, Tags, open_song
+from splitter.audio import Reading, SongReader, open_song
 from splitter.cli.batch import Batch, run_batch
+from splitter.cli.clipping import Clipping
 from splitter.cli.existing import look_at_stems
 from splitter.cli.failures import Failures
-from splitter.cli.globbed import drop_others
 from splitter.cli.messages import complain, count, printable
 from splitter.cli.options import PIPE, Options
 from splitter.cli.parameters import STDIN
+from splitter.cli.plan import Plan, peek
 from splitter.cli.progress import BatchProgress, watch_signals, watch_song
 from splitter.cli.records import (
     describe,
@@ -34,23 +34,12 @@ from splitter.cli.records import (
 )
 from splitter.cli.screen import Screen, State, compose
 from splitter.cli.streams import lose_stdout
-from splitter.errors import AudioError, CommandError, DataError, SplitterError
-from splitter.jobs import (
-    Found,
-    Job,
-    Journal,
-    Search,
-    claim,
-    find_songs,
-    list_left_out,
-    plan_jobs,
-    read_names,
-)
+from splitter.errors import AudioError, CommandError, SplitterError
+from splitter.jobs import Job, Journal, claim
 from splitter.outputs import Output, Target, check_existing, name_stems, plan_stems
-from splitter.paths import is_folder, is_local, locate, locate_folder
+from splitter.paths import is_local
 from splitter.registry import ModelChoice
 from splitter.signals import Waiting, end_at_once, handling
-from splitter.templates import needs_tags
 
 if TYPE_CHECKING:
     from splitter.engines import Outcome
@@ -75,64 +64,13 @@ class Run:
     stems: Sequence[str]
     journal: Journal | None  # of a run over folders
     screen: Screen
+    plan: Plan
     unsaid: list[OSError] = field(default_factory=list)
-    separated: list[Separated] = field(default_factory=list)
+    clipping: Clipping = field(default_factory=Clipping)
 
-    def plan(self) -> list[Job]:
-        """Name all stems of all songs, so that no two songs write one file."""
-        songs = self.options.songs if self.reading.raw else drop_others(self.options.songs)
-        if self.options.to_pipe:
-            return [Job(songs[0], {})]
-        try:
-            jobs = plan_jobs(self._find(songs), self.output.folder, self._name_early)
-        except DataError as error:
-            raise click.UsageError(str(error)) from error
-        self._tell_left_out(songs, jobs)
-        stems = {locate(path) for job in jobs for path in job.stems.values()}
-        for song in songs:
-            if locate(song) in stems and not is_folder(song):
-                raise click.UsageError(f"{song}: a stem would replace it; choose another --output")
-        return [job for job in jobs if self._wants(job)]
-
-    def _wants(self, job: Job) -> bool:
-        """Tell whether a job is of this run's shard, and of the failures that it is to retry."""
-        options = self.options
-        mine = options.shard is None or options.shard.takes(job.song)
-        retried = not options.retry_failed or (
-            self.journal is not None and self.journal.failed(job)
-        )
-        return mine and retried
-
-    def _tell_left_out(self, songs: Sequence[Path], jobs: Sequence[Job]) -> None:
-        """Say that there are no songs, or in how many folders nobody looked for some."""
-        if not self.options.recursive:
-            for folder in filter(is_folder, songs):
-                left = list_left_out(folder, self._search(songs))
-                if left:
-                    what = count(len(left), "folder")
-                    log.info("%s: left out %s with songs; add -r to separate them", folder, what)
-        if not jobs:
-            log.warning("found no songs")
-
-    def _search(self, songs: Sequence[Path]) -> Search:
-        """Say which files count as songs; what is known to be a stem is none."""
-        made = self.journal.made if self.journal else ()
-        below = {locate_folder(self.output.folder)} - {locate_folder(song) for song in songs}
-        options = self.options
-        return Search(options.recursive, options.include, options.exclude, below, made)
-
-    def _find(self, songs: Sequence[Path]) -> Iterator[Found]:
-        """Find the songs, and show how many there are so far."""
-        found = find_songs(songs, self._search(songs))
-        if self.options.files0_from:
-            found = chain(found, read_names(self.options.files0_from.read()))
-        for number, song in enumerate(found, 1):
-            yield song
-            self.screen.show(State("looking for songs", None, [(f"{number} found", f"{number}")]))
-
-    def preview(self, jobs: Sequence[Job]) -> list[bool]:
-        """Print what would be written; tell for which songs nothing stands in the way."""
-        return [self._preview(job) for job in map(self._skip, jobs) if job]
+    def preview(self, jobs: Iterable[Job]) -> bool:
+        """Print what would be written; tell whether nothing stands in the way of any song."""
+        return _all_well(self._preview(job) for job in map(self._skip, jobs) if job)
 
     def _preview(self, job: Job) -> bool:
         song = PIPE if job.song == STDIN else str(job.song)
@@ -146,30 +84,49 @@ class Run:
         self._print(describe_planned(song, job.stems), job.stems.values())
         return True
 
-    def is_batch(self, jobs: Sequence[Job]) -> bool:
-        """Tell whether there is work for an engine: many songs, and no pipe among them."""
-        many = len(jobs) > 1 or self.journal is not None or self.options.engine == "ray"
-        stores = not all(map(is_local, [self.output.folder, *self.options.songs]))
-        return (many or stores) and all(job.song != STDIN for job in jobs)
+    def separate_all(self, jobs: Iterable[Job]) -> bool:
+        """Separate what is not done yet; say what failed, and tell whether all went well."""
+        first, jobs = peek(jobs, 2)
+        if self._is_batch(len(first) > 1):
+            return self._separate_many(jobs)
+        return _all_well(map(self.separate, jobs))
 
-    def separate_many(self, jobs: Sequence[Job]) -> list[bool]:
-        """Separate what is not done yet; say what failed, and tell which went well."""
-        undone = [job for job in map(self._skip, jobs) if job]
-        if len(undone) < len(jobs):
-            log.info("%d of %d songs are done already", len(jobs) - len(undone), len(jobs))
-        if not undone:
-            return []
+    def _is_batch(self, many: bool) -> bool:
+        """Tell whether there is work for an engine: many songs, and no pipe among them."""
+        many = many or self.journal is not None or self.options.engine == "ray"
+        stores = not all(map(is_local, [self.output.folder, *self.options.songs]))
+        return (many or stores) and STDIN not in self.options.songs
+
+    def _separate_many(self, jobs: Iterable[Job]) -> bool:
+        first, undone = peek(self._select_undone(jobs), 1)
+        if not first:
+            return not self.plan.unread
+        self.plan.count_beside()
         self.screen.show(State(f"loading {self.model.name}"))
-        progress = BatchProgress(self.screen, undone)
+        progress = BatchProgress(self.screen, self.plan.extent)
         watch = progress.watch if self.screen.kind == "bar" else watch_song(self.screen)
-        outcomes = run_batch(undone, self._batch(), progress, watch)
-        done = list(self._report_all(outcomes))
+        outcomes = run_batch(undone, self._batch(), progress, watch, self.plan.waiting)
+        well = _all_well(self._report_all(outcomes))
         if self.journal:
             self.screen.clear()
             log.info("%s", compose(progress.summary))
         else:
             self.screen.keep(progress.summary)
-        return done
+        return well and not self.plan.unread
+
+    def _select_undone(self, jobs: Iterable[Job]) -> Iterator[Job]:
+        """Yield what is not done yet; say at the end how many songs were."""
+        done, extent = 0, self.plan.extent
+        for job in jobs:
+            left = self._skip(job)
+            if left is None:
+                done += 1
+            else:
+                extent.add(left)
+                yield left
+        extent.end()
+        if done:
+            log.info("%d of %d songs are done already", done, done + extent.songs)
 
     def _report_all(self, outcomes: Iterable[Outcome]) -> Iterator[bool]:
         """Report outcomes, until too many songs have failed; then say why they did."""
@@ -225,19 +182,9 @@ class Run:
             complain(outcome.error)
             self._print(describe_failure(song, str(outcome.error)), [])
             return False
-        self.separated.append(outcome.separated)
+        self.clipping.add(outcome.separated)
         self._print(describe(song, outcome.separated), outcome.separated.stems.values())
         return True
-
-    def _name_early(self, song: Path, folder: Path, mark: str) -> Mapping[str, Path]:
-        """Name the stems of a song that is not open yet; it is opened only if it must be."""
-        tags = Tags()
-        if needs_tags(self.output.template) and song != STDIN:
-            with suppress(SplitterError), open_song(song, self.reading) as reader:
-                tags = reader.tags  # or else the song's turn will come, and its error
-        return name_stems(
-            song, replace(self.output, folder=folder), self.model.name, self.stems, tags, mark
-        )
 
     def separate(self, job: Job) -> bool:
         """Separate one song; say what failed, and tell whether it went well."""
@@ -259,7 +206,7 @@ class Run:
             complain(error)
             self._print(describe_failure(song, str(error)), [])
             return False
-        self.separated.append(done)
+        self.clipping.add(done)
         self._print(describe(song, done), done.stems.values())
         return True
 
@@ -377,6 +324,11 @@ def _find_stdin() -> BinaryIO:
     if sys.stdin is None:
         raise AudioError("-: standard input is closed")
     return sys.stdin.buffer
+
+
+def _all_well(done: Iterable[bool]) -> bool:
+    """Do all; tell whether all went well."""
+    return sum(not well for well in done) == 0
 
 
 def _choose_computing(options: Options) -> Computing:

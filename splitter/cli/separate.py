@@ -6,7 +6,7 @@ down here; the tests hold it to what the layers below take.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -296,18 +296,19 @@ def separate(screen: Screen, /, **given: Any) -> None:
     paths are printed to standard output. A folder's run keeps a journal beside its stems: repeat
     the command, and it does only what is new, changed or failed.
     """
-    _, well = separate_songs(screen, **given)
-    if not well:
+    if not separate_songs(screen, **given):
         raise click.exceptions.Exit(1)
 
 
-def separate_songs(screen: Screen, /, **given: Any) -> tuple[Sequence[Job], bool]:
-    """Separate songs as the options say; return all jobs, and whether all went well."""
+def separate_songs(screen: Screen, jobs: list[Job] | None = None, /, **given: Any) -> bool:
+    """Separate songs as the options say; tell whether all went well.
+
+    All jobs are added to `jobs`, in the order of their songs.
+    """
     with handling(end_at_once):
         screen.kind = "none" if given["quiet"] else given["progress"]
         screen.show(State("loading"))
 
-        from splitter.cli.clipping import tell_clipping
         from splitter.cli.options import (
             Options,
             check_options,
@@ -315,6 +316,7 @@ def separate_songs(screen: Screen, /, **given: Any) -> tuple[Sequence[Job], bool
             choose_output,
             choose_reading,
         )
+        from splitter.cli.plan import Plan
         from splitter.cli.run import Run
 
         options = Options(**given)
@@ -325,18 +327,25 @@ def separate_songs(screen: Screen, /, **given: Any) -> tuple[Sequence[Job], bool
         output = choose_output(options, config)
         reading = choose_reading(options)
         journal = choose_journal(options, output, reading, model)
-        run = Run(options, output, reading, model, stems, journal, screen)
-        jobs = run.plan()
-    if options.dry_run:
-        done = run.preview(jobs)
-    elif run.is_batch(jobs):
-        done = run.separate_many(jobs)
-    else:
-        done = [run.separate(job) for job in jobs]
-    tell_clipping(run.separated)
-    if options.page and not options.dry_run:
+        asked = (options, output, reading, model, stems, journal, screen)
+        plan = Plan(*asked)
+        run = Run(*asked, plan)
+        planned = plan.jobs()
+        if options.page and jobs is None:
+            jobs = []
+        if jobs is not None:
+            planned = _keep(planned, jobs)
+    well = run.preview(planned) if options.dry_run else run.separate_all(planned)
+    run.clipping.tell()
+    if options.page and jobs and not options.dry_run:
         from splitter.cli.listen import write_pages
 
         write_pages(screen, jobs, model)
     run.finish()
-    return jobs, all(done)
+    return well
+
+
+def _keep(jobs: Iterable[Job], kept: list[Job]) -> Iterator[Job]:
+    for job in jobs:
+        kept.append(job)
+        yield job

@@ -4,9 +4,12 @@ folders ── find_songs ──▶ songs ── plan_jobs ──▶ jobs ──
                                                                  ▲                     │
                                                  splitter.jsonl ─┴──── Journal.add ◀───┘
 
-A run that was killed goes on where it stopped; a song that changed, or failed, is done again.
+Nobody holds all songs: each is named, begun and separated as it is found, and how many there are is
+counted beside the work. A run that was killed goes on where it stopped; a song that changed, or
+failed, is done again.
 """
 
+from splitter.jobs.counting import Count, Extent
 from splitter.jobs.finding import (
     Found,
     Search,
@@ -22,6 +25,8 @@ from splitter.jobs.shards import Shard
 
 __all__ = [
     "JOURNAL",
+    "Count",
+    "Extent",
     "Found",
     "Job",
     "Journal",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
@@ -12,7 +12,7 @@ from pathlib import Path, PurePath
 
 from splitter.audio import CONTAINERS, SUFFIXES, read_mark
 from splitter.errors import DataError
-from splitter.paths import is_folder, is_local, locate, locate_folder
+from splitter.paths import is_folder, is_local, list_folder, locate, locate_folder
 
 HEAD = 64  # bytes that tell a song from a picture
 SIGNATURES = (  # at the very start of a file
@@ -25,6 +25,10 @@ PICTURES = (b"avif", b"avis", b"heic", b"heix", b"mif1", b"msf1", b"crx ")  # br
 log = logging.getLogger(__name__)
 
 
+def _refuse(error: DataError) -> None:
+    raise error
+
+
 @dataclass(frozen=True)
 class Search:
     """Which files of a folder are looked at."""
@@ -34,10 +38,12 @@ class Search:
     exclude: Sequence[str] = ()
     skip: Container[Path] = ()  # located: folders to stay out of
     made: Container[Path] = ()  # located: files that splitter made
+    complain: Callable[[DataError], None] = _refuse  # is told of folders that cannot be read
+    quiet: bool = False  # do not tell what was left out
 
     def wants(self, relative: PurePath) -> bool:
         """Tell whether the globs let a file in."""
-        return _matches(relative, self.include or ("*",)) and self.enters(relative)
+        return (not self.include or _matches(relative, self.include)) and self.enters(relative)
 
     def enters(self, relative: PurePath) -> bool:
         """Tell whether the globs let a folder in."""
@@ -64,7 +70,6 @@ class LeftOut:
         """Pass a file over."""
         self._count += 1
         self._first = self._first or path
-        log.debug("%s: %s", path, self._reason)
 
     def tell(self) -> None:
         """Say how many there were, if any."""
@@ -77,31 +82,36 @@ def find_songs(places: Iterable[Path], search: Search = Search()) -> Iterator[Fo
     """Yield the songs among files and in folders, in the order of their names.
 
     A file that is named itself counts as a song whatever it holds; in a folder, content decides,
-    and what splitter made is none. Raises DataError for a folder that cannot be read.
+    and what splitter made is none. Raises DataError for a folder that cannot be read, unless the
+    search knows better.
     """
     stems = LeftOut("stems of an earlier run; to separate one, name it")
     for place in places:
-        if not is_folder(place):
+        if is_folder(place):
+            yield from _find_inside(place, search, stems)
+        else:
             yield Found(place)
-            continue
-        for path in _walk(place, place, search):
-            relative = path.relative_to(place)
-            if not search.wants(relative):
+    if not search.quiet:
+        stems.tell()
+
+
+def _find_inside(place: Path, search: Search, stems: LeftOut) -> Iterator[Found]:
+    for parent, paths in _walk(place, PurePath(), search):
+        for path in paths:
+            if not search.wants(parent / path.name):
                 log.debug("%s: left out by a glob", path)
             elif _is_stem(path, search):
                 stems.count(path)
             elif is_song(path):
-                yield Found(path, relative.parent)
+                yield Found(path, parent)
             else:
                 log.debug("%s: no song, skipped", path)
-    stems.tell()
 
 
 def list_left_out(place: Path, search: Search) -> list[Path]:
     """List the folders in a folder that hold songs, which nobody would look for without -r."""
     deeper = replace(search, recursive=True)
-    children = [path for path in place.iterdir() if not path.name.startswith(".")]
-    folders = [path for path in children if path.is_dir() and not path.is_symlink()]
+    folders = [entry.path for entry in list_folder(place) if entry.is_folder]
     return [path for path in folders if search.enters(path) and _has_songs(path, deeper)]
 
 
@@ -109,7 +119,7 @@ def _has_songs(folder: Path, search: Search) -> bool:
     if locate_folder(folder) in search.skip:
         return False
     with suppress(DataError):  # a folder that cannot be read
-        files = _walk(folder, folder, search)
+        files = (path for _, paths in _walk(folder, PurePath(), search) for path in paths)
         return any(is_song(path) and not _is_stem(path, search) for path in files)
     return False
 
@@ -145,24 +155,28 @@ def has_sound(head: bytes) -> bool:
     return head.startswith(SIGNATURES) or _is_mpeg_frame(head[:4])
 
 
-def _walk(folder: Path, top: Path, search: Search) -> Iterator[Path]:
-    """Yield the files of a folder, each folder's own before those below; hidden ones are not ours.
+def _walk(
+    folder: Path, parent: PurePath, search: Search
+) -> Iterator[tuple[PurePath, Iterator[Path]]]:
+    """Yield the files of a folder, and of those below it, with where each folder lies.
 
-    A link to a folder is not followed: it may lead in a circle.
+    A folder's own files come before those below; hidden ones are not ours. A link to a folder is
+    not followed: it may lead in a circle.
     """
     try:
-        children = sorted(folder.iterdir(), key=lambda path: path.name)
+        entries = list_folder(folder)
     except OSError as error:
-        way_out = "" if folder == top else f"; --exclude '{folder.name}' leaves it out"
-        raise DataError(f"{folder}: cannot be read ({error.strerror}){way_out}") from error
-    here = locate_folder(folder)
-    shown = [path for path in children if not path.name.startswith(".")]
-    shown = [path for path in shown if here / path.name not in search.skip]
-    yield from (path for path in shown if path.is_file())
+        way_out = f"; --exclude '{folder.name}' leaves it out" if parent.parts else ""
+        reason = error.strerror or error
+        search.complain(DataError(f"{folder}: cannot be read ({reason}){way_out}"))
+        return
+    yield parent, (entry.path for entry in entries if entry.is_file)
     if search.recursive:
-        for path in shown:
-            if path.is_dir() and not path.is_symlink() and search.enters(path.relative_to(top)):
-                yield from _walk(path, top, search)
+        here = locate_folder(folder)
+        for entry in entries:
+            below = parent / entry.path.name
+            if entry.is_folder and search.enters(below) and here / below.name not in search.skip:
+                yield from _walk(entry.path, below, search)
 
 
 def _is_stem(path: Path, search: Search) -> bool:
@@ -173,7 +187,7 @@ def _is_stem(path: Path, search: Search) -> bool:
 
 
 def _matches(relative: PurePath, globs: Sequence[str]) -> bool:
-    return any(
+    return bool(globs) and any(
         fnmatch(relative.as_posix() if "/" in glob else relative.name, glob) for glob in globs
     )
 

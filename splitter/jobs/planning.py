@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Container, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import chain, groupby, islice
 from pathlib import Path
 
 from splitter.collisions import keep_apart
 from splitter.errors import DataError
 from splitter.jobs.finding import Found, LeftOut
 from splitter.jobs.table import Table
-from splitter.paths import is_there, locate
+from splitter.paths import is_there, locate, look_at
 
+GROUP = 4096  # songs of a folder that are settled together
 NameStems = Callable[[Path, Path, str], Mapping[str, Path]]  # song, folder, mark: see keep_apart
 
 
@@ -27,41 +28,62 @@ class Job:
     claimed: frozenset[Path] = frozenset()  # stems that were free, or are the journal's own
 
 
-def plan_jobs(songs: Iterable[Found], output: Path, name_stems: NameStems) -> list[Job]:
-    """Say which files the stems of all songs become; see keep_apart for those of one name.
+def plan_jobs(songs: Iterable[Found], output: Path, name_stems: NameStems) -> Iterator[Job]:
+    """Say which files the stems of songs become, as the songs are found; see keep_apart.
 
-    A file that comes again, be it by another name or link, is left out, and so are stems of other
-    songs: output may lie among the songs. Raises DataError when a stem would replace its song.
+    The songs of a folder are settled together, whatever their order, and kept apart from all that
+    came before them. A file that comes again, be it by another name or link, is left out, and so
+    are stems of other songs: output may lie among the songs. Raises DataError when a stem would
+    replace its song.
     """
-    again = LeftOut("the same file as another song of this run")
-    seen, found, sizes = Table(), [], []
-    for one in songs:
-        facts = _look_at(one.path)
-        key = (facts.st_dev, facts.st_ino) if facts and facts.st_ino else locate(one.path)
-        if seen[key]:
-            again.count(one.path)
-            continue
-        seen[key] = 1
-        found.append(one)
-        sizes.append((facts.st_size, facts.st_mtime) if facts else (0, 0.0))
-    again.tell()
+    plan = _Plan(output, name_stems)
+    for _, folder in groupby(songs, lambda one: one.parent):
+        while group := list(islice(folder, GROUP)):
+            yield from plan.settle(group)
+    plan.again.tell()
 
-    def name(index: int, mark: str) -> Mapping[str, Path]:
-        # by its parts: of a store, "." would be a name, and its paths are none others can join
-        folder = output.joinpath(*found[index].parent.parts)
-        return name_stems(found[index].path, folder, mark)
 
-    named = keep_apart([one.path for one in found], name)
-    made = {locate(path) for stems in named for path in stems.values()}
-    jobs = []
-    for one, stems, size in zip(found, named, sizes, strict=True):
-        if locate(one.path) in map(locate, stems.values()):
-            raise DataError(
-                f"{one.path}: a stem would overwrite this song; choose another --output"
-            )
-        if locate(one.path) not in made:
-            jobs.append(Job(one.path, stems, *size))
-    return jobs
+class _Plan:
+    """What must be known of all songs that came before, as hashes."""
+
+    def __init__(self, output: Path, name_stems: NameStems) -> None:
+        self.again = LeftOut("the same file as another song of this run")
+        self._output = output
+        self._name_stems = name_stems
+        self._seen = Table()  # identities of songs
+        self._taken = Table()  # where stems and songs are located
+
+    def settle(self, group: Iterable[Found]) -> Iterator[Job]:
+        """Plan the songs of a folder."""
+        songs, facts = [], []
+        for one in group:
+            looked = look_at(one.path)
+            key = looked.identity or str(locate(one.path))
+            if self._seen[key]:
+                self.again.count(one.path)
+                continue
+            self._seen[key] = 1
+            songs.append(one)
+            facts.append(looked)
+
+        def name(index: int, mark: str) -> Mapping[str, Path]:
+            # by its parts: of a store, "." would be a name, and its paths are none others can join
+            folder = self._output.joinpath(*songs[index].parent.parts)
+            return self._name_stems(songs[index].path, folder, mark)
+
+        named = keep_apart([one.path for one in songs], name, self._taken)
+        located = [set(map(locate, stems.values())) for stems in named]
+        for path in chain.from_iterable(located):
+            self._taken[path] = 1
+        for one, stems, places, known in zip(songs, named, located, facts, strict=True):
+            place = locate(one.path)
+            if place in places:
+                raise DataError(
+                    f"{one.path}: a stem would overwrite this song; choose another --output"
+                )
+            if not self._taken[place]:
+                self._taken[place] = 1
+                yield Job(one.path, stems, known.size, known.mtime)
 
 
 def claim(job: Job, ours: Container[Path] = ()) -> Job:
@@ -71,10 +93,3 @@ def claim(job: Job, ours: Container[Path] = ()) -> Job:
     """
     free = (path for path in job.stems.values() if locate(path) in ours or not is_there(path))
     return replace(job, claimed=job.claimed.union(free))
-
-
-def _look_at(song: Path) -> os.stat_result | None:
-    try:
-        return song.stat()
-    except OSError:  # opening it will say what is wrong
-        return None

@@ -32,6 +32,9 @@ class Table:
         found = place < len(self._keys) and self._keys[place] == hashed
         return int(self._values[place]) if found else 0
 
+    def __contains__(self, key: object) -> bool:
+        return self[key] != 0
+
     def __setitem__(self, key: Hashable, value: int) -> None:
         self._recent[hash(key)] = value
         if len(self._recent) >= RECENT:
