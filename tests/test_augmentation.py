@@ -25,6 +25,7 @@ from splitter.training.augmentation import (
     set_level,
     widen,
 )
+from splitter.training.effects import affect, chop, drown, echo, robot, telephone
 from tests import sounds
 
 RATE = 44100  # Hz
@@ -39,6 +40,12 @@ CHANGES: dict[str, Callable[[Array, np.random.Generator], Array]] = {
     "push_aside": push_aside,
     "double": lambda signal, random: double(signal, RATE, random),
     "brighten": lambda signal, random: brighten(signal, RATE, 8000.0, random),
+    "echo": lambda signal, random: echo(signal, 1000, random),
+    "drown": lambda signal, random: drown(signal, RATE, random),
+    "chop": lambda signal, random: chop(signal, RATE, random),
+    "telephone": lambda signal, random: telephone(signal, RATE, random),
+    "robot": lambda signal, random: robot(signal, RATE, random),
+    "affect": lambda signal, random: affect(signal, 1000, random),
     "code": lambda signal, random: code(signal, RATE, random),
 }
 
@@ -157,3 +164,52 @@ def test_distortion_adds_overtones_and_takes_treble_away() -> None:
     spectrum = np.abs(np.fft.rfft(distort(np.stack([tone, tone]), RATE, np.random.default_rng(1))))
     assert spectrum[:, 400:2001:200].max() > 0.05 * spectrum.max()
     assert spectrum[:, 15000:].max() < 1e-3 * spectrum.max()
+
+
+def test_an_echo_comes_back_weaker_and_weaker() -> None:
+    click = np.zeros((2, 4 * RATE), np.float32)
+    click[:, 0] = 1
+    heard = np.abs(echo(click, RATE, np.random.default_rng(0))).max(axis=0)
+    (places,) = np.nonzero(heard)
+    assert len(places) >= 4
+    assert np.ptp(np.diff(places)) == 0
+    assert 0.08 * RATE <= places[1] < 0.6 * RATE
+    later = heard[places[1:]]
+    assert np.all(np.diff(later) < 0)
+    assert later[1:] / later[:-1] == pytest.approx(later[1] / later[0], rel=1e-3)
+
+
+def test_a_hall_rings_on_after_the_sound() -> None:
+    burst = np.zeros((2, 2 * RATE), np.float32)
+    burst[:, : RATE // 2] = sounds.noise(RATE // 2)
+    heard = drown(burst, RATE, np.random.default_rng(0))
+    assert np.abs(heard[:, RATE : RATE * 5 // 4]).mean() > 0.02 * np.abs(burst).max()
+
+
+def test_a_gate_opens_two_to_sixteen_times_a_second_and_passes_the_sound_unchanged() -> None:
+    signal = sounds.noise(4 * RATE)
+    for seed in range(5):
+        gain = chop(signal, RATE, np.random.default_rng(seed)) / np.where(signal, signal, 1)
+        opened = np.count_nonzero(np.diff(gain[0] > 0.6) > 0) / 2 / 4
+        assert 2 - 0.5 <= opened <= 16 + 0.5
+        assert np.median(gain[gain > 0.6]) == pytest.approx(1)
+
+
+def test_a_telephone_has_no_bass_and_no_treble() -> None:
+    heard = telephone(sounds.noise(RATE), RATE, np.random.default_rng(0))
+    spectrum = np.abs(np.fft.rfft(heard[0]))
+    assert spectrum[:150].mean() < 0.1 * spectrum[800:1800].mean()
+    assert spectrum[10000:].mean() < 0.1 * spectrum[800:1800].mean()
+
+
+def test_a_robot_speaks_on_one_note_and_a_whisper_on_none() -> None:
+    voice = sounds.voice(2)
+    notes = []
+    for seed in range(12):
+        heard = robot(voice, RATE, np.random.default_rng(seed))[0]
+        spectrum = np.abs(np.fft.rfft(heard)) ** 2
+        correlation = np.fft.irfft(spectrum)
+        lags = slice(RATE // 300, RATE // 70 + 1)
+        notes.append(correlation[lags].max() / correlation[0])
+    assert max(notes) > 0.9
+    assert min(notes) < 0.5

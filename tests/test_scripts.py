@@ -111,6 +111,24 @@ def test_bands_and_pauses_are_compared(tmp_path: Path) -> None:
     assert float(mean) < -12
 
 
+def test_the_worst_windows_say_where_their_error_lies(
+    tmp_path: Path, small_model_folder: Path
+) -> None:
+    for song in ("a", "b"):
+        sounds.write(tmp_path / "data" / song / "vocals.wav", sounds.voice(3))
+        sounds.write(tmp_path / "data" / song / "instrumental.wav", sounds.music(3))
+    picture = tmp_path / "worst.png"
+    words = ["--model", small_model_folder, "--include", "a", "--count", 2, "--picture", picture]
+    told = run_script("worst.py", tmp_path / "data", *words)
+    rows = [line.strip("| ").split(" | ") for line in told.splitlines() if line.startswith("|")]
+    assert [row[0] for row in rows[2:]] == ["a", "a", "all"]
+    assert float(rows[2][3]) <= float(rows[3][3])  # the worst comes first
+    for row in rows[2:]:
+        assert sum(map(float, row[4:7])) == pytest.approx(100, abs=2)  # rounded to percents
+    assert "In pauses: " in told
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
 def test_ablation_rows_are_kept_and_compared(tmp_path: Path) -> None:
     data = tmp_path / "data"
     for song in ("pairs/a", "held/b"):

@@ -27,29 +27,37 @@ OCTAVES = 6  # points of the random equalizer
 
 def equalize(signal: Array, rate: int, depth: float, random: np.random.Generator) -> Array:
     """Filter by a smooth random curve of ± `depth` dB over log frequency."""
-    fft = _find_fft(signal)
+    fft = find_fft(signal)
     spectrum = fft.rfft(signal)
     points = 80.0 * 2.0 ** (np.arange(OCTAVES) * 1.4)  # Hz: 80 … 10,240
     gains = random.uniform(-depth, depth, OCTAVES)
     coarse = np.linspace(0, rate / 2, 4096)
     curve = np.interp(np.log(coarse + 20), np.log(points), gains)
     fine = np.interp(np.arange(spectrum.shape[-1]), np.linspace(0, spectrum.shape[-1], 4096), curve)
-    return fft.irfft(spectrum * _beside(signal, decibels(fine)), n=signal.shape[-1])
+    return fft.irfft(spectrum * beside(signal, decibels(fine)), n=signal.shape[-1])
 
 
-def reverberate(signal: Array, rate: int, random: np.random.Generator) -> Array:
-    """Put a sound into a room: noise that decays by 60 dB in 0.2 to 2 s."""
-    room = _beside(signal, _make_room(signal.shape[0], rate, random))
-    fft = _find_fft(signal)
+def reverberate(
+    signal: Array,
+    rate: int,
+    random: np.random.Generator,
+    seconds: tuple[float, float] = (0.2, 2.0),
+    levels: tuple[float, float] = (-24.0, -6.0),
+) -> Array:
+    """Put a sound into a room: noise that decays by 60 dB in so many seconds, at `levels` dB."""
+    room = beside(signal, _make_room(signal.shape[0], rate, random, seconds))
+    fft = find_fft(signal)
     samples = signal.shape[-1]
     size = scipy.fft.next_fast_len(samples + room.shape[-1], real=True)
     wet = fft.irfft(fft.rfft(signal, n=size) * fft.rfft(room, n=size), n=size)
-    return signal + set_level(wet[:, :samples], signal, random.uniform(-24, -6))
+    return signal + set_level(wet[:, :samples], signal, random.uniform(*levels))
 
 
-def _make_room(channels: int, rate: int, random: np.random.Generator) -> npt.NDArray[np.float32]:
+def _make_room(
+    channels: int, rate: int, random: np.random.Generator, seconds: tuple[float, float]
+) -> npt.NDArray[np.float32]:
     """Draw the impulse response of a room, (channels, samples)."""
-    decay = random.uniform(0.2, 2.0)  # seconds
+    decay = random.uniform(*seconds)
     length = int(decay * rate)
     time = np.arange(length, dtype=np.float32) / length
     room = random.standard_normal((channels, length), np.float32) * np.exp(-6.9 * time)
@@ -63,14 +71,14 @@ def _make_room(channels: int, rate: int, random: np.random.Generator) -> npt.NDA
 def pan(signal: Array, random: np.random.Generator) -> Array:
     """Move a sound between its channels by up to ± 6 dB."""
     gains = decibels(random.uniform(-6, 6) * np.linspace(-0.5, 0.5, signal.shape[0]))
-    return signal * _beside(signal, gains[:, None])
+    return signal * beside(signal, gains[:, None])
 
 
 def push_aside(signal: Array, random: np.random.Generator) -> Array:
     """Leave a sound on one side: its other channels are 15 to 60 dB weaker."""
     gains = np.full(signal.shape[0], decibels(random.uniform(-60, -15)))
     gains[random.integers(signal.shape[0])] = 1
-    return signal * _beside(signal, gains[:, None])
+    return signal * beside(signal, gains[:, None])
 
 
 def distort(signal: Array, rate: int, random: np.random.Generator) -> Array:
@@ -82,12 +90,12 @@ def distort(signal: Array, rate: int, random: np.random.Generator) -> Array:
     gain = float(decibels(random.uniform(12, 36)))
     bias = random.uniform(0, 0.4)
     clipped = xp.tanh(signal * (gain / xp.clip(_rms(signal), SILENCE) / 4) + bias) - math.tanh(bias)
-    fft = _find_fft(signal)
+    fft = find_fft(signal)
     octaves = np.log2(
         np.fft.rfftfreq(signal.shape[-1], 1 / rate) / random.uniform(3500, 7000) + 1e-9
     )
     loudspeaker = decibels(-24 * np.clip(octaves, 0, 4))
-    heard = fft.irfft(fft.rfft(clipped) * _beside(signal, loudspeaker), n=signal.shape[-1])
+    heard = fft.irfft(fft.rfft(clipped) * beside(signal, loudspeaker), n=signal.shape[-1])
     return set_level(heard, signal, 0.0)
 
 
@@ -137,8 +145,8 @@ def double(signal: Array, rate: int, random: np.random.Generator) -> Array:
         before = np.clip(moment.astype(np.int64), 0, max(samples - 2, 0))
         rest = np.asarray(moment - before, np.float32)
         heard = np.asarray(moment >= 0, np.float32)  # silence before the first sample
-        first = xp.take(row, _beside(signal, before)) * _beside(signal, heard * (1 - rest))
-        second = xp.take(row, _beside(signal, before + 1)) * _beside(signal, heard * rest)
+        first = xp.take(row, beside(signal, before)) * beside(signal, heard * (1 - rest))
+        second = xp.take(row, beside(signal, before + 1)) * beside(signal, heard * rest)
         copies.append(first + second)
     return signal + set_level(xp.stack(copies), signal, random.uniform(-15, 0))
 
@@ -148,19 +156,19 @@ def brighten(signal: Array, rate: int, bandwidth: float, random: np.random.Gener
 
     Rectified, that octave has its overtones an octave higher, and they come and go as it does.
     """
-    fft = _find_fft(signal)
+    fft = find_fft(signal)
     xp = array_namespace(signal)
     samples = signal.shape[-1]
     frequencies = np.fft.rfftfreq(samples, 1 / rate)
-    below = _beside(signal, _between(frequencies, 0.5 * bandwidth, 0.95 * bandwidth))
+    below = beside(signal, between(frequencies, 0.5 * bandwidth, 0.95 * bandwidth))
     octave = fft.irfft(fft.rfft(signal) * below, n=samples)
     slope = (np.maximum(frequencies, 1.0) / bandwidth) ** random.uniform(-2, 0)
-    above = _between(frequencies, 0.95 * bandwidth, rate) * np.asarray(slope, np.float32)
-    overtones = fft.irfft(fft.rfft(xp.abs(octave)) * _beside(signal, above), n=samples)
+    above = between(frequencies, 0.95 * bandwidth, rate) * np.asarray(slope, np.float32)
+    overtones = fft.irfft(fft.rfft(xp.abs(octave)) * beside(signal, above), n=samples)
     return signal + set_level(overtones, octave, random.uniform(-12, 3))
 
 
-def _between(frequencies: npt.NDArray[np.floating], low: float, high: float) -> Curve:
+def between(frequencies: npt.NDArray[np.floating], low: float, high: float) -> Curve:
     """Return 1 from `low` to `high` Hz and 0 elsewhere, with edges of a tenth of an octave."""
     octaves = [np.log2(np.maximum(frequencies, 1e-3) / edge) for edge in (low, high)]
     rises, falls = (np.clip(0.5 + 10 * distance, 0, 1) for distance in octaves)
@@ -174,7 +182,7 @@ def code(signal: Array, rate: int, random: np.random.Generator) -> Array:
     decoded = through_mp3(sound / peak, rate, random.uniform(0.5, 1.0)) * peak
     decoded = decoded[:, : sound.shape[-1]]
     missing = sound.shape[-1] - decoded.shape[-1]
-    return _beside(signal, np.pad(decoded, ((0, 0), (0, missing))))
+    return beside(signal, np.pad(decoded, ((0, 0), (0, missing))))
 
 
 def set_level(signal: Array, other: Array, level: float) -> Array:
@@ -197,7 +205,7 @@ def decibels(level: float | npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
     return np.asarray(10.0 ** (np.asarray(level) / 20), np.float32)
 
 
-def _find_fft(signal: Array) -> Any:
+def find_fft(signal: Array) -> Any:
     """Return SciPy's module for NumPy's arrays (twice as fast as NumPy's own), or PyTorch's."""
     return scipy.fft if is_numpy_array(signal) else array_namespace(signal).fft
 
@@ -215,6 +223,6 @@ def place(values: npt.NDArray[Any], device: torch.device) -> Array:
     return pinned.to(device, non_blocking=True)
 
 
-def _beside(signal: Array, values: npt.NDArray[Any]) -> Array:
+def beside(signal: Array, values: npt.NDArray[Any]) -> Array:
     """Put `values` where `signal` lies."""
     return values if is_numpy_array(signal) else place(values, signal.device)

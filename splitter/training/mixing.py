@@ -35,6 +35,7 @@ from splitter.training.augmentation import (
     set_loudness,
     widen,
 )
+from splitter.training.effects import affect
 from splitter.training.elastic import deform
 from splitter.training.recipe import Recipe
 from splitter.training.sources import Pools, Recording, Source
@@ -153,6 +154,8 @@ class Mixer:
             signal = equalize(signal, self.recipe.rate, mixing.equalizer_range, random)
         if random.random() < reverb:
             signal = reverberate(signal, self.recipe.rate, random)
+        if part == "vocals" and mixing.effects and random.random() < mixing.effects:
+            signal = affect(signal, self.recipe.rate, random)
         if mixing.double and random.random() < mixing.double:
             signal = double(signal, self.recipe.rate, random)
         if mixing.compress and random.random() < mixing.compress:

@@ -1,0 +1,92 @@
+"""What records do to voices: echoes, halls, gates, telephones, robots and whispers.
+
+As in `augmentation`, sound is (channels, samples) of NumPy or PyTorch; random numbers are NumPy's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from array_api_compat import array_namespace, to_device
+
+from splitter.training.augmentation import (
+    Array,
+    beside,
+    between,
+    drive,
+    find_fft,
+    reverberate,
+    set_level,
+)
+
+EDGE = 0.004  # seconds in which a gate opens or closes
+FRAME = 2048  # samples of a robot's spectra
+
+
+def affect(signal: Array, rate: int, random: np.random.Generator) -> Array:
+    """Treat a voice by one effect, or by two."""
+    for number in random.choice(len(EFFECTS), random.integers(1, 3), replace=False):
+        signal = EFFECTS[number](signal, rate, random)
+    return signal
+
+
+def echo(signal: Array, rate: int, random: np.random.Generator) -> Array:
+    """Repeat a sound every 0.08 to 0.6 s, each time weaker, and from side to side or not."""
+    xp = array_namespace(signal)
+    delay = int(random.uniform(0.08, 0.6) * rate)
+    feedback, crossed = random.uniform(0.2, 0.7), random.random() < 0.5
+    wet, repeat = xp.zeros_like(signal), signal
+    for _ in range(8):
+        if delay >= signal.shape[-1]:
+            break
+        before = xp.zeros_like(repeat[:, :delay])
+        repeat = xp.concat([before, repeat[:, :-delay]], axis=-1) * feedback
+        repeat = xp.flip(repeat, axis=0) if crossed else repeat
+        wet = wet + repeat
+    return signal + set_level(wet, signal, random.uniform(-12, 0))
+
+
+def drown(signal: Array, rate: int, random: np.random.Generator) -> Array:
+    """Put a sound into a hall that is about as loud as itself and rings for 1.5 to 6 s."""
+    return reverberate(signal, rate, random, seconds=(1.5, 6.0), levels=(-9.0, 3.0))
+
+
+def chop(signal: Array, rate: int, random: np.random.Generator) -> Array:
+    """Let a sound through a gate that opens 2 to 16 times a second, as in electronic music."""
+    period = rate / random.uniform(2, 16)
+    width = random.uniform(0.3, 0.8) * period
+    place = (np.arange(signal.shape[-1]) + random.uniform(0, period)) % period
+    edge = EDGE * rate
+    gate = np.minimum(np.clip(place / edge, 0, 1), np.clip((width - place) / edge, 0, 1))
+    floor = random.choice([0.0, 0.2])
+    return signal * beside(signal, np.asarray(floor + (1 - floor) * gate, np.float32))
+
+
+def telephone(signal: Array, rate: int, random: np.random.Generator) -> Array:
+    """Leave 200 to 600 Hz up to 2 to 5 kHz, with peaks that are clipped softly."""
+    fft = find_fft(signal)
+    frequencies = np.fft.rfftfreq(signal.shape[-1], 1 / rate)
+    passed = between(frequencies, random.uniform(200, 600), random.uniform(2000, 5000))
+    narrow = fft.irfft(fft.rfft(signal) * beside(signal, passed), n=signal.shape[-1])
+    return set_level(drive(narrow, random), signal, 0.0)
+
+
+def robot(signal: Array, rate: int, random: np.random.Generator) -> Array:
+    """Speak on one note, or whisper: short spectra without their phases, or with random ones."""
+    whispered = random.random() < 0.3
+    hop = FRAME // 8 if whispered else int(rate / random.uniform(70, 300))
+    sound = np.asarray(to_device(signal, "cpu"))
+    padded = np.pad(sound, ((0, 0), (FRAME, FRAME)))
+    heard = np.zeros_like(padded)
+    window = np.hanning(FRAME).astype(np.float32)
+    for start in range(0, padded.shape[-1] - FRAME, hop):
+        spectrum = np.abs(np.fft.rfft(padded[:, start : start + FRAME] * window))
+        turned = np.exp(2j * np.pi * random.random(spectrum.shape[-1])) if whispered else 1
+        voiced = np.fft.irfft(spectrum * turned, n=FRAME)
+        heard[:, start : start + FRAME] += window * np.roll(voiced, FRAME // 2, axis=-1)
+    return set_level(beside(signal, heard[:, FRAME : FRAME + sound.shape[-1]]), signal, 0.0)
+
+
+Effect = Callable[[Array, int, np.random.Generator], Array]
+EFFECTS: tuple[Effect, ...] = (echo, drown, chop, telephone, robot)
