@@ -55,6 +55,8 @@ def compute(
     one pair of channels at a time: what it needs of memory does not grow with their number.
     """
     _survive_forks()
+    if computing.precision != "auto" and model.device.type == "cuda":
+        torch.backends.cudnn.allow_tf32 = False  # it would round factors to 11 bits
     dtype = fast_dtype(model.device) if computing.precision == "auto" else torch.float32
     answers = []
     for pair in channel_pairs(signals.shape[1], model.config.channels):

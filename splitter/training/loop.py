@@ -171,7 +171,7 @@ class Trainer:
         losses: list[float] = []
         started = saved = time.monotonic()
         for batch in batches:
-            losses.append(self._take_step(batch))
+            losses.append(self.take_step(batch))
             self.step += 1
             due = self.step % self.recipe.validate_every == 0 or self.step == self.recipe.steps
             if not due and self.step % LOG_EVERY:
@@ -192,7 +192,7 @@ class Trainer:
                 self.save()
                 saved = started
 
-    def _take_step(self, batch: Batch) -> float:
+    def take_step(self, batch: Batch) -> float:
         """Change the weights by one batch; one that is no number changes nothing."""
         # the norms' statistics would never recover from what is no number
         if not self.ranks.agree(torch.isfinite(batch.mixture).all().to(self.device)):
