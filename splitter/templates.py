@@ -10,7 +10,8 @@ from __future__ import annotations
 import os
 import re
 import string
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path, PurePath
 
 from splitter.errors import SplitterError
@@ -56,8 +57,7 @@ def escape(name: str) -> str:
 
 def find_fields(template: str) -> set[str]:
     """Return the names of a template's fields."""
-    parsed = string.Formatter().parse(template)
-    return {field.partition("|")[0] for _, field, _, _ in parsed if field is not None}
+    return {field.partition("|")[0] for _, field in _parse(template) if field is not None}
 
 
 def needs_tags(template: str) -> bool:
@@ -77,7 +77,7 @@ def fill_template(template: str, values: Mapping[str, str | None], mark: str = "
 
     def fill(part: str) -> str:
         filled, whole = [], True
-        for literal, field, _, _ in string.Formatter().parse(part):
+        for literal, field in _parse(part):
             filled.append(literal)
             if field is not None:
                 name, bar, fallback = field.partition("|")
@@ -93,6 +93,12 @@ def fill_template(template: str, values: Mapping[str, str | None], mark: str = "
     return "/".join([*(fit_name(folder) for folder in folders if folder), fit_name(file)])
 
 
+@lru_cache(64)
+def _parse(template: str) -> Sequence[tuple[str, str | None]]:
+    """Take a template apart, once for all songs."""
+    return [(literal, field) for literal, field, _, _ in string.Formatter().parse(template)]
+
+
 def _unknown(field: str) -> str:
     """Say what stands for a field that a song says nothing of, and a template no fallback for."""
     return f"Unknown {field.replace('_', ' ')}" if field in NAMING else ""
@@ -101,7 +107,7 @@ def _unknown(field: str) -> str:
 def fit_name(text: str, windows: bool = os.name == "nt") -> str:
     """Replace what the name of a file cannot hold, or what nobody could see in it."""
     reserved = SEPARATORS if windows else "/"
-    fitted = _UNSEEN.sub("_", "".join("_" if c in reserved else c for c in text))
+    fitted = _UNSEEN.sub("_", text.translate(dict.fromkeys(map(ord, reserved), "_")))
     if windows:
         fitted = fitted.rstrip(". ")
         if is_device(fitted):

@@ -110,7 +110,11 @@ class _Folder:
 def remove_parts(target: Path, kind: str = "", mine: Path | None = None) -> bool:
     """Remove what killed runs have left of a file; tell whether a living one writes it."""
     living = False
-    for path in target.parent.glob(f".{_digest(target, kind)}-*.part"):
+    start = f".{_digest(target, kind)}-"
+    for name in _list_names(target.parent):
+        if not (name.startswith(start) and name.endswith(".part")):
+            continue
+        path = target.with_name(name)
         if path == mine:
             continue
         with suppress(FileNotFoundError), path.open("rb") as file:
@@ -120,6 +124,12 @@ def remove_parts(target: Path, kind: str = "", mine: Path | None = None) -> bool
                 path.unlink(missing_ok=True)
             living = living or locked is False
     return living
+
+
+def _list_names(folder: Path) -> list[str]:
+    with suppress(OSError):
+        return os.listdir(folder)  # noqa: PTH208 - called for each stem
+    return []
 
 
 def _digest(target: Path, kind: str) -> str:
