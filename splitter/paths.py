@@ -82,8 +82,11 @@ def open_path(place: str) -> Path:
     try:
         from upath import UPath
 
-        opened: Any = UPath(place)
-        _ = opened.fs  # imports the package of the store
+        # `objects` tries again, and says for how long
+        once = {"config_kwargs": {"retries": {"total_max_attempts": 1}}} if scheme == "s3" else {}
+        open_url: Any = UPath
+        opened = open_url(place, **once)
+        opened.fs.retries = 3  # imports the package of the store
     except ImportError as error:
         raise MissingExtra(scheme) from error
     return opened  # type: ignore[no-any-return]
@@ -110,13 +113,6 @@ class Entry:
 
 def list_folder(folder: Path) -> list[Entry]:
     """List a folder in the order of names, but for what is hidden; raise OSError if nobody may."""
-    if not is_local(folder):
-        found = [(path.name, path) for path in folder.iterdir()]
-        return [
-            Entry(path, path.is_dir(), path.is_file())
-            for name, path in sorted(found)
-            if not name.startswith(".")
-        ]
     with os.scandir(folder) as listed:
         shown = sorted((entry for entry in listed if entry.name[0] != "."), key=lambda e: e.name)
     return [
@@ -153,7 +149,7 @@ def is_there(place: Path) -> bool:
     """Tell whether there is a file or folder; where nobody may look, there is none."""
     if is_local(place):
         return os.path.exists(place)  # noqa: PTH110 - Path's own would raise
-    with suppress(UnicodeError):  # a name that a store cannot hold
+    with suppress(UnicodeError, PermissionError):  # a name that a store cannot hold
         return place.exists()
     return False
 

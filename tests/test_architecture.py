@@ -24,7 +24,7 @@ LAYERS = [
     {"loading"},
     {"networks", "audio", "metrics"},
     {"tiling", "spectral", "errors", "devices", "memory", "registry", "catalogue"}
-    | {"paths", "atomic", "schema", "locks", "signals", "graphs", "processors"},
+    | {"paths", "atomic", "schema", "locks", "signals", "graphs", "processors", "objects"},
 ]
 LAYERS[-1] |= {"templates", "collisions"}
 # package that is not ours → the only modules of ours that may import it

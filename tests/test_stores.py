@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
+import secrets
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +21,12 @@ from splitter.engines.worker import Worker
 from splitter.errors import SplitterError
 from splitter.jobs import Found, Job, Search, find_songs, open_journal
 from splitter.loading import Model
+from splitter.objects import Listing, list_tree
+from splitter.objects import store as store_object
 from splitter.paths import is_local, open_path
-from tests.commands import ROOT, call
+from tests.commands import ROOT, Done, call
 from tests.jobs import make_song, plan, work
+from tests.proxies import FAULTS, Proxy, now_and_then
 
 # Ray and the S3 client warn about each other's and Python's ways, which is no concern of ours
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -97,6 +103,7 @@ def test_songs_in_a_store_become_stems_in_a_store(
         worker.separate(alone)
     stored = place / "out" / "A" / "song 0" / "vocals.wav"
     assert stored.read_bytes() == alone.stems["vocals"].read_bytes()
+    jobs = plan(find_songs([place / "songs"], Search(recursive=True)), place / "out")
     assert list(open_journal(place / "out", {}).select_undone(jobs)) == []
     assert list(open_journal(place / "out", {"model": "other"}).select_undone(jobs)) == jobs
 
@@ -112,8 +119,51 @@ def test_a_song_at_the_top_of_a_folder_lies_at_the_top_of_another(
         (parent / "song.wav").write_bytes(make_song(0))
     jobs = plan(find_songs([folder], Search(recursive=True)), out)
     (alone,) = plan([Found(folder / "song.wav")], out)
-    names = [str(job.stems["vocals"]) for job in (*jobs, alone)]
-    assert names == [f"{out}/song/vocals.wav", f"{out}/A/song/vocals.wav", names[0]]
+    names = [str(job.stems["vocals"]) for job in jobs]
+    assert sorted(names) == [f"{out}/A/song/vocals.wav", f"{out}/song/vocals.wav"]
+    assert str(alone.stems["vocals"]) == names[0 if is_local(folder) else 1]  # in order of keys
+
+
+def test_what_a_killed_run_did_is_known_by_its_stems(store: str) -> None:
+    place = fill(store, 3)
+
+    def plan_all() -> list[Job]:
+        return plan(find_songs([place / "songs"], Search(recursive=True)), place / "out")
+
+    jobs = plan_all()
+    store_text(jobs[2].stems["vocals"])  # of another run: it tells nothing of this one
+    jobs = plan_all()
+    begun = open_journal(place / "out", {}).begin_all(jobs)
+    for job in (next(begun), next(begun), next(begun)):
+        for stem in job.stems.values():
+            store_text(stem)
+    jobs[1].stems["vocals"].unlink()  # it was killed between two stems
+    again = open_journal(place / "out", {})
+    assert [again.has(job) for job in plan_all()] == [True, False, False]
+    assert not any(map(open_journal(place / "out", {"model": "other"}).has, plan_all()))
+
+
+def store_text(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"sound")
+
+
+@pytest.mark.parametrize("kind", ["memory", "s3"])
+def test_a_store_is_listed_in_pages(
+    kind: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = open_path(request.getfixturevalue("s3" if kind == "s3" else "store"))
+    keys = [f"{folder}/{name}" for folder in ("a", "a.b", "out", "z") for name in ("1", "2", "3 é")]
+    for key in keys:
+        store_text(place / key)
+    monkeypatch.setattr("splitter.objects.PAGE", 2)
+    assert [one.key for _, one in list_tree(place, lambda _: False)] == sorted(keys)
+    kept = [one.key for _, one in list_tree(place, lambda folder: folder == "out")]
+    assert kept == sorted(key for key in keys if not key.startswith("out"))
+    listing = Listing(place)
+    for wanted in (keys[:2], keys[4:9], ["a/0", "a/1"], ["none"], ["zz"], keys):
+        assert listing.among(set(wanted)) == set(wanted).intersection(keys)
+    assert Listing(place / "nothing").among({"x"}) == set()
 
 
 def test_a_journal_in_a_store_makes_its_folder_and_keeps_any_name(strict_store: str) -> None:
@@ -191,24 +241,14 @@ def test_an_unreadable_song_in_a_store_is_called_by_its_url(store: str, small_mo
     assert str(outcome.error).startswith(str(job.song))
 
 
-@pytest.fixture
-def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """The URL of a bucket on an S3 server of this machine."""
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[str]:
+    """The URL of an S3 server on this machine."""
     pytest.importorskip("s3fs")
     pytest.importorskip("moto")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    url = f"http://127.0.0.1:{port}"
-    for name, value in {
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_ENDPOINT_URL": url,
-        "NO_PROXY": "127.0.0.1",
-        "no_proxy": "127.0.0.1",
-    }.items():
-        monkeypatch.setenv(name, value)
     command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
     server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
@@ -217,13 +257,134 @@ def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
                 if probe.connect_ex(("127.0.0.1", port)) == 0:
                     break
             time.sleep(0.1)
-        bucket = open_path("s3://songs")
-        bucket.fs.mkdir("songs")  # type: ignore[attr-defined]
-        yield "s3://songs"
-        bucket.fs.clear_instance_cache()  # type: ignore[attr-defined]
+        yield f"http://127.0.0.1:{port}"
     finally:
         server.kill()
         server.wait()
+
+
+@pytest.fixture
+def s3(s3_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The URL of an empty bucket."""
+    for name, value in {
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_ENDPOINT_URL": s3_server,
+        "NO_PROXY": "127.0.0.1",
+        "no_proxy": "127.0.0.1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    name = f"songs-{secrets.token_hex(4)}"
+    bucket = open_path(f"s3://{name}")
+    bucket.fs.mkdir(name)  # type: ignore[attr-defined]
+    yield f"s3://{name}"
+    bucket.fs.clear_instance_cache()  # type: ignore[attr-defined]
+
+
+@contextmanager
+def through(proxy: Proxy) -> Iterator[Proxy]:
+    """Have commands reach the S3 server by a proxy."""
+    with pytest.MonkeyPatch.context() as patch, proxy:
+        patch.setenv("AWS_ENDPOINT_URL", proxy.url)
+        yield proxy
+
+
+def separate_stored_songs(store: str, model: Path, *more: str) -> Done:
+    """Run the command as a new process would, which knows nothing of what was listed before."""
+    open_path(store).fs.clear_instance_cache()  # type: ignore[attr-defined]
+    arguments = ("-r", f"{store}/songs", "-o", f"{store}/out", "--model", model, *more)
+    return call("separate", *arguments, folder=ROOT)
+
+
+def read_stems(place: Path) -> dict[str, bytes]:
+    place.fs.invalidate_cache()  # type: ignore[attr-defined]
+    found = sorted((place / "out").rglob("*.wav"), key=str)
+    return {str(path): path.read_bytes() for path in found}
+
+
+SONGS = 24
+RUN = 14  # requests that a run takes beside its songs: folders, pages, segments of the journal
+
+
+def test_a_song_in_a_store_takes_three_requests_and_a_resume_none(
+    s3: str, small_model_folder: Path
+) -> None:
+    place = fill(s3, SONGS)
+    with through(Proxy(os.environ["AWS_ENDPOINT_URL"])) as proxy:
+        done = separate_stored_songs(s3, small_model_folder)
+        assert done.status == 0, done.stderr
+        assert proxy.requests["GET"] <= SONGS + 4 and proxy.requests["PUT"] <= 2 * SONGS + 8
+        assert proxy.total <= 3 * SONGS + RUN, proxy.requests
+        proxy.requests.clear()
+        again = separate_stored_songs(s3, small_model_folder)
+        assert f"{SONGS} of {SONGS} songs are done already" in again.stderr
+        assert proxy.total <= RUN, proxy.requests
+    assert len(read_stems(place)) == 2 * SONGS
+
+
+def test_a_store_that_fails_now_and_then_loses_nothing(s3: str, small_model_folder: Path) -> None:
+    place = fill(s3, SONGS)
+    assert separate_stored_songs(s3, small_model_folder).status == 0
+    expected = read_stems(place)
+    place.fs.rm(f"{place.path}/out", recursive=True)  # type: ignore[attr-defined]
+    harm = Proxy(os.environ["AWS_ENDPOINT_URL"], choose=now_and_then(0.2))
+    with through(harm) as proxy:
+        done = separate_stored_songs(s3, small_model_folder, "--json")
+    assert done.status == 0, done.stderr
+    assert min(proxy.faults[fault] for fault in FAULTS) >= 1
+    songs = [json.loads(line)["song"] for line in done.stdout.splitlines()]
+    assert len(songs) == len(set(songs)) == SONGS
+    assert read_stems(place) == expected
+
+
+@pytest.mark.parametrize("code", [403, 404])
+def test_what_a_store_refuses_for_good_is_not_asked_for_again(
+    s3: str, code: int, small_model_folder: Path
+) -> None:
+    fill(s3, 3)
+    refused = Proxy(os.environ["AWS_ENDPOINT_URL"])
+    refused.choose = lambda _, path: str(code) if path.endswith("song%201.wav") else ""
+    with through(refused) as proxy:
+        done = separate_stored_songs(s3, small_model_folder)
+    assert done.status == 1 and "2 songs done, 1 failed" in done.stderr
+    assert "song 1.wav: cannot be fetched or stored" in done.stderr
+    assert proxy.faults[str(code)] == 1
+
+
+def test_songs_are_fetched_and_stored_while_others_are_computed(
+    s3: str, small_model_folder: Path
+) -> None:
+    fill(s3, SONGS)
+    latency = 0.2
+    with through(Proxy(os.environ["AWS_ENDPOINT_URL"], latency)) as proxy:
+        began = time.monotonic()
+        done = separate_stored_songs(s3, small_model_folder)
+        taken = time.monotonic() - began
+    assert done.status == 0, done.stderr
+    one_after_the_other = latency * proxy.total
+    assert taken < 0.7 * one_after_the_other, (taken, one_after_the_other)
+
+
+def test_a_long_stem_has_its_key_only_when_it_is_whole(s3: str, tmp_path: Path) -> None:
+    place = open_path(f"{s3}/long.wav")
+    (tmp_path / "long.wav").write_bytes(bytes(64 << 20))  # two parts
+    answers: list[str] = []
+    there: list[bool] = []
+
+    def lose_the_last(method: str, path: str) -> str:
+        if method == "POST" and "uploadId=" in path:
+            answers.append(path)
+            there.append(place.fs.exists(place.path))  # type: ignore[attr-defined]
+            return "lose the answer" if len(answers) == 1 else ""
+        return ""
+
+    with through(Proxy(os.environ["AWS_ENDPOINT_URL"], choose=lose_the_last)) as proxy:
+        place.fs.clear_instance_cache()  # type: ignore[attr-defined]
+        store_object(tmp_path / "long.wav", open_path(f"{s3}/long.wav"))
+        assert proxy.faults["lose the answer"] == 1 and proxy.requests["PUT"] == 2
+    assert there[0] is False
+    assert place.fs.info(place.path)["size"] == 64 << 20  # type: ignore[attr-defined]
 
 
 @pytest.mark.slow

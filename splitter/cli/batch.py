@@ -32,6 +32,7 @@ class Batch:
     address: str | None = None  # of a Ray cluster
     journal: Journal | None = None
     runtime: str = "auto"  # of runtime.choose.RUNTIMES
+    stored: bool = False  # whether songs or stems lie in a store
 
 
 def run_batch(
@@ -72,7 +73,8 @@ def _start(jobs: Iterable[Job], batch: Batch, watch: Watch) -> Iterator[Outcome]
         from splitter.engines import local
 
         worker = _make_worker(batch, watch)
-    return local.separate_songs(jobs, worker, local.songs_at_once(worker))
+    beside = local.songs_beside(batch.stored)
+    return local.separate_songs(jobs, worker, local.songs_at_once(worker), beside)
 
 
 def _make_worker(batch: Batch, watch: Watch) -> Worker:

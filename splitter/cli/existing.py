@@ -13,7 +13,7 @@ from pathlib import Path
 from splitter.audio import Reading, open_song, read_mark
 from splitter.errors import SplitterError
 from splitter.jobs import Job
-from splitter.paths import is_local, is_there
+from splitter.paths import is_local
 from splitter.registry import ModelChoice
 
 MARGIN = 0.05  # seconds: what encoders add and round, and nobody means by another length
@@ -33,7 +33,7 @@ class Existing:
 def look_at_stems(job: Job, reading: Reading, model: ModelChoice) -> Existing | None:
     """Compare a song's stems with what is asked for; None if one of them is missing."""
     stems = list(job.stems.values())
-    if not all(map(is_there, stems)):
+    if not job.is_made:
         return None
     if not all(map(is_local, [job.song, *stems])):
         return Existing(frozenset(), None, "in a store only their names are compared")

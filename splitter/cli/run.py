@@ -94,8 +94,12 @@ class Run:
     def _is_batch(self, many: bool) -> bool:
         """Tell whether there is work for an engine: many songs, and no pipe among them."""
         many = many or self.journal is not None or self.options.engine == "ray"
-        stores = not all(map(is_local, [self.output.folder, *self.options.songs]))
-        return (many or stores) and STDIN not in self.options.songs
+        return (many or self._stored) and STDIN not in self.options.songs
+
+    @property
+    def _stored(self) -> bool:
+        """Tell whether songs or stems lie in a store."""
+        return not all(map(is_local, [self.output.folder, *self.options.songs]))
 
     def _separate_many(self, jobs: Iterable[Job]) -> bool:
         first, undone = peek(self._select_undone(jobs), 1)
@@ -174,6 +178,7 @@ class Run:
             options.address,
             self.journal,
             options.runtime,
+            self._stored,
         )
 
     def _report(self, outcome: Outcome) -> bool:

@@ -3,31 +3,46 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from threading import BoundedSemaphore
 
 from splitter.engines.stores import separate_stored
 from splitter.engines.worker import Outcome, Worker
 from splitter.jobs import Job
 
+WAITING = 2  # songs that wait for their turn, so that nobody waits for the next one's name
+AHEAD = 16  # songs that are fetched or stored while others are computed
+AHEAD_BYTES = 256 << 20  # of songs that are fetched and not done, beyond those at work
 
-def separate_songs(jobs: Iterable[Job], worker: Worker, at_once: int = 2) -> Iterator[Outcome]:
+
+def separate_songs(
+    jobs: Iterable[Job], worker: Worker, at_once: int = 2, beside: int = WAITING
+) -> Iterator[Outcome]:
     """Separate `at_once` songs at a time; yield outcomes in the order in which they come about.
 
-    While one song is decoded, others are computed and written. Closing the generator stops the
-    work and leaves no unfinished file.
+    While one song is decoded, others are computed and written. `beside` these, songs wait for
+    their turn, or are on their way from and to a store: as many as AHEAD_BYTES hold. Closing the
+    generator stops the work and leaves no unfinished file.
     """
-    running: set[Future[Outcome]] = set()
-    with ThreadPoolExecutor(at_once, "splitter-song") as threads, worker:
+    running: dict[Future[Outcome], int] = {}  # → bytes
+    turn = BoundedSemaphore(at_once)
+    with ThreadPoolExecutor(at_once + beside, "splitter-song") as threads, worker:
         try:
             for job in jobs:
-                running.add(threads.submit(separate_stored, worker, job))
-                if len(running) >= at_once:
+                while _is_full(running, job, at_once, beside):
                     yield from _take_done(running)
+                running[threads.submit(separate_stored, worker, job, turn)] = job.size
             while running:
                 yield from _take_done(running)
         finally:
             worker.stop()
+
+
+def _is_full(running: Mapping[Future[Outcome], int], job: Job, at_once: int, beside: int) -> bool:
+    """Tell whether a song has to wait until another one is done."""
+    ahead = sum(running.values()) + job.size > AHEAD_BYTES
+    return len(running) >= (at_once if ahead else at_once + beside)
 
 
 def songs_at_once(worker: Worker) -> int:
@@ -39,9 +54,14 @@ def songs_at_once(worker: Worker) -> int:
     return max(2, worker.lanes, (os.cpu_count() or 1) if worker.on_gpu else 0)
 
 
-def _take_done(running: set[Future[Outcome]]) -> Iterator[Outcome]:
+def songs_beside(stored: bool) -> int:
+    """Return how many songs there are beside those at work; `stored`: in a store, or on the way."""
+    return AHEAD if stored else WAITING
+
+
+def _take_done(running: dict[Future[Outcome], int]) -> Iterator[Outcome]:
     """Wait until a song is done; remove and yield those that are."""
     done, _ = wait(running, return_when=FIRST_COMPLETED)
-    running -= done
     for future in done:
+        del running[future]
         yield future.result()

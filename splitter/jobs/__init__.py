@@ -19,8 +19,9 @@ from splitter.jobs.finding import (
     list_left_out,
     read_names,
 )
-from splitter.jobs.journal import JOURNAL, Journal, open_journal
+from splitter.jobs.journal import JOURNAL, Journal
 from splitter.jobs.planning import Job, claim, plan_jobs
+from splitter.jobs.segments import open_journal
 from splitter.jobs.shards import Shard
 
 __all__ = [

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from threading import Thread
 
+from splitter.errors import SplitterError
 from splitter.jobs.finding import Found
 from splitter.jobs.planning import Job
-from splitter.paths import look_at
 
 AT_ONCE = 0.1  # seconds that a run waits for the count: that of a small library has ended then
 
@@ -25,10 +26,11 @@ class Count:
         thread.join(AT_ONCE)
 
     def _count(self) -> None:
-        for one in self._find():
-            self.songs += 1
-            self.bytes += look_at(one.path).size
-        self.ended = True
+        with suppress(SplitterError):  # the plan will say so
+            for one in self._find():
+                self.songs += 1
+                self.bytes += one.look().size
+            self.ended = True
 
 
 class Extent:

@@ -8,11 +8,15 @@ from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
+from functools import lru_cache
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path, PurePath
 
 from splitter.audio import CONTAINERS, SUFFIXES, read_mark
 from splitter.errors import DataError
-from splitter.paths import is_folder, is_local, list_folder, locate, locate_folder
+from splitter.objects import list_tree
+from splitter.paths import Facts, is_folder, is_local, list_folder, locate, locate_folder, look_at
 
 HEAD = 64  # bytes that tell a song from a picture
 SIGNATURES = (  # at the very start of a file
@@ -56,6 +60,11 @@ class Found:
 
     path: Path
     parent: PurePath = field(default_factory=PurePath)
+    facts: Facts | None = field(default=None, compare=False)  # that came with a listing
+
+    def look(self) -> Facts:
+        """Say what is known of the file."""
+        return self.facts or look_at(self.path)
 
 
 class LeftOut:
@@ -96,21 +105,22 @@ def find_songs(places: Iterable[Path], search: Search = Search()) -> Iterator[Fo
 
 
 def _find_inside(place: Path, search: Search, stems: LeftOut) -> Iterator[Found]:
-    for parent, paths in _walk(place, PurePath(), search):
-        for path in paths:
-            if not search.wants(parent / path.name):
-                log.debug("%s: left out by a glob", path)
-            elif _is_stem(path, search):
-                stems.count(path)
-            elif is_song(path):
-                yield Found(path, parent)
-            else:
-                log.debug("%s: no song, skipped", path)
+    for one in _walk(place, search):
+        if not search.wants(one.parent / one.path.name):
+            log.debug("%s: left out by a glob", one.path)
+        elif _is_stem(one.path, search):
+            stems.count(one.path)
+        elif is_song(one.path):
+            yield one
+        else:
+            log.debug("%s: no song, skipped", one.path)
 
 
 def list_left_out(place: Path, search: Search) -> list[Path]:
     """List the folders in a folder that hold songs, which nobody would look for without -r."""
     deeper = replace(search, recursive=True)
+    if not is_local(place):  # what lies deeper there would have to be listed
+        return []
     folders = [entry.path for entry in list_folder(place) if entry.is_folder]
     return [path for path in folders if search.enters(path) and _has_songs(path, deeper)]
 
@@ -119,7 +129,7 @@ def _has_songs(folder: Path, search: Search) -> bool:
     if locate_folder(folder) in search.skip:
         return False
     with suppress(DataError):  # a folder that cannot be read
-        files = (path for _, paths in _walk(folder, PurePath(), search) for path in paths)
+        files = (one.path for one in _walk(folder, search))
         return any(is_song(path) and not _is_stem(path, search) for path in files)
     return False
 
@@ -155,13 +165,17 @@ def has_sound(head: bytes) -> bool:
     return head.startswith(SIGNATURES) or _is_mpeg_frame(head[:4])
 
 
-def _walk(
-    folder: Path, parent: PurePath, search: Search
-) -> Iterator[tuple[PurePath, Iterator[Path]]]:
-    """Yield the files of a folder, and of those below it, with where each folder lies.
+def _walk(place: Path, search: Search) -> Iterator[Found]:
+    """Yield the files of a folder, songs or not, but for hidden ones: they are not ours."""
+    return (
+        _walk_folder(place, PurePath(), search) if is_local(place) else _walk_store(place, search)
+    )
 
-    A folder's own files come before those below; hidden ones are not ours. A link to a folder is
-    not followed: it may lead in a circle.
+
+def _walk_folder(folder: Path, parent: PurePath, search: Search) -> Iterator[Found]:
+    """Yield a folder's own files before those below it.
+
+    A link to a folder is not followed: it may lead in a circle.
     """
     try:
         entries = list_folder(folder)
@@ -170,13 +184,33 @@ def _walk(
         reason = error.strerror or error
         search.complain(DataError(f"{folder}: cannot be read ({reason}){way_out}"))
         return
-    yield parent, (entry.path for entry in entries if entry.is_file)
+    yield from (Found(entry.path, parent) for entry in entries if entry.is_file)
     if search.recursive:
         here = locate_folder(folder)
         for entry in entries:
             below = parent / entry.path.name
             if entry.is_folder and search.enters(below) and here / below.name not in search.skip:
-                yield from _walk(entry.path, below, search)
+                yield from _walk_folder(entry.path, below, search)
+
+
+def _walk_store(place: Path, search: Search) -> Iterator[Found]:
+    """Yield objects in the order of their keys, which is that of a store's listing."""
+
+    def skips(folder: str) -> bool:
+        below = PurePath(folder)
+        hidden = below.name.startswith(".") or not search.recursive
+        return hidden or not search.enters(below) or place / folder in search.skip
+
+    skips = lru_cache(64)(skips)
+    try:
+        for parent, files in groupby(list_tree(place, skips), itemgetter(0)):
+            here = PurePath(parent)
+            for _, found in files:
+                path = place / found.key
+                if not path.name.startswith("."):
+                    yield Found(path, here, found.facts)
+    except Exception as error:  # stores have errors of their own kinds
+        raise DataError(f"{place}: cannot be listed ({error})") from error
 
 
 def _is_stem(path: Path, search: Search) -> bool:

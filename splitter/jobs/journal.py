@@ -18,61 +18,33 @@ was there before, under a name that the journal does not know, is not replaced.
 from __future__ import annotations
 
 import json
-import os
 import re
-import secrets
-import stat
-import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
-from hashlib import blake2b
-from io import BufferedReader
-from itertools import islice
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import IO, Any
 
 from splitter.audio import remove_parts
 from splitter.errors import CommandError, DataError, JournalError
+from splitter.jobs.lines import (
+    identify,
+    open_plain,
+    parse,
+    pick_texts,
+    read_lines,
+    stays_inside,
+    write_whole,
+)
+from splitter.jobs.made import Files
 from splitter.jobs.planning import Job, claim
 from splitter.jobs.shards import Shard
 from splitter.jobs.table import Table
 from splitter.locks import try_lock
-from splitter.paths import is_local, is_there, locate, locate_folder
+from splitter.paths import is_there, locate, locate_folder
 
 JOURNAL = "splitter.jsonl"
-SEGMENTS = ".splitter"  # where the lines of a journal in a store lie
-LONGEST = 1 << 20  # bytes of a line; a longer one is none of ours
+UNFINISHED = "not finished"  # the error of a line of the first schema about a song under way
 _SHARD = re.compile(r"splitter(\.\d+-of-\d+)?\.jsonl$")
-_DONE = re.compile(rb'\{"done":"(\w+)"\}\n?')
-UNFINISHED = "not finished"  # the error of such a line about a song under way
-CLAIMS = 256  # songs that a store's journal tells of at once, before they are done
-PATIENCE = 60.0  # seconds that a store's journal may be behind
-
-
-class Files:
-    """The files of a folder that were made here; ask for them by where they are located."""
-
-    def __init__(self, folder: Path) -> None:
-        self._start = f"{str(folder).rstrip('/')}{os.sep if is_local(folder) else '/'}"
-        self._table = Table()
-
-    def __contains__(self, path: object) -> bool:
-        name = str(path)
-        return name.startswith(self._start) and bool(self._table[self.relate(name)])
-
-    def relate(self, path: Path | str) -> str:
-        """Write a path as seen from the folder, so that the folder may move."""
-        name = str(path).removeprefix(self._start)
-        return name.replace(os.sep, "/") if os.sep != "/" else name
-
-    def add(self, relative: str) -> None:
-        """Take a file in, if its name does not lead out of the folder."""
-        if _stays_inside(relative):
-            self._table[relative] = 1
-
-    def remove(self, relative: str) -> None:
-        """Take a file out."""
-        self._table[relative] = 0
 
 
 class Journal:
@@ -93,6 +65,7 @@ class Journal:
         self.made = Files(self._folder)
         self._songs = Table()  # → the id with which each was done
         self._begun: dict[str, tuple[str, list[str]]] = {}  # id → song, files
+        self._fresh: set[str] = set()  # ids of songs that are done if their stems are there
         self._file: IO[bytes] | None = None
         self._other: IO[bytes] | None = None  # a shard's hold on the journal of whole runs
         self._sizes: dict[Path, int] = {}  # bytes read
@@ -105,8 +78,9 @@ class Journal:
 
     def has(self, job: Job) -> bool:
         """Tell whether these stems of this song, as it is now, are there."""
-        done = self._songs[self._name(job)] == hash(self._identify(job))
-        return done and all(map(is_there, job.stems.values()))
+        known = self._identify(job)
+        done = self._songs[self._name(job)] == hash(known) or known in self._fresh
+        return done and job.is_made
 
     def failed(self, job: Job) -> bool:
         """Tell whether this song, as it is now, has failed."""
@@ -173,7 +147,7 @@ class Journal:
         self._close()
 
     def _lock(self, path: Path, shared: bool = False) -> IO[bytes]:
-        file = _open_plain(path, "ab")
+        file = open_plain(path, "ab")
         if try_lock(file, shared) is False:
             file.close()
             raise CommandError(
@@ -191,7 +165,7 @@ class Journal:
     def _clear_parts(self) -> None:
         """Remove what killed runs have left of songs that they had begun."""
         for _, files in self._begun.values():
-            for name in filter(_stays_inside, files):
+            for name in filter(stays_inside, files):
                 remove_parts(self._folder / name)
 
     def _name(self, job: Job) -> str:
@@ -199,7 +173,7 @@ class Journal:
 
     def _identify(self, job: Job) -> str:
         stems = {name: self.made.relate(locate(path)) for name, path in job.stems.items()}
-        return _identify(self._name(job), job.size, job.mtime, stems, self.settings)
+        return identify(self._name(job), job.size, job.mtime, stems, self.settings)
 
     def _add(self, entry: dict[str, Any]) -> None:
         self._write(entry)
@@ -216,11 +190,11 @@ class Journal:
         # one write of a whole line; the newline comes first, so that a line that a kill cut off
         # does not swallow this one
         if self._file:
-            _write_whole(self._file, b"\n" + line)
+            write_whole(self._file, b"\n" + line)
             return
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with _open_plain(self.path, "ab") as file:
-            _write_whole(file, b"\n" + line)
+        with open_plain(self.path, "ab") as file:
+            write_whole(file, b"\n" + line)
 
     def _find_files(self) -> list[Path]:
         """Find the journals of whole runs and of shards, in the order of their last lines."""
@@ -233,18 +207,18 @@ class Journal:
         """Take in what the files have had added since they were read."""
         try:
             for path in self._find_files():
-                with _open_plain(path, "rb") as file:
+                with open_plain(path, "rb") as file:
                     file.seek(self._sizes.get(path, 0))
-                    for line in _read_lines(file):
+                    for line in read_lines(file):
                         self._sizes[path] = self._sizes.get(path, 0) + len(line)
-                        self._take(_parse(line))
+                        self._take(parse(line))
         except FileNotFoundError:
             return
         except OSError as error:
             raise self._complain("read", error) from error
 
-    def _complain(self, verb: str, error: OSError) -> DataError:
-        reason = error.strerror or error  # stores have no strerror
+    def _complain(self, verb: str, error: Exception) -> DataError:
+        reason = getattr(error, "strerror", None) or error  # stores have no strerror
         return JournalError(f"{self.path}: cannot be {verb} ({reason})")
 
     def _take(self, entry: dict[str, Any]) -> None:
@@ -255,10 +229,10 @@ class Journal:
         elif isinstance(failed, str) and failed in self._begun:
             song, files = self._begun.pop(failed)
             self._songs[song] = hash(("failed", failed))
-            for name in set(files).difference(_pick_texts(entry.get("kept"))):
+            for name in set(files).difference(pick_texts(entry.get("kept"))):
                 self.made.remove(name)
         elif isinstance(song, str) and isinstance(entry.get("id"), str):
-            self._take_beginning(entry["id"], song, _pick_texts(entry.get("files")))
+            self._take_beginning(entry["id"], song, pick_texts(entry.get("files")))
         elif isinstance(song, str) and entry.get("schema") == 1 and "made" in entry:
             self._take_before(entry)
 
@@ -273,130 +247,12 @@ class Journal:
         song, error = self.made.relate(entry["song"]), entry.get("error")
         try:
             rest = (entry.get(key) for key in ("size", "mtime", "stems", "settings"))
-            known = _identify(song, *rest)
+            known = identify(song, *rest)
         except RecursionError:  # read from the bottom of a stack, and too deep here
             return
         if known not in self._begun:
-            self._take_beginning(known, song, _pick_texts(entry["made"]))
+            self._take_beginning(known, song, pick_texts(entry["made"]))
         if error is None:
             self._take({"done": known})
         elif error != UNFINISHED:
             self._take({"failed": known, "kept": entry["made"]})
-
-
-class StoredJournal(Journal):
-    """A journal in a store, where nothing can be appended to: segments, each an object.
-
-    Songs are told of before any of them is done, many at once; their ends up to a minute later.
-    """
-
-    def __init__(
-        self, folder: Path, settings: Mapping[str, Any], shard: Shard | None = None
-    ) -> None:
-        self._lines: list[bytes] = []
-        self._open = False
-        self._written = time.monotonic()
-        super().__init__(folder, settings, shard)
-
-    def begin_all(self, jobs: Iterable[Job], overwrite: bool = False) -> Iterator[Job]:
-        """Begin jobs before they are asked for: a few at first, so that work begins soon."""
-        jobs, count = iter(jobs), 8
-        while begun := [self.begin(job, overwrite) for job in islice(jobs, count)]:
-            self._flush()
-            yield from begun
-            count = min(2 * count, CLAIMS)
-
-    def add(self, job: Job, error: str | None = None) -> None:
-        """Write down that a job, which was begun, is done, or what was wrong."""
-        super().add(job, error)
-        if time.monotonic() - self._written > PATIENCE or not self._open:
-            self._flush()
-
-    def __enter__(self) -> StoredJournal:
-        self._open = True
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._flush()
-
-    def _append(self, line: bytes) -> None:
-        self._lines.append(line)
-
-    def _flush(self) -> None:
-        lines, self._lines = self._lines, []
-        self._written = time.monotonic()
-        if not lines:
-            return
-        # by their time, so that they are read in order; two runs may have the same
-        name = f"{time.time_ns():020}-{secrets.token_hex(4)}.jsonl"
-        try:
-            path = self.path.parent / SEGMENTS / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(b"\n".join(lines))
-        except OSError as error:
-            raise self._complain("written", error) from error
-
-    def _read(self) -> None:
-        folder = self.path.parent / SEGMENTS
-        if not folder.is_dir():
-            return
-        # before there were segments, each song had an object called by its hash, with .json
-        for path in sorted(folder.iterdir(), key=lambda path: (path.suffix != ".json", path.name)):
-            for line in path.read_bytes().split(b"\n"):
-                self._take(_parse(line))
-
-
-def open_journal(folder: Path, settings: Mapping[str, Any], shard: Shard | None = None) -> Journal:
-    """Open the journal of an output folder, be it in a store, for a run or a shard of one."""
-    kind = Journal if is_local(folder) else StoredJournal  # whose runs write what they alone have
-    return kind(folder, settings, shard)
-
-
-def _identify(song: str, size: Any, mtime: Any, stems: Any, settings: Any) -> str:
-    facts = json.dumps([song, size, mtime, stems, settings], sort_keys=True)
-    return blake2b(facts.encode("utf-8", "surrogatepass"), digest_size=6).hexdigest()
-
-
-def _parse(line: bytes) -> dict[str, Any]:
-    """Read a line; of one that was cut off, or is damaged, there is nothing."""
-    if done := _DONE.fullmatch(line):  # half of all lines
-        return {"done": done[1].decode()}
-    try:
-        entry = json.loads(line.decode("utf-8", "surrogateescape"))
-    except (ValueError, RecursionError):
-        return {}
-    return entry if isinstance(entry, dict) else {}
-
-
-def _write_whole(file: IO[bytes], line: bytes) -> None:
-    while line:  # a disk that becomes full takes a part of it
-        line = line[file.write(line) :]
-
-
-def _open_plain(path: Path, mode: str) -> IO[bytes]:
-    """Open a file that lies in its folder: no link, whoever made it, and nothing that may hang."""
-    harmless = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
-    file = open(  # noqa: SIM115 - a path's own has no opener
-        path, mode, buffering=0, opener=lambda name, flags: os.open(name, flags | harmless, 0o666)
-    )
-    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-        file.close()
-        raise OSError(None, "it is no plain file")
-    return file
-
-
-def _read_lines(file: IO[bytes]) -> Iterator[bytes]:
-    """Yield lines; one that is too long to be ours comes in pieces, which mean nothing."""
-    with BufferedReader(file, LONGEST) as buffered:  # type: ignore[type-var]
-        while line := buffered.readline(LONGEST):
-            yield line
-
-
-def _pick_texts(given: object) -> list[str]:
-    return [text for text in given if isinstance(text, str)] if isinstance(given, list) else []
-
-
-def _stays_inside(name: str) -> bool:
-    if name.startswith("/") or "\0" in name:
-        return False
-    return ".." not in name or ".." not in PurePosixPath(name).parts

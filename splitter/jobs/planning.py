@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import chain, groupby, islice
 from pathlib import Path
 
@@ -11,7 +11,8 @@ from splitter.collisions import keep_apart
 from splitter.errors import DataError
 from splitter.jobs.finding import Found, LeftOut
 from splitter.jobs.table import Table
-from splitter.paths import is_there, locate, look_at
+from splitter.objects import Listing
+from splitter.paths import is_local, is_there, locate
 
 GROUP = 4096  # songs of a folder that are settled together
 NameStems = Callable[[Path, Path, str], Mapping[str, Path]]  # song, folder, mark: see keep_apart
@@ -26,6 +27,17 @@ class Job:
     size: int = 0  # bytes
     mtime: float = 0.0  # seconds since 1970
     claimed: frozenset[Path] = frozenset()  # stems that were free, or are the journal's own
+    # stems that a listing showed; None: nobody listed them
+    there: frozenset[Path] | None = field(default=None, compare=False)
+
+    def sees(self, stem: Path) -> bool:
+        """Tell whether a stem is there, or was as the job was planned."""
+        return is_there(stem) if self.there is None else stem in self.there
+
+    @property
+    def is_made(self) -> bool:
+        """Tell whether all stems are there."""
+        return all(map(self.sees, self.stems.values()))
 
 
 def plan_jobs(songs: Iterable[Found], output: Path, name_stems: NameStems) -> Iterator[Job]:
@@ -52,12 +64,13 @@ class _Plan:
         self._name_stems = name_stems
         self._seen = Table()  # identities of songs
         self._taken = Table()  # where stems and songs are located
+        self._listing = None if is_local(output) else Listing(output)
 
     def settle(self, group: Iterable[Found]) -> Iterator[Job]:
         """Plan the songs of a folder."""
         songs, facts = [], []
         for one in group:
-            looked = look_at(one.path)
+            looked = one.look()
             key = looked.identity or str(locate(one.path))
             if self._seen[key]:
                 self.again.count(one.path)
@@ -75,6 +88,7 @@ class _Plan:
         located = [set(map(locate, stems.values())) for stems in named]
         for path in chain.from_iterable(located):
             self._taken[path] = 1
+        there = self._list(located)
         for one, stems, places, known in zip(songs, named, located, facts, strict=True):
             place = locate(one.path)
             if place in places:
@@ -83,7 +97,16 @@ class _Plan:
                 )
             if not self._taken[place]:
                 self._taken[place] = 1
-                yield Job(one.path, stems, known.size, known.mtime)
+                seen = None if there is None else there.intersection(places)
+                yield Job(one.path, stems, known.size, known.mtime, there=seen)
+
+    def _list(self, located: Iterable[set[Path]]) -> frozenset[Path] | None:
+        """List which stems are there already, where a look at each would be a request."""
+        if self._listing is None:
+            return None
+        start = len(str(self._output).rstrip("/")) + 1
+        keys = {str(path)[start:]: path for path in chain.from_iterable(located)}
+        return frozenset(keys[key] for key in self._listing.among(keys.keys()))
 
 
 def claim(job: Job, ours: Container[Path] = ()) -> Job:
@@ -91,5 +114,5 @@ def claim(job: Job, ours: Container[Path] = ()) -> Job:
 
     It may be done again, by another worker say, and then finds some of them written.
     """
-    free = (path for path in job.stems.values() if locate(path) in ours or not is_there(path))
+    free = (path for path in job.stems.values() if locate(path) in ours or not job.sees(path))
     return replace(job, claimed=job.claimed.union(free))
