@@ -7,11 +7,12 @@ mp3 that breaks off with silence, and takes a wav that breaks off for a shorter 
 
 from typing import BinaryIO
 
+from splitter.audio.chain import ChainDecoder
 from splitter.audio.decoder import Decoder, UndecodableError
 from splitter.audio.ffmpeg import FFmpegDecoder, open_container
 from splitter.audio.headers import find_flac_comments
 from splitter.audio.mp3 import MpegDecoder
-from splitter.audio.ogg import ChainDecoder, is_chained
+from splitter.audio.ogg import is_chained
 from splitter.audio.options import RawFormat
 from splitter.audio.sndfile import SndfileDecoder
 from splitter.audio.sources import ObjectSource, Source, WithoutBlock, open_source

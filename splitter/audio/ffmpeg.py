@@ -21,12 +21,11 @@ from splitter.audio.fitting import Fitter
 from splitter.audio.frames import Unpacker
 from splitter.audio.headers import (
     Header,
-    is_one_ogg_page,
     is_open_rf64,
     read_header,
-    read_ogg_ending,
     read_open_au,
 )
+from splitter.audio.ogg import Ending, has_broken_pages, is_one_page, read_ending
 from splitter.audio.options import RAW_ENCODINGS, RawFormat
 from splitter.audio.sources import Source
 from splitter.audio.tracks import choose_track
@@ -46,8 +45,10 @@ _DURATION_IS_EXACT = {
     _MOV: 0.002,  # an edit list may count in milliseconds
 }
 # they begin and end anywhere, so that what comes before the first good frame is no damage
+# containers that count without a pause; seconds that may be missing all the same
+_WITHOUT_GAPS = {"flac": 0.0, "asf": INAUDIBLE}
 _STREAMS = ("aac", "ac3", "eac3", "dts", "loas", "mp3", "mpegts")
-_CHECKSUMS = ("flac", "wavpack", "tta", "ape")  # codecs whose frames have one
+_CHECKSUMS = ("flac", "wavpack", "tta", "ape", "ac3")  # codecs whose frames have one
 _DSD_RATE = 352_800  # Hz, of DSD64: faster DSD has nothing but noise above
 _DENSEST = 6000  # samples per byte: FLAC has silence of 65,535 in 11 bytes (RFC 9639)
 _TOGETHER = 4096  # samples at least that are passed on: each array costs Python time of its own
@@ -82,16 +83,17 @@ class FFmpegDecoder:
         self._priming = 0  # samples before the song that a track's duration may include
         self._last_frame = 0, 0  # samples: decoded, and by the container
         self._first_granule = 0
-        self._last_place: Fraction | None = None  # seconds, of the last frame by the container
+        self._decoded = 0  # samples
+        self._first_place: Fraction | None = None  # seconds, by the container
+        self._lost = 0  # samples that it has counted on its way to the last frame, and nobody got
         self._packets = self._read_packets()
         self._frames = self._decode()
         self._first = next(self._frames, None)  # only now rate and channels are certain
         self._describe(raw)
         if self._first is None and (self._failed or self._exact):
             raise UndecodableError("not one sample of it can be decoded")
-        if self._ogg_vorbis and self._first and not is_one_ogg_page(self._source.read_at):
+        if self._ogg_vorbis and self._first and not is_one_page(self._source.read_at):
             self._first_granule = self._first.pts or 0  # not 0 in what was cut out
-        self._first_place = _find_place(self._first) if self._first else None
         self._failed &= self._format not in _STREAMS
 
     def _describe(self, raw: RawFormat | None) -> None:
@@ -191,7 +193,7 @@ class FFmpegDecoder:
             for frame in frames:
                 if frame.samples:
                     self._last_frame = frame.samples, self._stated_samples(frame, packet)
-                    self._last_place = _find_place(frame)
+                    self._note_place(frame)
                     yield frame
             # a short packet of PCM is no more than that: `find_fault` counts
             self._torn |= packet.is_corrupt and not self._codec.startswith("pcm_")
@@ -213,6 +215,14 @@ class FFmpegDecoder:
                 self._priming = max(self._priming, self._to_samples(-packet.pts, packet))
             yield packet
 
+    def _note_place(self, frame: Any) -> None:
+        """Compare the place of a frame with the number of samples before it."""
+        if frame.pts is not None:
+            place = Fraction(frame.pts * frame.time_base)
+            self._first_place = place if self._first_place is None else self._first_place
+            self._lost = round((place - self._first_place) * frame.sample_rate) - self._decoded
+        self._decoded += frame.samples
+
     def _stated_samples(self, frame: Any, packet: Any) -> int:
         """Give the frame's length as the container has it, which cuts the last one to measure."""
         if self._format == _MOV and packet.duration and packet.time_base:
@@ -230,7 +240,7 @@ class FFmpegDecoder:
         last, stated = self._last_frame
         end = self._exact
         if self._ogg_vorbis:
-            end = read_ogg_ending(self._source.read_ending()).granule - self._first_granule
+            end = self._read_ogg_ending().granule - self._first_granule
         elif stated < last and "itunsmpb" not in self.metadata:
             end = decoded - last + stated
         return end if end is not None and 0 <= decoded - end <= PADDING else decoded
@@ -245,28 +255,39 @@ class FFmpegDecoder:
             fault = self._describe_shortage(decoded, exact)
         elif end := self._find_missing_end(decoded):
             fault = describe_break(decoded, self.rate, end)
-        elif self._is_recorded_ogg():
-            fault = Fault("is a recording without an end; its last moment may be missing", 0.0)
-        elif self._torn or self._is_open_ogg() or (self._failed and self._failure_counts(decoded)):
+        elif self._torn or self._is_torn_ogg() or (self._failed and self._failure_counts(decoded)):
             fault = describe_break(decoded, self.rate, exact)
-        lost = self._find_last_place() - decoded  # pages that FFmpeg passes over without a word
-        if fault is None and self._format == "ogg" and lost > INAUDIBLE * self.rate:
-            fault = Fault(f"has gaps: {lost} of its samples are missing")
+        if fault is None:
+            fault = self._find_gap(decoded)
         if self._damage and (fault is None or fault.inaudible):
             return Fault(self._damage)
         return fault
 
-    def _find_last_place(self) -> int:
-        """Give the first sample of what came last, by the container's time."""
-        return round(((self._last_place or 0) - (self._first_place or 0)) * self.rate)
+    def _find_gap(self, decoded: int) -> Fault | None:
+        """Look for what FFmpeg passes over without a word: by the pages of Ogg, else by time."""
+        if self._format == "ogg":
+            broken = self._source.seekable and has_broken_pages(self._source.restart())
+            return Fault("damaged: some of its pages are broken or missing") if broken else None
+        if not self._has_gaps():
+            return None
+        text = f"has gaps: {self._lost / self.rate:.2f} s of its sound are missing"
+        if self._format in _WITHOUT_GAPS:
+            return Fault(text)
+        self.remarks.append(text)  # a recorder may have paused: the picture goes on meanwhile
+        return None
 
-    def _describe_shortage(self, decoded: int, exact: int) -> Fault:
-        if self._find_last_place() > decoded:
+    def _has_gaps(self) -> bool:
+        allowed = _WITHOUT_GAPS.get(self._format, INAUDIBLE)
+        return self._format not in _STREAMS and self._lost > allowed * self.rate
+
+    def _describe_shortage(self, decoded: int, exact: int) -> Fault | None:
+        if self._has_gaps():
             return Fault(f"has gaps: {exact - decoded} of its samples are missing")
         if self._format == "flac" and not self._failed:
             # a file that breaks off does so within a frame; tools that cut leave the old length
             share = f"{decoded / self.rate:.2f} of {exact / self.rate:.2f} s"
-            return Fault(f"was cut from a longer song: {share} are left", 0.0)
+            self.remarks.append(f"was cut from a longer song: {share} are left")
+            return None
         return describe_break(decoded, self.rate, exact)
 
     def _find_missing_end(self, decoded: int) -> int | None:
@@ -276,13 +297,17 @@ class FFmpegDecoder:
             return None
         return max(round(decoded * stated / size), decoded + 1)
 
-    def _is_recorded_ogg(self) -> bool:
-        """Tell whether it begins in the middle, so that nobody can expect an end."""
-        begins_late = self._first_place is not None and self._first_place > INAUDIBLE
-        return begins_late and not self._torn and not self._failed and self._is_open_ogg()
+    def _is_torn_ogg(self) -> bool:
+        """Tell whether it ends within a page or a packet; without an end it may be a recording."""
+        if self._format != "ogg":
+            return False
+        ending = self._read_ogg_ending()
+        if ending.whole and not ending.last:
+            self.remarks.append("is a recording without an end; its last moment may be missing")
+        return not ending.whole
 
-    def _is_open_ogg(self) -> bool:
-        return self._format == "ogg" and not read_ogg_ending(self._source.read_ending()).whole
+    def _read_ogg_ending(self) -> Ending:
+        return read_ending(self._source.read_ending())
 
     def _failure_counts(self, decoded: int) -> bool:
         """Tell sound that is missing at the end from tags and junk behind the sound."""
@@ -317,11 +342,6 @@ def open_container(source: Source, raw: RawFormat | None) -> Any:
     except av.FFmpegError as error:
         source.check()
         raise UndecodableError("not an audio file, or its format is unknown") from error
-
-
-def _find_place(frame: Any) -> Fraction | None:
-    """Give the place of a frame in the container's time, in seconds."""
-    return None if frame.pts is None else Fraction(frame.pts * frame.time_base)
 
 
 def _join_metadata(container: dict[str, str], track: dict[str, str]) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 Decoders are content with what there is. To tell a whole song from one that breaks off, and to drop
 the padding that some decoders leave at the end, the container itself is asked: sizes in the head of
-wav, CAF, Matroska and ASF, and the last page of Ogg. (Of mp3, see `mpeg`.)
+wav, AVI, CAF, Matroska and ASF. (Of mp3, see `mpeg`; of Ogg, see `ogg`.)
 """
 
 import struct
@@ -42,6 +42,9 @@ def read_header(peek: Peek) -> Header:
     magic = peek(0, 16)
     if magic[:4] in (b"RIFF", b"RF64") and magic[8:12] == b"WAVE":
         return _read_wave(peek)
+    if magic[:4] == b"RIFF" and magic[8:12] == b"AVI ":
+        size = int.from_bytes(magic[4:8], "little")
+        return Header(end=None if _is_open_ended(size) else size + 8)
     if magic[:4] == b"\x1a\x45\xdf\xa3":
         return _read_matroska(peek)
     if magic[:4] == b"\x30\x26\xb2\x75":
@@ -134,12 +137,24 @@ def _walk_chunks(peek: Peek, offset: int, form: str) -> Iterator[tuple[bytes, in
 
 
 def _read_matroska(peek: Peek) -> Header:
-    """Give the end of the segment, which holds all but a short head (RFC 8794)."""
+    """Give the end of the segment, which holds all but a short head (RFC 8794).
+
+    If that was never filled in, give the end of its last element, unless that was not either.
+    """
     head_size, offset = _read_vint(peek, 4)
     if head_size is None or peek(offset + head_size, 4) != b"\x18\x53\x80\x67":
         return Header()
     size, offset = _read_vint(peek, offset + head_size + 4)
-    return Header(end=None if size is None else offset + size)
+    for _ in range(_CHUNKS):
+        if size is None and peek(offset, 1):
+            length = 9 - peek(offset, 1)[0].bit_length()  # of the element's name
+            element, body = _read_vint(peek, offset + length)
+            if element is None:
+                break
+            offset = body + element
+        else:
+            return Header(end=offset + (size or 0))
+    return Header()
 
 
 def _read_vint(peek: Peek, offset: int) -> tuple[int | None, int]:
@@ -158,32 +173,3 @@ def _read_asf(peek: Peek) -> Header:
     place = opening.find(_ASF_FILE_PROPERTIES)
     size = int.from_bytes(opening[place + 40 : place + 48], "little")
     return Header(end=size if place >= 0 and size else None)
-
-
-def is_one_ogg_page(peek: Peek) -> bool:
-    """Tell whether all sound is on one page (RFC 3533), the first that has a place and the last."""
-    offset = 0
-    while len(page := peek(offset, 27 + 255)) >= 27 and page[:4] == b"OggS":
-        if int.from_bytes(page[6:14], "little", signed=True) > 0:
-            return bool(page[5] & 4)
-        offset += 27 + page[26] + sum(page[27 : 27 + page[26]])
-    return False
-
-
-@dataclass(frozen=True)
-class OggEnding:
-    """The last page of an Ogg file."""
-
-    whole: bool  # the page is all there and says that it is the last
-    granule: int  # the number of the last sample, for Vorbis
-
-
-def read_ogg_ending(ending: bytes) -> OggEnding:
-    """Find the last page (RFC 3533) in the last bytes of a file."""
-    place = ending.rfind(b"OggS")
-    page = ending[place:] if place >= 0 else b""
-    if len(page) < 27 or len(page) < 27 + page[26]:
-        return OggEnding(False, 0)
-    body = sum(page[27 : 27 + page[26]])
-    whole = len(page) >= 27 + page[26] + body and bool(page[5] & 4)
-    return OggEnding(whole, int.from_bytes(page[6:14], "little", signed=True))

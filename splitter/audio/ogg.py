@@ -1,30 +1,50 @@
-"""Chained Ogg: several songs in one stream, each with a beginning and an end of its own.
+"""Ogg as what it is: a chain of pages (RFC 3533), each with its number and a checksum.
 
-A radio's stream begins another link with every title, of whatever rate. FFmpeg reads one link at a
-time, so the pages are handed to it link by link (RFC 3533).
+FFmpeg passes over pages that are broken or missing without a word; `Links` notes them. A stream may
+have several links, as a radio begins another one with every title.
+
+    page ── page ── last page │ first page ── page …
 """
 
+import zlib
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
-from splitter.audio.blocks import Block
-from splitter.audio.decoder import DamagedError, Fault, UndecodableError
-from splitter.audio.ffmpeg import FFmpegDecoder, open_container
-from splitter.audio.fitting import Fitter
-from splitter.audio.padding import drop_padding
-from splitter.audio.sources import PipeSource, Source
+Peek = Callable[[int, int], bytes]  # (offset, size) → bytes, fewer where they are not known
 
 _HEAD = 27  # bytes of a page before its table of segments
 _READ = 4096  # bytes
+_LONGEST = 65_307  # bytes of a page
+_FIRST, _LAST = 2, 4  # flags of pages
+_MIRRORED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
+
+
+def is_intact(page: bytes) -> bool:
+    """Tell whether a page's checksum fits: that of zlib, with each byte's bits the other way."""
+    bare = page[:22] + bytes(4) + page[26:]
+    checksum = zlib.crc32(bare.translate(_MIRRORED), 0xFFFFFFFF) ^ 0xFFFFFFFF
+    return checksum.to_bytes(4, "big").translate(_MIRRORED) == page[22:26]
+
+
+def _measure(page: bytes) -> int:
+    """Give the length of a page of which at least the table of segments is here."""
+    return _HEAD + page[26] + sum(page[_HEAD : _HEAD + page[26]])
 
 
 class Links:
-    """A stream of pages that stops before each link."""
+    """A stream of pages that stops before each link.
+
+    `broken` tells whether a page was damaged or is missing, up to here.
+    """
 
     def __init__(self, read: Callable[[int], bytes]) -> None:
         self._read = read
         self._ahead = b""
         self._left = 0  # bytes of this page
         self._beginning = True  # only first pages came so far: a link may begin several streams
+        self._numbers: dict[bytes, int] = {}  # of the last page of each stream, behind its headers
+        self._junk = 0  # bytes since the last page
+        self.broken = False
 
     def go_on(self) -> bool:
         """Go on to the next link; False if there is none."""
@@ -35,118 +55,111 @@ class Links:
 
     def read(self, size: int) -> bytes:
         """Give at most so many bytes; none at the end of the link."""
-        if not self._left and not self._measure_page():
+        if not self._left and not self._begin_page():
             return b""
-        if not self._ahead:
-            self._look(1)
         data = self._ahead[: min(size, self._left)]
         self._ahead = self._ahead[len(data) :]
         self._left -= len(data)
         return data
 
-    def _measure_page(self) -> bool:
+    def _begin_page(self) -> bool:
         """Find how long the next page is; False at the end of the link."""
         head = self._look(_HEAD)
         if head[:4] == b"OggS" and len(head) >= _HEAD:
-            first = bool(head[5] & 2)
+            first = bool(head[5] & _FIRST)
             if first and not self._beginning:
                 return False
             self._beginning = first
-            table = self._look(_HEAD + head[26])[_HEAD : _HEAD + head[26]]
-            self._left = _HEAD + head[26] + sum(table)
+            page = self._look(_measure(self._look(_HEAD + head[26])))
+            page = page[: _measure(page)]
+            self._left = self._check(page)
         else:  # junk, up to the next page
             place = self._ahead.find(b"OggS", 1)
-            self._left = place if place > 0 else len(self._ahead)
+            self._left = place if place > 0 else max(len(self._ahead) - 3, 1)
+            self._left = min(self._left, len(self._ahead))
+            self._junk += self._left
         return self._left > 0
 
+    def _check(self, page: bytes) -> int:
+        """Note a page that is damaged, or missing before it; give the bytes up to the next one."""
+        if len(page) < _measure(page):
+            return len(page)  # torn at the end: see `read_ending`
+        if not is_intact(page):
+            self.broken = True
+            place = page.find(b"OggS", 1)
+            return place if place > 0 else len(page)
+        stream, number = page[14:18], int.from_bytes(page[18:22], "little")
+        known = self._numbers.get(stream)
+        self.broken |= known is not None and (self._junk > 0 or number > known + 1)
+        if page[5] & _FIRST or not int.from_bytes(page[6:14], "little"):
+            self._numbers.pop(stream, None)  # behind the headers a recording goes on anywhere
+        else:
+            self._numbers[stream] = number
+        self._junk = 0
+        return len(page)
+
     def _look(self, size: int) -> bytes:
-        while len(self._ahead) < size and (more := self._read(_READ)):
+        while len(self._ahead) < size and (more := self._read(max(_READ, size))):
             self._ahead += more
         return self._ahead
 
 
-def is_chained(peek: Callable[[int, int], bytes]) -> bool:
-    """Tell whether a file has more than one link; its pages are hopped over."""
-    offset, beginning = 0, True
-    while len(head := peek(offset, _HEAD + 255)) >= _HEAD and head[:4] == b"OggS":
-        first = bool(head[5] & 2)
+def has_broken_pages(read: Callable[[int], bytes]) -> bool:
+    """Tell whether a page of a whole stream is damaged or missing."""
+    links = Links(read)
+    while links.go_on() and not links.broken:
+        pass
+    return links.broken
+
+
+def _hop(peek: Peek) -> Iterator[bytes]:
+    """Yield the heads of all pages, and read little else."""
+    offset = known = 0
+    while len(head := peek(offset, _HEAD + 255)) >= _HEAD:
+        if head[:4] == b"OggS":
+            yield head
+            known, offset = offset, offset + _measure(head)
+        else:  # the last page was torn, or there is junk
+            place = peek(known + 1, _LONGEST).find(b"OggS")
+            known += 1 + place if place >= 0 else _LONGEST - 3
+            offset = known
+
+
+def is_chained(peek: Peek) -> bool:
+    """Tell whether a file has more than one link."""
+    beginning = True
+    for head in _hop(peek):
+        first = bool(head[5] & _FIRST)
         if first and not beginning:
             return True
         beginning = first
-        offset += _HEAD + head[26] + sum(head[_HEAD : _HEAD + head[26]])
     return False
 
 
-class ChainDecoder:
-    """The links of a chain, one after the other, all in the shape of the first."""
+def is_one_page(peek: Peek) -> bool:
+    """Tell whether all sound is on one page, the first that has a place and the last."""
+    for head in _hop(peek):
+        if int.from_bytes(head[6:14], "little", signed=True) > 0:
+            return bool(head[5] & _LAST)
+    return False
 
-    _fault: Fault | None = None  # of the link that was read last
 
-    def __init__(self, source: Source, track: str | None) -> None:
-        self._links = Links(source.restart())
-        self._source = source
-        self._wanted = track
-        self._first = self._decoder = self._open_link()
-        self.rate, self.channels = self._first.rate, self._first.channels
-        self.samples = self._first.samples
-        self.most: int | None = None
-        self.bits, self.floating = self._first.bits, self._first.floating
-        self.metadata, self.cover = self._first.metadata, self._first.cover
-        self.remarks = self._first.remarks
-        self._damage: str | None = None
+@dataclass(frozen=True)
+class Ending:
+    """The last page of an Ogg file."""
 
-    def _open_link(self) -> FFmpegDecoder:
-        source = PipeSource(self._links)
-        container = open_container(source, None)
-        try:
-            decoder = FFmpegDecoder(source, container, None, self._wanted)
-        except BaseException:
-            container.close()
-            raise
-        source.forget()
-        return decoder
+    whole: bool  # it is all there, and its last packet, too
+    last: bool  # it says that it is the last
+    granule: int  # the number of the last sample, for Vorbis
 
-    def read_arrays(self, patient: bool) -> Iterator[Block]:
-        """Yield the blocks of all links."""
-        fitter, decoded = Fitter(self.rate, self._first.layout, self.remarks.append), 0
-        while True:
-            link, own = self._decoder, 0
-            for array in drop_padding(link.read_arrays(patient), link.find_end):
-                own += array.shape[1]
-                for block in fitter.feed(array, link.rate, link.layout):
-                    decoded += block.shape[1]
-                    yield block
-            self._fault = link.find_fault(own)
-            self._source.check()
-            if not self._links.go_on():
-                break
-            place = f"damaged near {decoded / self.rate:.2f} s"
-            if self._fault and not self._fault.inaudible:
-                self._note_damage(place, patient)
-            try:
-                following = self._open_link()
-            except UndecodableError:
-                self._note_damage(place, patient)
-                break
-            if link is not self._first:
-                link.close()
-            self._decoder = following
-        yield fitter.finish()
 
-    def _note_damage(self, text: str, patient: bool) -> None:
-        if not patient:
-            raise DamagedError(text)
-        self._damage = self._damage or text
-
-    def find_end(self, decoded: int) -> int:
-        """Keep all: each link's padding is gone."""
-        return decoded
-
-    def find_fault(self, _: int) -> Fault | None:
-        """Say what is missing in the middle or at the end of the last link."""
-        return Fault(self._damage) if self._damage else self._fault
-
-    def close(self) -> None:
-        """Free what FFmpeg holds."""
-        self._decoder.close()
-        self._first.close()
+def read_ending(ending: bytes) -> Ending:
+    """Find the last page in the last bytes of a file."""
+    place = ending.rfind(b"OggS")
+    page = ending[place:] if place >= 0 else b""
+    if len(page) < _HEAD or len(page) < _HEAD + page[26]:
+        return Ending(False, False, 0)
+    goes_on = page[26] > 0 and page[_HEAD + page[26] - 1] == 255  # on a page that is missing
+    last = bool(page[5] & _LAST)
+    whole = len(page) >= _measure(page) and (last or not goes_on)
+    return Ending(whole, last, int.from_bytes(page[6:14], "little", signed=True))

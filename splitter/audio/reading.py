@@ -116,8 +116,8 @@ class SongReader:
             return self._decoder.find_end(count)
 
         yield from drop_padding(self._decode(), find_end)
-        self._tell()
         fault = self._decoder.find_fault(decoded)
+        self._tell()
         if fault:
             self._report(fault)
 

@@ -9,7 +9,7 @@ import soundfile
 from splitter.audio.blocks import Block
 from splitter.audio.decoder import DamagedError, Fault, UndecodableError, describe_break
 from splitter.audio.formats import MPEG_RATES
-from splitter.audio.headers import read_ogg_ending
+from splitter.audio.ogg import read_ending
 from splitter.audio.sources import Source
 
 _MOST_OF_NOTHING = 16384  # bytes of a file without a sample: its head, and some tags
@@ -74,7 +74,7 @@ class SndfileDecoder:
         """Compare with the length that the header states."""
         if decoded < self._sound.frames:
             return describe_break(decoded, self.rate, self._sound.frames)
-        if self._sound.format == "OGG" and not read_ogg_ending(self._source.read_ending()).whole:
+        if self._sound.format == "OGG" and not read_ending(self._source.read_ending()).whole:
             return describe_break(decoded, self.rate)
         return None
 
