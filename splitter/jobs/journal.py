@@ -208,10 +208,11 @@ class Journal:
         try:
             for path in self._find_files():
                 with open_plain(path, "rb") as file:
-                    file.seek(self._sizes.get(path, 0))
+                    size = file.seek(self._sizes.get(path, 0))
                     for line in read_lines(file):
-                        self._sizes[path] = self._sizes.get(path, 0) + len(line)
+                        size += len(line)
                         self._take(parse(line))
+                    self._sizes[path] = size
         except FileNotFoundError:
             return
         except OSError as error:
@@ -223,10 +224,12 @@ class Journal:
 
     def _take(self, entry: dict[str, Any]) -> None:
         """Take in a line; one whose beginning is not known means nothing."""
-        done, failed, song = entry.get("done"), entry.get("failed"), entry.get("song")
+        done = entry.get("done")
         if isinstance(done, str) and done in self._begun:
             self._songs[self._begun.pop(done)[0]] = hash(done)
-        elif isinstance(failed, str) and failed in self._begun:
+            return
+        failed, song = entry.get("failed"), entry.get("song")
+        if isinstance(failed, str) and failed in self._begun:
             song, files = self._begun.pop(failed)
             self._songs[song] = hash(("failed", failed))
             for name in set(files).difference(pick_texts(entry.get("kept"))):

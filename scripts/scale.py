@@ -1,0 +1,286 @@
+"""Measure what many songs cost, side by side with another checkout of splitter.
+
+    python -m scripts.scale [first] [songs] [journal] [store] [--against CHECKOUT] [--songs 65000]
+
+    first     65,000 songs in folders of 100: seconds until the first stem
+    songs     processor time of a song of 50 ms, beside the network's own
+    journal   reading a journal of 300,000 songs: time, memory, bytes of file a song
+    store     songs of 50 ms from an S3 server of this machine into it: requests and rate, without
+              and with 50 ms of latency, and those of a run after it, which finds all done
+
+Every figure is of a process of its own that imports the checkout's package. The model is one of a
+few thousand weights, so that what is measured is all that is not the network.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from tests import sounds
+from tests.proxies import Proxy
+
+ROOT = Path(__file__).parents[1]
+SAMPLES = 2205  # of a song: 50 ms
+IN_FOLDER = 100  # songs
+STORED = 200  # songs
+Figures = dict[str, float]
+
+READ = """
+import sys, json, re, time
+from pathlib import Path
+from splitter.jobs import Journal
+def read(name):
+    return int(re.search(name + r":\\s*(\\d+)", Path("/proc/self/status").read_text())[1]) / 1024
+Path("/proc/self/clear_refs").write_text("5")  # forget the peak
+before, began = read("VmRSS"), time.process_time()
+Journal(Path(sys.argv[1]), {})
+print(json.dumps([time.process_time() - began, read("VmHWM") - before]))
+"""
+NETWORK = """
+import sys, time
+import numpy as np
+from splitter.registry import ModelChoice
+from splitter.separation import separate_blocks
+from splitter.runtime.choose import compile_if_best
+model = compile_if_best(ModelChoice.parse(sys.argv[1]), ["cpu"], many=True)
+song = np.zeros((2, int(sys.argv[2])), np.float32)
+for count in (20, 200):
+    began = time.process_time()
+    for _ in range(count):
+        list(separate_blocks([song], 44100, 2, model))
+print((time.process_time() - began) / count)
+"""
+
+
+class Checkout:
+    """A checkout of splitter, whose package processes import."""
+
+    def __init__(self, place: Path) -> None:
+        self.place = place
+
+    def start(self, *command: object, **more: Any) -> subprocess.Popen[bytes]:
+        """Start Python."""
+        environment = {**os.environ, "PYTHONPATH": str(self.place), "OMP_NUM_THREADS": "2"}
+        line = [sys.executable, *map(str, command)]
+        return subprocess.Popen(line, env=environment, cwd=self.place, **more)
+
+    def ask(self, program: str, *arguments: object) -> str:
+        """Run a program; return what it prints."""
+        process = self.start("-c", program, *arguments, stdout=subprocess.PIPE)
+        told, _ = process.communicate()
+        if process.returncode:
+            raise SystemExit(f"{self.place}: a program failed")
+        return told.decode()
+
+    def separate(self, *arguments: object) -> tuple[float, float]:
+        """Run `splitter separate`; return seconds of all, and of the processor."""
+        began = time.monotonic()
+        command = ("-m", "splitter", "separate", "-q", *arguments)
+        process = self.start(*command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        _, _, used = os.wait4(process.pid, 0)
+        process.returncode = 0
+        return time.monotonic() - began, used.ru_utime + used.ru_stime
+
+
+def make_songs(folder: Path, count: int) -> Path:
+    """Write short songs, IN_FOLDER to a folder."""
+    song = sounds.write(folder.with_suffix(".wav"), sounds.noise(SAMPLES)).read_bytes()
+    for index in range(count):
+        place = folder / f"{index // IN_FOLDER:04}"
+        if index % IN_FOLDER == 0:
+            place.mkdir(parents=True)
+        (place / f"song {index % IN_FOLDER:03}.wav").write_bytes(song)
+    return folder
+
+
+def measure_first(checkout: Checkout, folder: Path, model: Path, songs: int) -> Figures:
+    """Measure how long the first stem takes."""
+    library = folder / "library"
+    if not library.exists():
+        make_songs(library, songs)
+    shutil.rmtree(folder / "first", ignore_errors=True)
+    arguments = ("-q", "-r", library, "-o", folder / "first", "--model", model)
+    began = time.monotonic()
+    process = checkout.start("-m", "splitter", "separate", *arguments, stdout=subprocess.PIPE)
+    assert process.stdout
+    process.stdout.readline()
+    taken = time.monotonic() - began
+    process.kill()
+    process.wait()
+    return {f"first stem of {songs} songs, s": taken}
+
+
+def measure_songs(checkout: Checkout, folder: Path, model: Path, _: int) -> Figures:
+    """Measure what a short song costs beside the network."""
+    taken = []
+    for count in (20, 420):
+        library = make_songs(folder / f"songs-{count}", count)
+        times = checkout.separate("-r", library, "-o", folder / "out", "--model", model)
+        taken.append(times)
+        for place in (library, folder / "out"):
+            shutil.rmtree(place)
+    wall, used = (1000 * (many - few) / 400 for few, many in zip(*taken, strict=True))
+    figures = {"a song of 50 ms, ms": wall, "of the processor, ms": used}
+    if (checkout.place / "splitter" / "runtime").exists():
+        network = 1000 * float(checkout.ask(NETWORK, model, SAMPLES))
+        figures["of these the network's own, ms"] = network
+    return figures
+
+
+def measure_journal(checkout: Checkout, folder: Path, _: Path, songs: int) -> Figures:
+    """Measure reading a journal, in the format that the checkout itself writes."""
+    write = write_journal if (checkout.place / "splitter/jobs/lines.py").exists() else write_old
+    figures = {}
+    rows = []
+    for count in (0, songs):
+        place = folder / f"journal-{count}"
+        place.mkdir()
+        size = write(place / "splitter.jsonl", count)
+        rows.append(json.loads(checkout.ask(READ, place)))
+        shutil.rmtree(place)
+    figures[f"journal of {songs} songs, s"] = rows[1][0] - rows[0][0]
+    figures["memory, MB"] = rows[1][1] - rows[0][1]
+    figures["bytes of file a song"] = size / songs
+    return figures
+
+
+def write_journal(path: Path, songs: int) -> int:
+    """Write a journal as it is now."""
+    with path.open("w", encoding="utf-8") as file:
+        for index in range(songs):
+            name = f"{index // 100:05}/song {index % 100:03}"
+            files = [f"{name}/{stem}.wav" for stem in ("vocals", "instrumental")]
+            entry = {"id": f"{index:012x}", "song": f"/data/music/{name}.mp3", "files": files}
+            file.write(f"\n{json.dumps(entry, separators=(',', ':'))}")
+            file.write(f'\n{{"done":"{index:012x}"}}')
+    return path.stat().st_size
+
+
+def write_old(path: Path, songs: int) -> int:
+    """Write a journal of the first schema: two lines a song, each with all that is known."""
+    settings = {"model": "0" * 16, "format": {"container": "wav", "bits": None, "clip": "clamp"}}
+    with path.open("w", encoding="utf-8") as file:
+        for index in range(songs):
+            name = f"{index // 100:05}/song {index % 100:03}"
+            files = {stem: f"{name}/{stem}.wav" for stem in ("vocals", "instrumental")}
+            entry: dict[str, Any] = {
+                "schema": 1,
+                "song": f"/data/music/{name}.mp3",
+                "stems": files,
+                "size": 5_000_000,
+                "mtime": 1.7e9,
+                "settings": settings,
+                "made": sorted(files.values()),
+            }
+            for error in ("not finished", None):
+                file.write(f"\n{json.dumps({**entry, 'error': error})}")
+    return path.stat().st_size
+
+
+def measure_store(checkout: Checkout, _: Path, model: Path, __: int) -> Figures:
+    """Measure songs from a store into it."""
+    figures: Figures = {}
+    with serve_s3() as server:
+        from splitter.paths import open_path
+
+        for latency in (0.0, 0.05):
+            name = f"songs-{time.time_ns()}"
+            place: Any = open_path(f"s3://{name}")
+            place.fs.mkdir(name)
+            song = sounds.write(Path(os.environ["SONG"]), sounds.noise(SAMPLES)).read_bytes()
+            for index in range(STORED):
+                place.fs.pipe_file(f"{name}/songs/{index // 50:02}/song {index:03}.wav", song)
+            with Proxy(server, latency) as proxy, environment(AWS_ENDPOINT_URL=proxy.url):
+                for run in ("", ", done before"):
+                    proxy.requests.clear()
+                    arguments = ("-r", f"s3://{name}/songs", "-o", f"s3://{name}/out")
+                    taken, _used = checkout.separate(*arguments, "--model", model)
+                    what = f"{STORED} songs, {1000 * latency:.0f} ms{run}"
+                    figures[f"{what}: s"] = taken
+                    figures[f"{what}: requests a song"] = proxy.total / STORED
+    return figures
+
+
+@contextmanager
+def serve_s3() -> Iterator[str]:
+    """Start an S3 server."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    url = f"http://127.0.0.1:{port}"
+    access = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "NO_PROXY": "127.0.0.1"}
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    quiet: Any = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    server: subprocess.Popen[bytes] = subprocess.Popen(command, **quiet)
+    try:
+        with environment(AWS_ENDPOINT_URL=url, AWS_DEFAULT_REGION="us-east-1", **access):
+            for _ in range(300):
+                with socket.socket() as probe:
+                    if probe.connect_ex(("127.0.0.1", port)) == 0:
+                        break
+                time.sleep(0.1)
+            yield url
+    finally:
+        server.kill()
+        server.wait()
+
+
+@contextmanager
+def environment(**values: str) -> Iterator[None]:
+    """Set variables of the environment for a while."""
+    before = dict(os.environ)
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+ROWS: Mapping[str, tuple[Callable[[Checkout, Path, Path, int], Figures], int]] = {
+    "first": (measure_first, 65_000),
+    "songs": (measure_songs, 0),
+    "journal": (measure_journal, 300_000),
+    "store": (measure_store, 0),
+}
+
+
+def main() -> None:
+    """Measure, and print a table."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("rows", nargs="*", help=f"of {', '.join(ROWS)}; all by default")
+    parser.add_argument("--against", type=Path, help="another checkout")
+    parser.add_argument("--songs", type=int, help="for the rows that have many")
+    arguments = parser.parse_args()
+    checkouts = [Checkout(ROOT)]
+    if arguments.against:
+        checkouts.insert(0, Checkout(arguments.against.resolve()))
+    with TemporaryDirectory() as folder:
+        place = Path(folder)
+        os.environ["SONG"] = str(place / "song.wav")
+        model = sounds.write_small_model(place / "small")
+        for row in arguments.rows or ROWS:
+            measure, songs = ROWS[row]
+            found = [
+                measure(checkout, place, model, arguments.songs or songs) for checkout in checkouts
+            ]
+            for name in found[-1]:
+                told = [f"{figures[name]:.3g}" if name in figures else "?" for figures in found]
+                sys.stdout.write(f"| {name} | {' | '.join(told)} |\n")
+                sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()
