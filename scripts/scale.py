@@ -106,20 +106,22 @@ def make_songs(folder: Path, count: int) -> Path:
 
 
 def measure_first(checkout: Checkout, folder: Path, model: Path, songs: int) -> Figures:
-    """Measure how long the first stem takes."""
+    """Measure how long the first stem takes, when the disk's folders have been read before."""
     library = folder / "library"
     if not library.exists():
         make_songs(library, songs)
-    shutil.rmtree(folder / "first", ignore_errors=True)
-    arguments = ("-q", "-r", library, "-o", folder / "first", "--model", model)
-    began = time.monotonic()
-    process = checkout.start("-m", "splitter", "separate", *arguments, stdout=subprocess.PIPE)
-    assert process.stdout
-    process.stdout.readline()
-    taken = time.monotonic() - began
-    process.kill()
-    process.wait()
-    return {f"first stem of {songs} songs, s": taken}
+    times = []
+    for _ in range(2):
+        shutil.rmtree(folder / "first", ignore_errors=True)
+        arguments = ("-q", "-r", library, "-o", folder / "first", "--model", model)
+        began = time.monotonic()
+        process = checkout.start("-m", "splitter", "separate", *arguments, stdout=subprocess.PIPE)
+        assert process.stdout
+        process.stdout.readline()
+        times.append(time.monotonic() - began)
+        process.kill()
+        process.wait()
+    return {f"first stem of {songs} songs, s": min(times)}
 
 
 def measure_songs(checkout: Checkout, folder: Path, model: Path, _: int) -> Figures:

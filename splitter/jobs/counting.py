@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from threading import Thread
 
@@ -11,6 +12,8 @@ from splitter.jobs.finding import Found
 from splitter.jobs.planning import Job
 
 AT_ONCE = 0.1  # seconds that a run waits for the count: that of a small library has ended then
+PORTION = 64  # songs
+PAUSE = 4.0  # times as long as counting them took
 
 
 class Count:
@@ -27,10 +30,21 @@ class Count:
 
     def _count(self) -> None:
         with suppress(SplitterError):  # the plan will say so
-            for one in self._find():
+            for one in _gently(self._find()):
                 self.songs += 1
                 self.bytes += one.look().size
             self.ended = True
+
+
+def _gently(songs: Iterable[Found]) -> Iterator[Found]:
+    """Yield songs, at once to begin with, then with pauses: the work comes first."""
+    began = portion = time.monotonic()
+    for number, one in enumerate(songs):
+        yield one
+        now = time.monotonic()
+        if number % PORTION == 0 and now - began > AT_ONCE:
+            time.sleep(PAUSE * (now - portion))
+            portion = time.monotonic()
 
 
 class Extent:
