@@ -1,0 +1,234 @@
+"""Separate a large library of short songs, some broken, in runs that are killed; prove the result.
+
+    python -m scripts.library --songs 100000 --broken 0.01 --kills 5 [--plot memory.png]
+    python -m scripts.library --songs 2000 --shards 8 --kills 2
+
+A run, or each of several shards, is started again after it was killed, until all have come to their
+end. Then every good song has its stems, whole; the journal says once of each that it is done; the
+broken ones are listed; and memory has not grown with the songs. Linux only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from tests import sounds
+from tests.commands import ENVIRONMENT
+
+RATE = 44100  # Hz
+SAMPLES = 2205  # 50 ms
+IN_FOLDER = 1000  # songs
+EVERY = 0.5  # seconds between two looks at memory
+STEMS = ("vocals", "instrumental")
+
+
+@dataclass
+class Process:
+    """A run over a shard, or over all; started again whenever it was killed."""
+
+    command: Sequence[object]
+    kills: int  # that are still to come
+    starts: int = 0
+    running: subprocess.Popen[bytes] | None = None
+    memory: list[tuple[float, float]] = field(default_factory=list)  # seconds, MB
+    status: int | None = None
+
+    def start(self) -> None:
+        """Start, or start again."""
+        self.starts += 1
+        self.running = subprocess.Popen(
+            [sys.executable, "-m", "splitter", *map(str, self.command)],
+            env=ENVIRONMENT,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+
+    def look(self, now: float) -> bool:
+        """Note memory; tell whether it is over."""
+        assert self.running
+        self.status = self.running.poll()
+        if self.status is None:
+            self.memory.append((now, read_memory(self.running.pid)))
+        return self.status is not None
+
+    def kill(self) -> None:
+        """Kill it, and start it again."""
+        assert self.running
+        self.running.kill()
+        self.running.wait()
+        self.kills -= 1
+        self.start()
+
+
+def make_library(folder: Path, songs: int, broken: float, seed: int = 0) -> set[Path]:
+    """Write short songs; return the paths of those that are broken."""
+    draw = random.Random(seed)
+    song = sounds.write(folder / "song.wav", sounds.noise(SAMPLES, 1), RATE).read_bytes()
+    (folder / "song.wav").unlink()
+    bad = set()
+    for index in range(songs):
+        path = folder / f"{index // IN_FOLDER:04}" / f"song {index % IN_FOLDER:03}.wav"
+        if index % IN_FOLDER == 0:
+            path.parent.mkdir()
+        if draw.random() < broken:
+            bad.add(path)
+        path.write_bytes(song[:30] if path in bad else song)
+    return bad
+
+
+def read_memory(process: int) -> float:
+    """Read how much memory a process has, in MB."""
+    try:
+        status = Path(f"/proc/{process}/status").read_text(encoding="utf-8")
+    except OSError:
+        return 0.0
+    line = next((line for line in status.splitlines() if line.startswith("VmRSS")), "VmRSS: 0")
+    return int(line.split()[1]) / 1024
+
+
+def run_all(processes: Sequence[Process], out: Path, songs: int, seed: int = 0) -> float:
+    """Run until all have ended; kill some on their way; return the seconds taken."""
+    draw = random.Random(seed)
+    kills = sum(process.kills for process in processes)
+    moments = sorted(draw.uniform(0.05, 0.9) * songs for _ in range(kills))
+    began = time.monotonic()
+    for process in processes:
+        process.start()
+    ends = Journals(out)
+    while alive := [one for one in processes if not one.look(time.monotonic() - began)]:
+        time.sleep(EVERY if songs > IN_FOLDER else EVERY / 10)
+        if moments and ends.count() >= moments[0]:
+            mortal = [one for one in alive if one.kills and one.status is None]
+            if mortal:
+                draw.choice(mortal).kill()
+            moments.pop(0)
+    return time.monotonic() - began
+
+
+class Journals:
+    """How many songs the journals tell the end of; each byte is read once."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._read: Counter[Path] = Counter()
+        self._ends = 0
+
+    def count(self) -> int:
+        """Count them."""
+        for path in self._folder.glob("splitter*.jsonl"):
+            with path.open("rb") as file:
+                file.seek(self._read[path])
+                new = file.read()
+            self._read[path] += len(new)
+            self._ends += new.count(b'{"done"') + new.count(b'{"failed"')
+        return self._ends
+
+
+def check(library: Path, out: Path, bad: set[Path]) -> dict[str, Any]:
+    """Raise AssertionError for what is not as it should be; tell what was found."""
+    songs = {path.resolve() for path in library.rglob("*.wav")}
+    good = songs - {path.resolve() for path in bad}
+    done: Counter[str] = Counter()
+    failed: Counter[str] = Counter()
+    for entries in map(read_journal, out.glob("splitter*.jsonl")):
+        names = {}
+        for entry in entries:
+            if "song" in entry:
+                names[entry["id"]] = entry["song"]
+            done[names.get(entry.get("done"), "")] += "done" in entry
+            failed[names.get(entry.get("failed"), "")] += "failed" in entry
+    assert {name for name, count in done.items() if count} == set(map(str, good))
+    assert max(done.values()) == 1, "a song was done twice"
+    assert {name for name, count in failed.items() if count} == set(map(str, songs - good))
+    sizes: Counter[int] = Counter()
+    for song in good:
+        for stem in STEMS:
+            relative = song.relative_to(library.resolve())
+            sizes[(out / relative.with_suffix("") / f"{stem}.wav").stat().st_size] += 1
+    assert len(sizes) <= 2, sizes  # of each stem, its own
+    assert not list(out.rglob("*.part"))
+    return {"songs": len(songs), "done": len(good), "failed": len(songs) - len(good)}
+
+
+def read_journal(path: Path) -> Iterator[dict[str, Any]]:
+    """Read the lines of a journal; one that a kill has cut off is none."""
+    for line in path.read_bytes().split(b"\n"):
+        try:
+            yield json.loads(line)
+        except ValueError:
+            continue
+
+
+def draw_memory(path: Path, processes: Sequence[Process]) -> None:
+    """Draw the memory of each process over time."""
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(8, 3))
+    for process in processes:
+        axes.plot(*zip(*process.memory, strict=True), linewidth=0.8)
+    axes.set(xlabel="seconds", ylabel="memory, MB", ylim=(0, None))
+    figure.tight_layout()
+    figure.savefig(path)
+
+
+def main() -> None:
+    """Make a library, separate it, kill, and check."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--songs", type=int, default=2000)
+    parser.add_argument("--broken", type=float, default=0.01, help="share of all songs")
+    parser.add_argument("--kills", type=int, default=5)
+    parser.add_argument("--shards", type=int, default=1)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--plot", type=Path)
+    parser.add_argument("--folder", type=Path, help="work here, and leave it")
+    arguments = parser.parse_args()
+    with TemporaryDirectory(dir=arguments.folder) as made:
+        folder = Path(made)
+        (folder / "songs").mkdir()
+        model = sounds.write_small_model(folder / "small")
+        bad = make_library(folder / "songs", arguments.songs, arguments.broken, arguments.seed)
+        processes = make_processes(folder, model, arguments.shards, arguments.kills)
+        taken = run_all(processes, folder / "out", arguments.songs, arguments.seed)
+        found: dict[str, Any] = check(folder / "songs", folder / "out", bad)
+        found |= {"seconds": round(taken), "songs a second": round(arguments.songs / taken, 1)}
+        found["starts"] = sum(process.starts for process in processes)
+        found["memory, MB"] = describe_memory(processes[0])
+        sys.stdout.write(f"{json.dumps(found)}\n")
+        if arguments.plot:
+            draw_memory(arguments.plot, processes)
+
+
+def make_processes(folder: Path, model: Path, shards: int, kills: int) -> list[Process]:
+    """Say which runs there are; the first ones are killed in turn."""
+    command = ("separate", "-q", "-r", folder / "songs", "-o", folder / "out", "--model", model)
+    if shards == 1:
+        return [Process(command, kills)]
+    return [
+        Process((*command, "--shard", f"{index + 1}/{shards}"), kills // shards + (index < kills))
+        for index in range(shards)
+    ]
+
+
+def describe_memory(process: Process) -> dict[str, float]:
+    """Tell memory at a tenth, half, and the end of the time."""
+    last = process.memory[-1][0] if process.memory else 0.0
+    told: dict[str, float] = {}
+    for share in (0.1, 0.5, 0.99):
+        after = (memory for moment, memory in process.memory if moment >= share * last)
+        told[f"{share:.0%}"] = round(next(after, 0.0))
+    return told
+
+
+if __name__ == "__main__":
+    main()
