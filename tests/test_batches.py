@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from scripts import library
 from splitter.audio.files import PartFile
 from splitter.jobs import JOURNAL, Journal
 from tests import sounds
@@ -310,6 +311,24 @@ def test_two_songs_for_one_file_are_kept_apart_and_told(separate: Separate, tmp_
     assert "2 of 2 songs are done already" in again.stderr
     one = separate("-r", "songs", "-o", "x", "--stems", "vocals", "--template", "all.{ext}")
     assert one.status == 0 and (tmp_path / "x" / "A" / "all.flac.wav").exists()
+
+
+@pytest.mark.parametrize(
+    ("shards", "kills", "songs"),
+    [(2, 1, 60), pytest.param(8, 2, 400, marks=pytest.mark.slow)],
+    ids=["two", "eight"],
+)
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from /proc")
+def test_shards_that_are_killed_and_started_again_do_all_songs_once(
+    shards: int, kills: int, songs: int, tmp_path: Path, small_model_folder: Path
+) -> None:
+    (tmp_path / "songs").mkdir()
+    bad = library.make_library(tmp_path / "songs", songs, broken=0.05)
+    runs = library.make_processes(tmp_path, small_model_folder, shards, kills)
+    library.run_all(runs, tmp_path / "out", songs)
+    assert sum(run.starts for run in runs) == shards + kills
+    found = library.check(tmp_path / "songs", tmp_path / "out", bad)
+    assert found["failed"] == len(bad) > 0
 
 
 @pytest.mark.slow
