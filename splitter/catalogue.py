@@ -67,8 +67,8 @@ def read_catalogue(path: Path | None = None) -> dict[str, Entry]:
     try:
         raw = read_json(place)
         if not isinstance(raw, list):
-            raise ValueError("it is no list")
+            raise ValueError("it is not a list")
         entries = [parse(Entry, item) for item in raw]
     except (OSError, ValueError) as error:
-        raise ModelError(f"{place}: not a readable catalogue of models ({error})") from error
+        raise ModelError(f"{place}: cannot be read as a catalogue of models ({error})") from error
     return {entry.name: entry for entry in entries}

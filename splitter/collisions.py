@@ -38,7 +38,7 @@ def keep_apart(
             if levels[index] == len(_MARKS):
                 path = next(iter(wanted[index].values()))
                 raise DataError(
-                    f"{path}: is one name for several songs; add {{name}} to --template"
+                    f"{path}: several songs would get this name; add {{name}} to --template"
                 )
             named[index] = name(index, _MARKS[levels[index]](songs[index]))
     _tell(songs, wanted, named)

@@ -147,7 +147,7 @@ def read_config(path: Path) -> Config:
     try:
         raw = read_json(path)
     except (OSError, ValueError) as error:
-        raise ModelError(f"{path}: not a readable model config ({error})") from error
+        raise ModelError(f"{path}: cannot be read as a model's config ({error})") from error
     return config_from(raw, path)
 
 
@@ -208,7 +208,7 @@ class ModelChoice:
             )
         stated = tuple(float(weight or 1) for _, weight in pairs)
         if not all(stated):
-            raise ModelError(f"--model {text!r}: a weight of 0 leaves a model out; give it another")
+            raise ModelError(f"--model {text!r}: a weight must be above 0")
         weights = stated if len(set(stated)) > 1 else ()
         return cls(tuple(name for name, _ in pairs), tta, wiener, weights)
 

@@ -76,7 +76,7 @@ class TileShape:
         if not 0 <= self.overlap < self.core or not 0 <= self.border < self.core:
             raise ValueError(f"overlap and border must be shorter than the core: {self}")
         if self.window not in WINDOWS or self.beyond not in BEYOND:
-            raise ValueError(f"known are the windows {', '.join(WINDOWS)}: {self}")
+            raise ValueError(f"unknown window; choose from {', '.join(WINDOWS)}: {self}")
 
     @classmethod
     def for_network(cls, core: int, context: int, grid: int) -> TileShape:

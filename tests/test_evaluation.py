@@ -389,7 +389,7 @@ def test_the_stem_that_is_missing_is_what_the_other_one_leaves(stem: str, tmp_pa
 def test_estimates_that_are_missing_or_do_not_fit_are_said(tmp_path: Path) -> None:
     song = make_song()
     separate = EstimatesSystem(tmp_path).start()
-    with pytest.raises(DataError, match=r"song: has no vocals\.\* and no instrumental"):
+    with pytest.raises(DataError, match=r"song: has neither vocals\.\* nor instrumental"):
         separate(song, song.load())
     (tmp_path / "song").mkdir()
     soundfile.write(tmp_path / "song" / "vocals.wav", noise(2 * RATE - 1).T, RATE)

@@ -128,7 +128,7 @@ def test_a_tensor_larger_than_its_file_is_refused(tmp_path: Path) -> None:
             "- ../../x",
             "residual is '../../x'; it must be text that can be a file",
         ),
-        ("audio:", "audio: !!python/object/apply:os.system [ls]\nx:", "not a readable yaml"),
+        ("audio:", "audio: !!python/object/apply:os.system [ls]\nx:", "cannot be read as yaml"),
     ],
 )
 def test_a_contradiction_names_both(

@@ -115,7 +115,7 @@ def _check(wanted: OutputFormat, container: Container, rate: int, channels: int)
     if wanted.bitrate is not None and not container.lossy:
         raise AudioError(f"{name}: has no bitrate; choose a bit depth instead")
     if wanted.clip not in CLIPS:
-        raise AudioError(f"{wanted.clip}: no way to handle clipping; choose {_list(CLIPS)}")
+        raise AudioError(f"{wanted.clip}: not a way to handle clipping; choose {_list(CLIPS)}")
     if wanted.clip == "float" and not container.lossy and 32 not in container.codecs:
         raise AudioError(f"{name}: cannot hold floats, which --clip float needs; choose wav")
 

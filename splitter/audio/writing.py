@@ -72,7 +72,7 @@ class StemWriter:
         self.peak = max(self.peak, peak)
         with report_errors(self._name):
             if not math.isfinite(peak):
-                raise FloatingPointError("there are samples that are no numbers")
+                raise FloatingPointError("some samples are not numbers")
             self._encoder.write(block)
             self._flush()
 

@@ -203,7 +203,7 @@ def _run(jobs: Iterator[Job], cluster: _Cluster) -> Iterator[Outcome]:
                 continue
             tries[job.song] = tries.get(job.song, 0) + 1
             if tries[job.song] < TRIES:
-                log.warning("%s: its worker died; it is given to another", job.song)
+                log.warning("%s: its worker died; another one takes it", job.song)
                 waiting.appendleft(job)
             else:
                 yield Outcome(job, error=f"{job.song}: {TRIES} workers died of it")

@@ -164,7 +164,10 @@ class SharedNetwork:
                 return
             elif len(self._lanes) > 1:
                 self._lanes.remove(lane)
-                log.warning("no memory for so many tiles at once; lanes left: %d", len(self._lanes))
+                log.warning(
+                    "not enough memory for so many tiles at once; going on with %d",
+                    len(self._lanes),
+                )
             if self._stopped:
                 _fail(batch, StoppedError("stopped"))
                 return

@@ -114,7 +114,10 @@ class EstimatesSystem:
             return vocals, tracks.mixture - vocals if instrumental is None else instrumental
         if instrumental is not None:
             return tracks.mixture - instrumental, instrumental
-        raise DataError(f"{self.folder / song.label}: has no vocals.* and no instrumental.*")
+        raise DataError(
+            f"{self.folder / song.label}: has neither vocals.* nor instrumental.*; "
+            "add one, or leave the song out with --exclude"
+        )
 
     def _read_stem(self, path: Path, tracks: Tracks) -> Signal:
         sound = read_sound(path)

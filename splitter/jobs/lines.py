@@ -47,7 +47,7 @@ def open_plain(path: Path, mode: str) -> IO[bytes]:
     )
     if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         file.close()
-        raise OSError(None, "it is no plain file")
+        raise OSError(None, "it is not a plain file")
     return file
 
 

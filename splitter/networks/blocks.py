@@ -177,7 +177,7 @@ class Dense(Part):
     def __init__(self, inputs: int, outputs: int, rows: int) -> None:
         super().__init__()
         if outputs % 8:
-            raise ValueError(f"{outputs} features of a dense block are no multiple of 8")
+            raise ValueError(f"{outputs} features of a dense block are not a multiple of 8")
         growth = outputs // 8
         self.outputs, self.reach = outputs, 4
         self.narrow = nn.Sequential(*convolve(inputs, outputs // 2, 1))

@@ -31,7 +31,9 @@ class NonLocal(Bottom):
     def __init__(self, features: int, rows: int, span: int, latent: int) -> None:
         super().__init__()
         if not span:
-            raise ValueError("a non-local level needs a span, of frames of the deepest level")
+            raise ValueError(
+                "a non-local level needs a span: how many frames of the deepest level it sees"
+            )
         self.span = span
         self.query, self.key, self.value = (nn.Conv2d(features, features, 1) for _ in range(3))
         self.answer = nn.Conv2d(features, features, 1)
@@ -58,7 +60,7 @@ class Vector(Bottom):
     def __init__(self, features: int, rows: int, span: int, latent: int) -> None:
         super().__init__()
         if not span:
-            raise ValueError("a vector needs a span, of frames of the deepest level")
+            raise ValueError("a vector needs a span: how many frames of the deepest level it holds")
         self.span = self.stride = span
         self.features, self.rows = features, rows
         size = features * rows * span

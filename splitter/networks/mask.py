@@ -169,7 +169,7 @@ class MaskModel(Network):
         self.channels = channels
         self.stems = stems
         if bands.bands % unet.rows:
-            raise ValueError(f"{bands.bands} bands are no multiple of {unet.rows}")
+            raise ValueError(f"{bands.bands} bands are not a multiple of {unet.rows}")
 
     @property
     def grid(self) -> int:

@@ -126,7 +126,9 @@ class Mdx23c(Unbounded):
         super().__init__(TileShape.faded(sizes.tile, sizes.overlap, "linear"))
         rows = sizes.bins // sizes.subbands
         if rows * sizes.subbands != sizes.bins or rows % 2**sizes.levels:
-            raise ValueError(f"{sizes.bins} bins are not {sizes.subbands} subbands that halve")
+            raise ValueError(
+                f"{sizes.bins} bins are not {sizes.subbands} subbands that every level can halve"
+            )
         self.sizes, self.stems = sizes, stems
         self.stft = CentredStft(sizes.window, sizes.hop)
         planes = 2 * channels * sizes.subbands

@@ -89,7 +89,9 @@ class MdxNet(Unbounded):
         core = max(1, tile - 2 * trim)
         super().__init__(TileShape(core, trim, core, window="hann", beyond="silence"))
         if sizes.bins > sizes.window // 2 + 1 or sizes.bins % 2**sizes.levels:
-            raise ValueError(f"{sizes.bins} bins are not of the window, or cannot be halved")
+            raise ValueError(
+                f"{sizes.bins} bins are too many for the window, or cannot be halved at every level"
+            )
         self.sizes, self.stems = sizes, stems
         self.stft = CentredStft(sizes.window, sizes.hop)
         widths = [sizes.width * (level + 1) for level in range(sizes.levels + 1)]

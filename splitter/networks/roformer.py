@@ -166,7 +166,9 @@ class RoFormer(Unbounded):
         counts = torch.zeros(self.stft.bins, device="cpu")
         for start, stop in self.bands:
             if not 0 <= start < stop <= self.stft.bins:
-                raise ValueError(f"band {start}-{stop} is not of {self.stft.bins} bins")
+                raise ValueError(
+                    f"band {start}-{stop} is not within the {self.stft.bins} bins of the window"
+                )
             counts[start:stop] += 1
         if not counts.all():
             raise ValueError(f"the bands do not cover the {self.stft.bins} bins of the window")

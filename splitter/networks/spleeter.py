@@ -90,7 +90,9 @@ class Spleeter(Unbounded):
         block = sizes.frames * sizes.hop
         super().__init__(TileShape(TILE_BLOCKS * block, block, block, beyond="silence"))
         if sizes.window % sizes.hop or sizes.bins > sizes.window // 2 + 1:
-            raise ValueError("the hop must divide the window, and the window have so many bins")
+            raise ValueError(
+                "the window must be a multiple of the hop, and have at least that many bins"
+            )
         if sizes.frames % 2**LEVELS or sizes.bins % 2**LEVELS:
             raise ValueError(f"frames and bins must be multiples of {2**LEVELS}")
         self.sizes = sizes

@@ -93,7 +93,9 @@ class ConvTasNet(Network):
     def __init__(self, sizes: ConvTasNetSizes, channels: int, stems: int) -> None:
         super().__init__()
         if sizes.window < sizes.stride or (sizes.window - sizes.stride) % 2 or not sizes.kernel % 2:
-            raise ValueError("a window is longer than its stride by an even count; kernels are odd")
+            raise ValueError(
+                "the window must exceed its stride by an even number, and kernels be odd"
+            )
         self.sizes, self.channels, self.stems = sizes, channels, stems
         window, stride, filters = sizes.window, sizes.stride, sizes.filters
         self.encoder = nn.Conv1d(channels, filters, window, stride, bias=False)

@@ -42,7 +42,7 @@ class WaveUNet(Network):
     def __init__(self, sizes: WaveUNetSizes, channels: int, stems: int) -> None:
         super().__init__()
         if not sizes.down % 2 or not sizes.up % 2:
-            raise ValueError("kernels have an odd number of samples")
+            raise ValueError("kernels must have an odd number of samples")
         self.sizes, self.channels = sizes, channels
         pad_down, pad_up = (sizes.down // 2, sizes.up // 2) if sizes.padded else (0, 0)
         widths = [channels, *(sizes.width * (level + 1) for level in range(sizes.levels + 1))]

@@ -115,7 +115,7 @@ def _embed(data: Mapping[str, Any]) -> str:
 def _write(page: Path, template: str, **values: str) -> Path:
     """Fill a template in one pass, so that nothing that is filled in is taken for a place."""
     if page.exists() and MARK not in page.read_bytes()[:1000]:
-        raise DataError(f"{page}: exists already, and no page of splitter's; move it away")
+        raise DataError(f"{page}: exists already and was not written by splitter; move it away")
     values |= {"style": _read("page.css"), "script": _read("listen.js")}
     text = re.sub(r"\{\{(\w+)\}\}", lambda match: values[match[1]], _read(template))
     try:

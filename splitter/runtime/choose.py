@@ -43,9 +43,9 @@ def compile_if_best(
         return None  # PyTorch computes in it; OpenVINO is asked for float32
     try:
         if not set(devices) <= {"auto", "cpu"}:
-            raise GraphError(f"it computes on a processor, not on {', '.join(devices)}")
+            raise GraphError(f"OpenVINO computes on the processor, not on {', '.join(devices)}")
         if find_spec("openvino") is None:
-            raise GraphError("it is not installed")
+            raise GraphError("it is not installed here")
         from splitter.runtime.compiled import CHUNK, CHUNK_OF_PIPE, compile_model
 
         threads = count_processors()
@@ -54,7 +54,7 @@ def compile_if_best(
     except (GraphError, ModelError, ImportError) as error:
         if runtime == "openvino":
             raise CommandError(
-                f"--runtime openvino: {error}; --runtime auto finds a way"
+                f"--runtime openvino: this model cannot run on it ({error}); use --runtime auto"
             ) from error
         log.debug("PyTorch takes over from OpenVINO: %s", error)
         return None

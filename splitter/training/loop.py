@@ -300,7 +300,7 @@ class Trainer:
         for key in mine:
             if mine[key] != other.get(key):
                 what = f"its {key} is {other.get(key)}, not {mine[key]} as in the recipe"
-                raise ModelError(f"{name}: cannot start from it, because {what}")
+                raise ModelError(f"{name}: training cannot start from it, because {what}")
         for own in (self.network, self.average):
             added = {key: t for key, t in own.state_dict().items() if key.startswith(ADDED)}
             fill_network(own, {**added, **network.state_dict()}, name)

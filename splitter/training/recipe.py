@@ -87,7 +87,7 @@ def read_recipe(path: Path) -> Recipe:
     try:
         raw = read_json(path)
     except (OSError, ValueError) as error:
-        raise DataError(f"{path}: not a readable recipe ({error})") from error
+        raise DataError(f"{path}: cannot be read as a recipe ({error})") from error
     return recipe_from(raw, path)
 
 

@@ -48,13 +48,13 @@ def convert_files(
     first = checkpoints[0]
     adapter = _recognise(first, family)
     if len(checkpoints) > 1 and not hasattr(adapter, "join"):
-        raise ModelError(f"{files[1]}: a model of this family is one file")
+        raise ModelError(f"{files[1]}: a model of this family is one file; give only that")
     try:
         joined = adapter.join(checkpoints) if hasattr(adapter, "join") else first
         converted: Converted = adapter.convert(joined)
     except _ODD as error:  # of tensors of other shapes, or facts of other types, than expected
         raise ModelError(
-            f"{first.path}: what it holds does not fit together ({type(error).__name__}: "
+            f"{first.path}: its parts do not fit together ({type(error).__name__}: "
             f"{str(error)[:80]!r})"
         ) from error
     return converted
@@ -65,9 +65,14 @@ def _recognise(checkpoint: Checkpoint, family: str | None) -> ModuleType:
     found = next((name for name, one in ADAPTERS.items() if one.matches(names)), None)
     if found is None:
         known = ", ".join(ADAPTERS)
-        raise ModelError(f"{checkpoint.path}: its tensors are of no family known here ({known})")
+        raise ModelError(
+            f"{checkpoint.path}: its tensors belong to no family that splitter knows ({known})"
+        )
     if family not in (None, found):
-        raise ModelError(f"{checkpoint.path}: its tensors are those of {found}, not of {family}")
+        raise ModelError(
+            f"{checkpoint.path}: its tensors are those of {found}, not of {family}; "
+            "leave out --as, or give another file"
+        )
     return ADAPTERS[found]
 
 
@@ -83,12 +88,16 @@ def add_model(
     Raises ModelError for files that are damaged, of no known family, or contradict themselves.
     """
     if folder.exists():
-        raise ModelError(f"{folder}: exists already; `splitter models remove` takes it away")
+        raise ModelError(
+            f"{folder}: exists already; `splitter models remove` deletes it; or give another --name"
+        )
     converted = convert_files(files, config, family)
     stated = config_from(asdict(converted.config), files[0])  # a yaml may say anything
     check_tensors(sketch_network(stated, files[0]), converted.tensors, files[0])
     if not all(torch.isfinite(tensor).all() for tensor in converted.tensors.values()):
-        raise ModelError(f"{files[0]}: some of its weights are no numbers")
+        raise ModelError(
+            f"{files[0]}: some of its weights are not numbers (NaN or infinite); get the file again"
+        )
     folder.parent.mkdir(parents=True, exist_ok=True)
     part = Path(mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:

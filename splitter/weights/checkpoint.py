@@ -89,10 +89,10 @@ def read_facts(path: Path) -> Mapping[str, Any]:
         text = path.read_text(encoding="utf-8")
         facts = json.loads(text) if path.suffix == ".json" else yaml.load(text, _YamlLoader)
         if not isinstance(facts, dict):
-            raise ValueError("it holds no keys")
+            raise ValueError("it has no keys and values")
     except (OSError, ValueError, TypeError, RecursionError, yaml.YAMLError) as error:
         said = str(error).splitlines()[0]
-        raise ModelError(f"{path}: not a readable yaml or json file ({said})") from error
+        raise ModelError(f"{path}: cannot be read as yaml or json ({said})") from error
     return facts
 
 
@@ -173,7 +173,9 @@ def rename(checkpoint: Checkpoint, table: Mapping[str, str]) -> Tensors:
                     renamed[match.expand(replacement)] = tensor
                 break
         else:
-            raise ModelError(f"{checkpoint.path}: tensor {name[:80]!r} is of no network known here")
+            raise ModelError(
+                f"{checkpoint.path}: tensor {name[:80]!r} belongs to no network that splitter knows"
+            )
     return renamed
 
 
@@ -186,7 +188,9 @@ def shape_of(checkpoint: Checkpoint, name: str, axes: int) -> Sequence[int]:
     """Return the shape of a tensor; raise ModelError if it is missing, or has not so many axes."""
     tensor = checkpoint.tensors.get(name)
     if tensor is None or tensor.ndim != axes or not tensor.numel():
-        raise ModelError(f"{checkpoint.path}: tensor {name!r} is missing, or has no such shape")
+        raise ModelError(
+            f"{checkpoint.path}: tensor {name!r} is missing, or has a shape that does not fit"
+        )
     return tuple(tensor.shape)
 
 

@@ -59,11 +59,13 @@ def convert(checkpoint: Checkpoint) -> Converted:
     arguments = list(checkpoint.fact("args", default=[]))
     sources = given.pop("sources", None) or (arguments and arguments[0])
     if not sources or len(arguments) > 1:
-        raise ModelError(f"{checkpoint.path}: does not say which stems it makes")
+        raise ModelError(
+            f"{checkpoint.path}: does not say which stems it makes; give them with --config"
+        )
     for key, value in FIXED.items():
         if given.get(key, value) != value and not (value is None and not given[key]):
             raise ModelError(
-                f"{checkpoint.path}: a Demucs whose {key} is {given[key]!r} is not known here"
+                f"{checkpoint.path}: a Demucs whose {key} is {given[key]!r} is not supported"
             )
     transformer = CLASSES[name]
     said = {**COMMON, **(TRANSFORMER if transformer else PLAIN)}
@@ -82,5 +84,5 @@ def _read_number(value: Any, checkpoint: Checkpoint) -> Fraction:
     if isinstance(value, Mapping):
         value = Fraction(value.get("numerator", 0), value.get("denominator", 1) or 1)
     if not isinstance(value, int | float | Fraction) or not 0 < value < 1000:
-        raise ModelError(f"{checkpoint.path}: segment {value!r} is no number of seconds")
+        raise ModelError(f"{checkpoint.path}: segment {value!r} is not a number of seconds")
     return Fraction(value)

@@ -41,7 +41,9 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
         self, req, fp, code, msg, headers, newurl
     ) -> urllib.request.Request | None:
         if urlsplit(newurl).scheme not in SCHEMES:
-            raise ModelError(f"{req.full_url}: leads to {newurl[:80]}, which is not on the web")
+            raise ModelError(
+                f"{req.full_url}: redirects to {newurl[:80]}, which is not an http address"
+            )
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
@@ -58,7 +60,7 @@ def fetch_file(
     """
     url = f"{mirror.rstrip('/')}/{download.name}" if mirror else download.url
     if urlsplit(url).scheme not in SCHEMES or not download.name:
-        raise ModelError(f"{url}: is not the address of a file on the web")
+        raise ModelError(f"{url}: is not an http or https address")
     target, part = folder / download.name, folder / f".{download.name}.part"
     if target.is_file() and _matches(target, download):
         return target
@@ -83,10 +85,13 @@ def fetch_file(
         except (OSError, http.client.HTTPException) as error:
             said = str(getattr(error, "reason", error)) or type(error).__name__
     else:
-        raise ModelError(f"{url}: {said}; the same command goes on where it stopped")
+        raise ModelError(f"{url}: {said}; give the same command again to go on where it stopped")
     if not _matches(part, download):
         part.unlink()
-        raise ModelError(f"{url}: its SHA-256 is not the one that its publisher states")
+        raise ModelError(
+            f"{url}: its SHA-256 differs from the one that its publisher states; "
+            "the file was deleted"
+        )
     part.replace(target)
     return target
 
@@ -105,7 +110,9 @@ def _fetch_rest(url: str, part: Path, watch: Watch, patience: Patience) -> None:
         length = response.headers.get("Content-Length", "")
         total = there + int(length) if length.isdecimal() else None
         if max(there, total or 0) > patience.most:
-            raise ModelError(f"{url}: is larger than {patience.most} bytes")
+            raise ModelError(
+                f"{url}: is larger than the {patience.most} bytes that a model may have"
+            )
         with part.open("ab" if there else "wb") as file:
             done = _copy(response, file, there, lambda count: watch(count, total), patience, url)
     if total is not None and done < total:
@@ -119,7 +126,7 @@ def _copy(
     while portion := response.read(PORTION):
         done += len(portion)
         if done > patience.most:
-            raise ModelError(f"{url}: does not end")
+            raise ModelError(f"{url}: sends data without an end")
         file.write(portion)
         watch(done)
     return done

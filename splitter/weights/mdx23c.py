@@ -38,13 +38,15 @@ def convert(checkpoint: Checkpoint) -> Converted:
     made = shape_of(checkpoint, "final_conv.2.weight", 4)[0]
     channels = int(checkpoint.fact("audio", "num_channels", default=2))
     if not 0 < channels < 9 or planes % (2 * channels):
-        raise ModelError(f"{checkpoint.path}: {planes} planes are not {channels} channels'")
+        raise ModelError(f"{checkpoint.path}: {planes} planes do not fit {channels} channels")
     subbands = planes // (2 * channels)
     checkpoint.agree("subbands", subbands, "model", "num_subbands")
     checkpoint.agree("bins", rows * subbands, "audio", "dim_f")
     checkpoint.agree("channels", width, "model", "num_channels")
     if list(checkpoint.fact("model", "scale", default=[2, 2])) != [2, 2]:
-        raise ModelError(f"{checkpoint.path}: its levels do not halve, as those known here do")
+        raise ModelError(
+            f"{checkpoint.path}: its levels are not halved in size; this kind is not supported"
+        )
     sizes = {
         "channels": width,
         "growth": deeper - width,

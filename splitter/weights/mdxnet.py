@@ -39,7 +39,9 @@ def convert(checkpoint: Checkpoint) -> Converted:
         *(["ConvTranspose"] + ["Conv"] * convolutions + ["MatMul"] * dense) * levels, "Conv",
     ]  # fmt: skip
     if kinds != order or dense > 2:
-        raise ModelError(f"{checkpoint.path}: its graph is not that of an MDX-Net known here")
+        raise ModelError(
+            f"{checkpoint.path}: its graph is not that of any MDX-Net that splitter knows"
+        )
     places = _name_places(levels, convolutions, dense)
     tensors = {
         f"{place}.{part}": tensor
@@ -89,7 +91,9 @@ def _layers(tensors: Tensors) -> Iterator[tuple[str, Tensors]]:
         elif pending and kind == "BatchNormalization" and len(given) == 4:
             _add_norm(*pending, given)
         elif given[0].numel() > 1:
-            raise ModelError(f"a layer of the graph is a {kind}, which no MDX-Net known here has")
+            raise ModelError(
+                f"a layer of the graph is a {kind}, which no MDX-Net that splitter knows has"
+            )
     if pending:
         yield pending
 

@@ -35,7 +35,7 @@ def read_onnx(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         shapes = [_read_shape(_bytes(part)) for kind, part in parts if kind == INPUT]
         return dict(_in_order(parts, stored)), {"shape": shapes[0] if shapes else []}
     except (OSError, ValueError, IndexError, TypeError) as error:
-        raise ModelError(f"{path}: not a readable ONNX file ({error})") from error
+        raise ModelError(f"{path}: cannot be read as an ONNX file ({error})") from error
 
 
 def _in_order(parts: list[Any], stored: dict[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
@@ -65,7 +65,7 @@ def _read_tensor(content: bytes) -> tuple[str, Tensor]:
     shape = [axis for number, value in fields if number == 1 for axis in _numbers(value)]
     raw = b"".join(_bytes(value) for number, value in fields if number in (4, 9))
     if len(shape) > MOST_AXES or len(raw) != 4 * prod(shape):
-        raise ValueError(f"tensor {name[:80]} is not all there")
+        raise ValueError(f"tensor {name[:80]} is cut off")
     return name, torch.from_numpy(np.frombuffer(raw, "<f4").reshape(shape).copy())
 
 
@@ -95,7 +95,7 @@ def _only(fields: Iterator[tuple[int, int | bytes]], wanted: int) -> bytes:
 
 def _bytes(value: int | bytes | None) -> bytes:
     if not isinstance(value, bytes):
-        raise ValueError("a field is missing, or no message")
+        raise ValueError("a field is missing or malformed")
     return value
 
 

@@ -46,7 +46,7 @@ def convert(checkpoint: Checkpoint) -> Converted:
     names = list(checkpoint.tensors)
     mel = "final_norm.gamma" not in names
     if mel and "layers.0.0.norm.gamma" not in names:
-        raise ModelError(f"{checkpoint.path}: a RoFormer of a kind that is not known here")
+        raise ModelError(f"{checkpoint.path}: this kind of RoFormer is not supported")
     bands = count(names, r"band_split\.to_features\.(\d+)\.")
     stems = count(names, r"mask_estimators\.(\d+)\.")
     channels = 2 if checkpoint.fact("model", "stereo", default=True) else 1

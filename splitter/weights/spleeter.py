@@ -37,7 +37,9 @@ def convert(checkpoint: Checkpoint) -> Converted:
     count = sum(re.fullmatch(r"conv2d(_\d+)?/kernel", n) is not None for n in checkpoint.tensors)
     number = count // (LEVELS + 1)
     if count % (LEVELS + 1) or number not in STEMS:
-        raise ModelError(f"{checkpoint.path}: {count} convolutions are not those of any Spleeter")
+        raise ModelError(
+            f"{checkpoint.path}: {count} convolutions are not those of any Spleeter model"
+        )
     instruments = checkpoint.fact("instrument_list", default=STEMS[number])
     if len(instruments) != number:
         raise ModelError(

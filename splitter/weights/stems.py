@@ -49,5 +49,7 @@ def find_tiles(checkpoint: Checkpoint) -> dict[str, int | float]:
     tile = checkpoint.fact("inference", "chunk_size") or checkpoint.need("audio", "chunk_size")
     overlaps = checkpoint.fact("inference", "num_overlap", default=4)
     if not isinstance(overlaps, int) or overlaps < 1:
-        raise ModelError(f"{checkpoint.facts_path}: num_overlap {overlaps!r} is no number above 0")
+        raise ModelError(
+            f"{checkpoint.facts_path}: num_overlap {overlaps!r} is not a number above 0"
+        )
     return {"tile": tile, "overlap": 1 - 1 / overlaps}

@@ -40,7 +40,7 @@ def read_bundle(path: Path) -> dict[str, Tensor]:
         index, data = _find_parts(path)
         return dict(_read_tensors(index, data))
     except (OSError, ValueError, IndexError, struct.error, tarfile.TarError, EOFError) as error:
-        raise ModelError(f"{path}: not a readable TensorFlow checkpoint ({error})") from error
+        raise ModelError(f"{path}: cannot be read as a TensorFlow checkpoint ({error})") from error
 
 
 def _find_parts(path: Path) -> tuple[bytes, bytes]:
@@ -65,11 +65,11 @@ def _find_in_archive(path: Path) -> tuple[bytes, bytes]:
             kind = member.name.rpartition(".")[2]
             if member.isfile() and kind in ("index", "data-00000-of-00001"):
                 if member.size > LARGEST or kind in found:
-                    raise ValueError(f"{member.name} is too large, or not alone")
+                    raise ValueError(f"{member.name} is too large, or there are several of it")
                 content = archive.extractfile(member)
                 found[kind] = content.read() if content else b""
     if len(found) != 2:
-        raise ValueError("no index and data in it")
+        raise ValueError("it has no index and data files")
     return found["index"], found["data-00000-of-00001"]
 
 
@@ -78,16 +78,18 @@ def _read_tensors(index: bytes, data: bytes) -> Iterator[tuple[str, Tensor]]:
         fields = dict(read_fields(value))
         if not key:
             if fields.get(1, 1) != 1 or fields.get(2, 0):
-                raise ValueError("is in several parts, or big-endian")
+                raise ValueError("the checkpoint is in several parts, or big-endian")
             continue
         kind, offset, size = (_whole(fields.get(number, 0)) for number in (1, 4, 5))
         if 7 in fields or kind not in (FLOAT, INT64):
-            raise ValueError(f"{key.decode('utf-8', 'replace')[:80]} is in slices, or no float")
+            raise ValueError(
+                f"{key.decode('utf-8', 'replace')[:80]} is split into slices, or not of floats"
+            )
         if kind == INT64:
             continue  # the step at which training ended
         shape = _read_shape(value)
         if size != 4 * prod(shape) or offset + size > len(data):
-            raise ValueError(f"{key.decode('utf-8', 'replace')[:80]} is not all there")
+            raise ValueError(f"{key.decode('utf-8', 'replace')[:80]} is cut off")
         array = np.frombuffer(data, "<f4", prod(shape), offset).reshape(shape)
         yield key.decode("utf-8"), torch.from_numpy(array.copy())
 
@@ -95,7 +97,7 @@ def _read_tensors(index: bytes, data: bytes) -> Iterator[tuple[str, Tensor]]:
 def _read_table(index: bytes) -> Iterator[tuple[bytes, bytes]]:
     """Yield keys and values in their order."""
     if len(index) < FOOTER or struct.unpack("<Q", index[-8:])[0] != MAGIC:
-        raise ValueError("the index is none")
+        raise ValueError("the index is malformed")
     footer = index[-FOOTER:]
     _, at = _read_handle(footer, 0)
     blocks, _ = _read_handle(footer, at)
@@ -113,7 +115,7 @@ def _read_block(index: bytes, offset: int, size: int) -> Iterator[tuple[bytes, b
     if offset + size + 5 > len(index) or size < 4:
         raise ValueError("a block lies beyond the end")
     if index[offset + size]:
-        raise ValueError("is compressed")
+        raise ValueError("its index is compressed")
     block = index[offset : offset + size]
     restarts = struct.unpack("<I", block[-4:])[0]
     end = size - 4 * (restarts + 1)
@@ -155,7 +157,7 @@ def read_fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:
         if kind == 2:
             size, at = read_varint(message, at)
         elif not size:
-            raise ValueError("a field is of no known kind")
+            raise ValueError("a field is of an unknown kind")
         if at + size > len(message):
             raise ValueError("a field lies beyond its message")
         yield tag >> 3, message[at : at + size]

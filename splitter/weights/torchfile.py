@@ -56,7 +56,7 @@ def read_torch(path: Path) -> Any:
         raise
     except Exception as error:  # a damaged file can fail anywhere in PyTorch
         said = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ModelError(f"{path}: not a readable PyTorch file ({said[:120]})") from error
+        raise ModelError(f"{path}: cannot be read as a PyTorch file ({said[:120]})") from error
     return content
 
 
@@ -71,15 +71,15 @@ def _check_names(path: Path) -> None:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
             if any(member.compress_type != zipfile.ZIP_STORED for member in members):
-                raise ModelError(f"{path}: is compressed, as no file of PyTorch's is")
+                raise ModelError(f"{path}: is compressed, which PyTorch's own files never are")
             names = [item.filename for item in members if item.filename.endswith("data.pkl")]
             if len(names) != 1:
-                raise ModelError(f"{path}: not a readable PyTorch file (no data.pkl)")
+                raise ModelError(f"{path}: cannot be read as a PyTorch file (no data.pkl)")
             _check_pickle(io.BytesIO(archive.read(names[0])), path)
         return
     with path.open("rb") as file:
         if _check_pickle(file, path) != LEGACY_MAGIC:
-            raise ModelError(f"{path}: not a file of PyTorch's")
+            raise ModelError(f"{path}: not a PyTorch file")
         for _ in range(4):  # protocol, system, object, keys of its storages
             _check_pickle(file, path)
 
