@@ -10,6 +10,7 @@ from typing import BinaryIO
 from splitter.audio.chain import ChainDecoder
 from splitter.audio.decoder import Decoder, UndecodableError
 from splitter.audio.ffmpeg import FFmpegDecoder, open_container
+from splitter.audio.freeformat import FreeFormatDecoder, find_free_format
 from splitter.audio.headers import find_flac_comments
 from splitter.audio.mp3 import MpegDecoder
 from splitter.audio.ogg import is_chained
@@ -23,6 +24,8 @@ _COMMENTS = 1000  # FFmpeg takes 6 s for 20,000, and 13 s for 40,000
 def open_decoder(file: BinaryIO, raw: RawFormat | None = None, track: str | None = None) -> Decoder:
     """Find the decoder of a file or a stream; raise UndecodableError if there is none."""
     source = open_source(file)
+    if free := None if raw else find_free_format(source.read_at):
+        return FreeFormatDecoder(source, *free)
     comments, place = find_flac_comments(source.read_at)
     crowded = comments > _COMMENTS and source.seekable and not raw
     if crowded:
