@@ -136,6 +136,8 @@ class FFmpegDecoder:
         track = self._track
         if self._format not in _DURATION_IS_EXACT or not track.duration:
             return None
+        if self._format == _MOV and (track.start_time or 0) > 0:
+            return None  # an empty edit is a part of it, or is not
         return self._to_samples(track.duration, track)
 
     def _find_samples(self) -> int | None:
