@@ -103,8 +103,9 @@ def parse_frame(head: bytes) -> FrameHeader | None:
 
 def _make_pattern() -> bytes:
     """Make the pattern of a frame's first three bytes, so that junk is passed over in C."""
-    heads = [(b, c) for b in range(256) for c in range(256) if parse_frame(bytes((255, b, c, 0)))]
-    columns = [sorted({head[i] for head in heads}) for i in (0, 1)]
+    kinds = [b for b in range(256) if parse_frame(bytes((255, b, 0x10, 0)))]
+    rates = [c for c in range(256) if parse_frame(bytes((255, kinds[-1], c, 0)))]
+    columns = (kinds, rates)  # what one says does not depend on the other
     return rb"\xff" + b"".join(b"[" + re.escape(bytes(column)) + b"]" for column in columns)
 
 
