@@ -13,6 +13,7 @@ from splitter.networks.blocks import BLOCKS, Dense, MultiRes, Recurrent
 from splitter.networks.bottoms import NonLocal, Vector
 from splitter.networks.mask import Views
 from splitter.networks.picture import PictureUNet
+from splitter.networks.quantising import CODE, Codebook
 from splitter.networks.sampling import UP
 from splitter.networks.sizes import MaskParts
 from splitter.networks.skips import SKIPS, Attention, ResPath, attention_maps
@@ -151,7 +152,7 @@ def test_a_skip_joins_what_its_own_level_had_on_the_way_down(name: str) -> None:
 
 @pytest.mark.parametrize("skip", sorted(set(SKIPS) - {"none"}))
 def test_a_skip_lets_the_way_down_through(skip: str) -> None:
-    join = SKIPS[skip](4, 6, 1).eval()
+    join = SKIPS[skip](4, 6, 1, 16).eval()
     down, up = torch.randn(1, 4, 8, 8), torch.randn(1, 6, 8, 8)
     outputs = join(down, up)
     assert outputs.shape == (1, join.outputs, 8, 8)
@@ -226,3 +227,56 @@ def test_a_quiet_song_is_separated_like_a_loud_one_by_sid_unet() -> None:
     signal = torch.from_numpy(noise(4096))[None]
     with torch.inference_mode():
         torch.testing.assert_close(network(signal * 0.01) * 100, network(signal), rtol=0, atol=1e-4)
+
+
+def test_vq_unet_has_codes_for_8_by_8_and_4_by_4_as_in_the_paper() -> None:
+    network = picture_network("vq-unet")
+    coded: list[tuple[int, ...]] = []
+    books = [module for module in network.modules() if isinstance(module, Codebook)]
+    for book in books:
+        book.project.register_forward_hook(lambda _, __, out: coded.append(tuple(out.shape[-2:])))
+    network(torch.zeros(1, 1, 768, 256, device="meta"))
+    assert coded == [(96, 32), (192, 64)]  # of 256 × 256 pixels: 32 × 32 and 64 × 64
+
+
+def codebook() -> Codebook:
+    torch.manual_seed(0)
+    return Codebook(4, 8)
+
+
+def test_what_passes_is_the_nearest_code_and_the_gradient_passes_by_it() -> None:
+    book = codebook().eval()
+    vectors = torch.randn(1, CODE, 3, 5, requires_grad=True)
+    book.project = nn.Identity()  # type: ignore[assignment]
+    out = book(vectors)
+    distances = torch.cdist(vectors.movedim(1, -1).flatten(0, 2), book.codes)
+    nearest = book.codes[distances.argmin(-1)].view(1, 3, 5, CODE).movedim(-1, 1)
+    torch.testing.assert_close(out, book.expand(nearest))
+    out.sum().backward()
+    straight = torch.ones_like(out).permute(0, 2, 3, 1) @ book.expand.weight[:, :, 0, 0]
+    torch.testing.assert_close(vectors.grad, straight.movedim(-1, 1))
+
+
+def test_codes_go_where_vectors_are_and_dead_ones_come_back() -> None:
+    book = codebook().train()
+    book.project = nn.Identity()  # type: ignore[assignment]
+    places = torch.randn(8, CODE) * 5
+    vectors = places[torch.randint(8, (1000,))].T.reshape(1, CODE, 10, 100)
+    book.sizes[3], book.sums[3] = 50.0, 50.0 * 1e3  # a code that nothing is near to
+    losses = []
+    for _ in range(600):
+        book(vectors)
+        assert book.loss is not None
+        losses.append(float(book.loss.detach()))
+    assert book.codes.norm(dim=1).max() < 1.1 * places.norm(dim=1).max()
+    chosen = book.choose(vectors.movedim(1, -1))[0].flatten()
+    for code in chosen.unique():  # each is the mean of what chose it
+        mean = vectors[0].flatten(1)[:, chosen == code].mean(1)
+        torch.testing.assert_close(book.codes[code], mean, rtol=0, atol=0.2)
+    assert losses[-1] < 0.5 * losses[0]
+
+
+def test_perplexity_is_the_number_of_codes_that_are_used_alike() -> None:
+    book = codebook()
+    book.sizes.copy_(torch.tensor([5.0, 5.0, 5.0, 0, 0, 0, 0, 0]))
+    assert book.measure()["perplexity"] == pytest.approx(3)

@@ -157,3 +157,21 @@ def test_killed_runs_leave_nothing_broken_and_the_next_completes() -> None:
 @pytest.mark.slow
 def test_a_pipe_may_go_on_for_an_hour() -> None:
     run_script("endure.py", "--hours", 1, "--small")
+
+
+def test_voices_are_drawn_from_codes_and_what_was_trained_is_kept(
+    data: Path, tmp_path: Path
+) -> None:
+    sizes = ("--width", 8, "--codes", 16, "--batch", 2, "--crop", 8192, "--seconds", 0.3)
+    arguments = ("draw_vocals.py", data, "-o", tmp_path, *sizes, "--steps", 3)
+    told = run_script(*arguments)
+    assert re.search(r"repeater: step 3 of 3, loss [\d.]+ perplexity \d+ perplexity \d+", told)
+    assert "prior: step 3 of 3" in told
+    for name in ("vocals", "repeated"):
+        assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+    drawn = (tmp_path / "vocals.wav").read_bytes()
+    signal = sounds.read(tmp_path / "vocals.wav")
+    assert signal.shape == (1, 2 * 8 * 256)  # two columns of eight hops
+    assert 0 < np.abs(signal).max() <= 1
+    assert "step" not in run_script(*arguments)
+    assert (tmp_path / "vocals.wav").read_bytes() == drawn

@@ -21,7 +21,7 @@ from splitter.training.optimizers import OPTIMIZERS
 from splitter.training.ranks import Ranks
 from splitter.training.recipe import Recipe, read_recipe, write_recipe
 from splitter.training.sources import Pools
-from tests import sounds
+from tests import sounds, zoo
 from tests.trainings import RECIPE
 
 
@@ -93,6 +93,33 @@ def test_a_resumed_training_ends_where_an_undisturbed_one_does(
     run(0, 5, tmp_path / "two")
     resumed = weights(run(5, 8, tmp_path / "two"))
     assert all(torch.equal(undisturbed[name], resumed[name]) for name in undisturbed)
+
+
+def test_the_loss_of_parts_is_learned_from_and_their_perplexity_logged(
+    pools: Pools, tmp_path: Path
+) -> None:
+    recipe = replace(RECIPE, network="vq-unet", sizes=zoo.small_sizes("vq-unet"), steps=20)
+    trained = trainer(tmp_path, recipe)
+    before = {name: t.clone() for name, t in trained.network.state_dict().items()}
+    list(trained.train(batches(Mixer(pools, recipe), recipe, 0, 20), lambda _: None))
+    with (tmp_path / "log.csv").open(encoding="utf-8") as file:
+        (row,) = csv.DictReader(file)
+    assert 1 < float(row["perplexity_1"]) <= 16
+    assert 1 < float(row["perplexity_2"]) <= 16
+    after = trained.network.state_dict()
+    assert not torch.equal(before["unet.bottom.sums"], after["unet.bottom.sums"])
+
+    def lose(commitment: float) -> float:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("splitter.networks.quantising.COMMITMENT", commitment)
+            torch.manual_seed(0)
+            return float(trained._loss(batch).detach())
+
+    (batch,) = batches(Mixer(pools, recipe), recipe, 0, 1)
+    state = {name: t.clone() for name, t in trained.network.state_dict().items()}
+    without = lose(0.0)
+    trained.network.load_state_dict(state)
+    assert lose(1.0) > without
 
 
 def test_what_a_killed_run_told_after_its_checkpoint_is_told_once(

@@ -30,6 +30,7 @@ def small_sizes(name: str) -> dict[str, Any]:
     elif issubclass(kind, MaskParts):
         sizes |= {"width": 16 if kind().block == "dense" else 8, "levels": 2, "latent": 32}
         sizes |= {"level_span": 4} if kind().level_span else {}
+        sizes |= {"levels": 1, "codes": 16} if kind().bottom == "quantised" else {}
     elif "tfc-tdf" in name:
         sizes |= {"width": 4, "levels": 2, "patch": 4}
     else:

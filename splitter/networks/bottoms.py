@@ -7,6 +7,8 @@ from collections.abc import Callable
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from splitter.networks.quantising import Codebook
+
 
 class Bottom(nn.Module):
     """Map (batch, features, rows, frames) to the same shape."""
@@ -18,7 +20,7 @@ class Bottom(nn.Module):
 class Plain(nn.Identity, Bottom):
     """Do nothing."""
 
-    def __init__(self, features: int, rows: int, span: int, latent: int) -> None:
+    def __init__(self, features: int, rows: int, span: int, latent: int, codes: int = 0) -> None:
         super().__init__()
 
 
@@ -28,7 +30,7 @@ class NonLocal(Bottom):
     What a place sees has no bounds in time; `span` is what it sees of a song at once.
     """
 
-    def __init__(self, features: int, rows: int, span: int, latent: int) -> None:
+    def __init__(self, features: int, rows: int, span: int, latent: int, codes: int = 0) -> None:
         super().__init__()
         if not span:
             raise ValueError(
@@ -57,7 +59,7 @@ class Vector(Bottom):
     What does not fit into it is lost: what went down keeps no place of its own.
     """
 
-    def __init__(self, features: int, rows: int, span: int, latent: int) -> None:
+    def __init__(self, features: int, rows: int, span: int, latent: int, codes: int = 0) -> None:
         super().__init__()
         if not span:
             raise ValueError("a vector needs a span: how many frames of the deepest level it holds")
@@ -75,8 +77,17 @@ class Vector(Bottom):
         return places.permute(0, 2, 3, 1, 4).flatten(-2)  # frames
 
 
-BOTTOMS: dict[str, Callable[[int, int, int, int], Bottom]] = {  # (features, rows, span, latent)
+class Quantised(Codebook, Bottom):
+    """Let one of so many codes pass at each place (Razavi et al. 2019)."""
+
+    def __init__(self, features: int, rows: int, span: int, latent: int, codes: int = 0) -> None:
+        super().__init__(features, codes)
+
+
+# from (features, rows, span, latent, codes)
+BOTTOMS: dict[str, Callable[[int, int, int, int, int], Bottom]] = {
     "plain": Plain,
     "non-local": NonLocal,
     "vector": Vector,
+    "quantised": Quantised,
 }

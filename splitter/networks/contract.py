@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Protocol
 
 import torch
@@ -72,6 +73,21 @@ class Unbounded(Network):
     def own_tiles(self) -> TileShape:
         """Return the length, overlap and window that the network was made for."""
         return self._tiles
+
+
+class Auxiliary(nn.Module):
+    """A part of a network that adds to the loss of its training, and can say how it fares."""
+
+    loss: Tensor | None = None  # of the last forward pass of a training
+
+    def measure(self) -> Mapping[str, float]:
+        """Return what a training's log is to say of this part."""
+        return {}
+
+
+def find_auxiliaries(network: nn.Module) -> Iterator[Auxiliary]:
+    """Yield the parts of a network that have a loss of their own."""
+    return (part for part in network.modules() if isinstance(part, Auxiliary))
 
 
 class PictureNetwork(Protocol):

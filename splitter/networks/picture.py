@@ -41,6 +41,7 @@ class Parts:
     pack: Annotated[int, Range(1, 16)] = 1  # bands and frames that are joined before the first
     span: Annotated[int, Range(0, 4096)] = 0  # frames of the deepest level that are seen at once
     latent: Annotated[int, Range(1, 65536)] = 512  # features of a vector at the deepest level
+    codes: Annotated[int, Range(2, 65536)] = 512  # of each quantised level
 
 
 class PictureUNet(nn.Module):
@@ -66,10 +67,11 @@ class PictureUNet(nn.Module):
             features = down[-1].outputs
         self.deepest = make_block(features, widths[-1], rows[-1], **step)
         features = self.deepest.outputs
-        bottom = BOTTOMS[parts.bottom](features, rows[-1], parts.span, parts.latent)
+        bottom = BOTTOMS[parts.bottom](features, rows[-1], parts.span, parts.latent, parts.codes)
         for level in reversed(range(parts.levels)):
             up.append(UP[parts.up](features, widths[level]))
-            skips.append(SKIPS[parts.skip](before[level].outputs, up[-1].outputs, level))
+            skipped = before[level].outputs
+            skips.append(SKIPS[parts.skip](skipped, up[-1].outputs, level, parts.codes))
             after.append(make_block(skips[-1].outputs, widths[level], rows[level]))
             features = after[-1].outputs
         self.leave = leave(features, outputs, parts.pack)

@@ -80,6 +80,20 @@ PRESETS: Mapping[str, Preset] = {
     "sid-unet": Preset(
         "Chen et al. 2018", vary(MaskParts, block="leaky", pack=2, level_span=430, width=24)
     ),
+    # codes for 8 × 8 and for 4 × 4 bands and frames, as in the paper's pictures
+    "vq-unet": Preset(
+        "Razavi et al. 2019",
+        vary(
+            MaskParts,
+            block="residual",
+            down="in-block",
+            skip="quantised",
+            bottom="quantised",
+            levels=1,
+            pack=4,
+            width=80,
+        ),
+    ),
     "wave-u-net": Preset("Stoller et al. 2018", WaveUNetSizes),
     "conv-tasnet": Preset("Luo and Mesgarani 2019", ConvTasNetSizes),
 }

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from splitter.networks.blocks import Part
+from splitter.networks.quantising import Codebook
 
 
 class Join(Part):
@@ -18,7 +19,7 @@ class Join(Part):
     an odd size was rounded up (Yang and Ma 2019).
     """
 
-    def __init__(self, skipped: int, risen: int, level: int) -> None:
+    def __init__(self, skipped: int, risen: int, level: int, codes: int = 0) -> None:
         super().__init__()
         self.outputs, self.reach = skipped + risen, 0
 
@@ -41,7 +42,7 @@ def fit(signal: Tensor, like: Tensor) -> Tensor:
 class Nothing(Part):
     """Forget the way down (Wu and Lin 2019)."""
 
-    def __init__(self, skipped: int, risen: int, level: int) -> None:
+    def __init__(self, skipped: int, risen: int, level: int, codes: int = 0) -> None:
         super().__init__()
         self.outputs, self.reach = risen, 0
 
@@ -58,7 +59,7 @@ class ResPath(Join):
 
     LONGEST = 4
 
-    def __init__(self, skipped: int, risen: int, level: int) -> None:
+    def __init__(self, skipped: int, risen: int, level: int, codes: int = 0) -> None:
         super().__init__(skipped, risen, level)
         self.reach = max(1, self.LONGEST - level)
         self.outputs = 2 * risen
@@ -80,7 +81,7 @@ class Attention(Join):
     An additive gate: σ(ψ(ReLU(W·risen + V·skipped))), one coefficient for each row and frame.
     """
 
-    def __init__(self, skipped: int, risen: int, level: int) -> None:
+    def __init__(self, skipped: int, risen: int, level: int, codes: int = 0) -> None:
         super().__init__(skipped, risen, level)
         inner = max(1, skipped // 2)
         self.asked = nn.Sequential(nn.Conv2d(risen, inner, 1, bias=False), nn.BatchNorm2d(inner))
@@ -93,6 +94,28 @@ class Attention(Join):
         skipped = fit(skipped, risen)
         gate = self.coefficients(self.ask(torch.relu(self.asked(risen) + self.seen(skipped))))
         return super().forward(skipped * gate, risen)
+
+
+class Quantised(Join):
+    """Let codes pass that say what those below left open (Razavi et al. 2019)."""
+
+    def __init__(self, skipped: int, risen: int, level: int, codes: int = 0) -> None:
+        super().__init__(skipped, risen, level)
+        self.join = nn.Conv2d(skipped + risen, skipped, 1)
+        self.codebook = Codebook(skipped, codes)
+
+    def forward(self, skipped: Tensor, risen: Tensor) -> Tensor:
+        """Return (batch, outputs, rows, frames)."""
+        return super().forward(self.codebook(self.ask(skipped, risen)), risen)
+
+    def ask(self, skipped: Tensor, risen: Tensor) -> Tensor:
+        """Return what is to be coded."""
+        asked: Tensor = self.join(super().forward(skipped, risen))
+        return asked
+
+    def decode(self, chosen: Tensor, risen: Tensor) -> Tensor:
+        """Return the outputs for codes that were chosen before."""
+        return super().forward(self.codebook.decode(chosen), risen)
 
 
 def attention_maps(network: nn.Module, picture: Tensor) -> list[Tensor]:
@@ -110,9 +133,11 @@ def attention_maps(network: nn.Module, picture: Tensor) -> list[Tensor]:
     return maps
 
 
-SKIPS: dict[str, Callable[[int, int, int], Part]] = {  # from (features skipped, risen, level)
+# from (features skipped, risen, level, codes)
+SKIPS: dict[str, Callable[[int, int, int, int], Part]] = {
     "join": Join,
     "none": Nothing,
     "res-path": ResPath,
     "attention": Attention,
+    "quantised": Quantised,
 }

@@ -4,7 +4,7 @@ A run lives in one folder:
 
     recipe.json              how the model is trained
     checkpoint.safetensors   step, weights, averaged weights, optimizer: all that a resume needs
-    log.csv                  step, loss, learning rate, × real time
+    log.csv                  step, loss, learning rate, × real time, what parts tell (perplexity)
     validation.csv           step, hours of sound, SDR on held-out songs, its gain over the mixture
     best.safetensors         the averaged weights that scored best so far, and their score
 """
@@ -42,7 +42,7 @@ from splitter.loading import (
 )
 from splitter.metrics import usdr
 from splitter.networks import ARCHITECTURES, Average, MaskModel, Network
-from splitter.networks.contract import move_network
+from splitter.networks.contract import find_auxiliaries, move_network
 from splitter.separation import Computing, separate
 from splitter.spectral import Stft
 from splitter.training.augmentation import Array, place
@@ -224,7 +224,12 @@ class Trainer:
                 guess = network.mask(mixture)[:, 0].float() * mixture  # the stem
             else:
                 guess = self.stft(network(signal)[:, 0].float())  # the stem
-        return self.loss(Estimate(guess, mixture, vocals, heard, self.stft))
+        loss = self.loss(Estimate(guess, mixture, vocals, heard, self.stft))
+        for part in find_auxiliaries(network):
+            if part.loss is not None:
+                loss = loss + part.loss
+                part.loss = None  # nor what it was computed from
+        return loss
 
     @torch.no_grad()
     def _follow(self) -> None:
@@ -240,12 +245,19 @@ class Trainer:
     def _record(self, progress: Progress) -> None:
         rate = learning_rate(progress.step, self.recipe)
         row = [progress.step, f"{progress.loss:.6g}", f"{rate:.4g}", f"{progress.speed:.1f}"]
-        _append(self.run / LOG, ["step", "loss", "learning_rate", "x_realtime"], row)
+        told = dict(self._measure_parts())
+        header = ["step", "loss", "learning_rate", "x_realtime", *told]
+        _append(self.run / LOG, header, [*row, *(f"{value:.4g}" for value in told.values())])
         if progress.sdr is not None:
             heard = progress.step * self.recipe.batch * self.recipe.crop / self.recipe.rate / 3600
             scores = [f"{heard:.2f}", f"{progress.sdr:.3f}", f"{progress.improvement:.3f}"]
             header = ["step", "hours", "sdr_db", "improvement_db"]
             _append(self.run / VALIDATION, header, [progress.step, *scores])
+
+    def _measure_parts(self) -> Iterator[tuple[str, float]]:
+        """Yield what parts with a loss of their own have to say, numbered from the deepest."""
+        for number, part in enumerate(find_auxiliaries(self.network), 1):
+            yield from ((f"{name}_{number}", value) for name, value in part.measure().items())
 
     def _keep(self, improvement: float) -> None:
         """Write the averaged weights as the best so far."""
