@@ -16,7 +16,7 @@ import json
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -46,6 +46,7 @@ from splitter.networks.contract import find_auxiliaries, move_network
 from splitter.separation import Computing, separate
 from splitter.spectral import Stft
 from splitter.training.augmentation import Array, place
+from splitter.training.critics import Critics, Loose
 from splitter.training.losses import LOSSES, Estimate, heard_bins
 from splitter.training.mixing import Example, Mixer, fit_channels, stay
 from splitter.training.optimizers import OPTIMIZERS
@@ -54,6 +55,7 @@ from splitter.training.recipe import RECIPE, Recipe, check_begun
 from splitter.training.sources import Pools
 
 Part = TypeVar("Part")
+LooseExample = tuple[Array, Array, Array, float]
 
 CHECKPOINT_SECONDS = 120.0
 BATCHES_AHEAD = 4
@@ -73,6 +75,7 @@ class Batch:
     mixture: Tensor  # (batch, channels, samples)
     vocals: Tensor  # (batch, channels, samples)
     bandwidth: Tensor  # (batch,), Hz
+    loose: Loose | None = None  # what critics compare, if there are any
 
 
 @dataclass(frozen=True)
@@ -94,23 +97,35 @@ def batches(
     With several ranks each gets its own part of every batch.
     """
     with ThreadPoolExecutor(workers) as pool:
-        waiting: deque[list[Future[Example]]] = deque()
+        waiting: deque[tuple[list[Future[Example]], list[Future[LooseExample]]]] = deque()
         for step in range(first, until):
-            indices = range(step * recipe.batch, (step + 1) * recipe.batch)
-            waiting.append([pool.submit(mixer.example, i) for i in ranks.share(indices)])
+            indices = ranks.share(range(step * recipe.batch, (step + 1) * recipe.batch))
+            loose = indices if recipe.adversarial.weight else ()
+            examples = [pool.submit(mixer.example, i) for i in indices]
+            waiting.append((examples, [pool.submit(mixer.loose, i) for i in loose]))
             if len(waiting) > BATCHES_AHEAD:
-                yield _stack(waiting.popleft())
+                yield _stack(*waiting.popleft())
         while waiting:
-            yield _stack(waiting.popleft())
+            yield _stack(*waiting.popleft())
 
 
-def _stack(examples: list[Future[Example]]) -> Batch:
+def _stack(examples: list[Future[Example]], loose: list[Future[LooseExample]]) -> Batch:
     done = [example.result() for example in examples]
     return Batch(
-        torch.stack([torch.as_tensor(example.mixture) for example in done]),
-        torch.stack([torch.as_tensor(example.vocals) for example in done]),
+        _join([example.mixture for example in done]),
+        _join([example.vocals for example in done]),
         torch.tensor([example.bandwidth for example in done]),
+        _stack_loose([each.result() for each in loose]) if loose else None,
     )
+
+
+def _stack_loose(examples: list[LooseExample]) -> Loose:
+    songs, voices, music, bandwidths = zip(*examples, strict=True)
+    return Loose(_join(songs), (_join(voices), _join(music)), torch.tensor(bandwidths))
+
+
+def _join(signals: Sequence[Array]) -> Tensor:
+    return torch.stack([torch.as_tensor(signal) for signal in signals])
 
 
 class Trainer:
@@ -145,6 +160,10 @@ class Trainer:
         self.average = self._build()
         self.average.load_state_dict(self.network.state_dict())
         self.optimizers = make_optimizers(self.network, recipe.learning_rate, recipe.weight_decay)
+        self.critics: Critics | None = None
+        if recipe.adversarial.weight:
+            # vocals, and what is left
+            self.critics = Critics(recipe.channels, 2, recipe.adversarial).to(device)
         self.step = 0
         self.best = -math.inf
 
@@ -195,11 +214,13 @@ class Trainer:
     def take_step(self, batch: Batch) -> float:
         """Change the weights by one batch; one that is no number changes nothing."""
         # the norms' statistics would never recover from what is no number
-        if not self.ranks.agree(torch.isfinite(batch.mixture).all().to(self.device)):
+        if not self.ranks.agree(_is_finite(batch).to(self.device)):
             return math.nan
         # dropout: the same after a resume, another one on each rank
         torch.manual_seed(self.recipe.seed + self.step + self.recipe.steps * self.ranks.number)
         loss = self._loss(batch)
+        if batch.loose and self.critics:
+            loss = loss + self._criticise(batch.loose, self.critics)
         self.network.zero_grad(set_to_none=True)
         loss.backward()
         self.ranks.average(self.network)
@@ -219,17 +240,33 @@ class Trainer:
             signal = batch.mixture.to(self.device)
             mixture, vocals = self.stft(signal), self.stft(batch.vocals.to(self.device))
             heard = heard_bins(batch.bandwidth.to(self.device), mixture.shape[-2], self.recipe.rate)
-        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
-            if isinstance(network, MaskModel):  # no way to samples and back is needed
-                guess = network.mask(mixture)[:, 0].float() * mixture  # the stem
-            else:
-                guess = self.stft(network(signal)[:, 0].float())  # the stem
+        guess = self._estimate(signal, mixture)
         loss = self.loss(Estimate(guess, mixture, vocals, heard, self.stft))
         for part in find_auxiliaries(network):
             if part.loss is not None:
                 loss = loss + part.loss
                 part.loss = None  # nor what it was computed from
         return loss
+
+    def _estimate(self, signal: Tensor, spectrogram: Tensor) -> Tensor:
+        """Return the vocals' spectrogram of a signal, which is given as a spectrogram, too."""
+        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
+            if isinstance(self.network, MaskModel):  # no way to samples and back is needed
+                guess = self.network.mask(spectrogram)[:, 0].float() * spectrogram  # the stem
+            else:
+                guess = self.stft(self.network(signal)[:, 0].float())  # the stem
+        return guess
+
+    def _criticise(self, loose: Loose, critics: Critics) -> Tensor:
+        """Train the critics on a batch; return what they find wrong with the network's stems."""
+        with torch.no_grad():
+            signal = loose.mixture.to(self.device)
+            song, *stems = (self.stft(each.to(self.device)) for each in (signal, *loose.stems))
+            heard = heard_bins(loose.bandwidth.to(self.device), song.shape[-2], self.recipe.rate)
+        vocals = self._estimate(signal, song)
+        estimates = [each.abs() * heard for each in (vocals, song - vocals)]
+        truths = [each.abs() * heard for each in stems]
+        return critics.judge(estimates, truths, self.ranks.average)
 
     @torch.no_grad()
     def _follow(self) -> None:
@@ -265,12 +302,18 @@ class Trainer:
         tensors = {**self.average.state_dict(), "improvement": torch.tensor(improvement)}
         write_tensors(self.run / BEST, tensors)
 
+    @property
+    def _all_optimizers(self) -> list[torch.optim.Optimizer]:
+        return [*self.optimizers, *([self.critics.optimizer] if self.critics else [])]
+
     def save(self) -> None:
         """Write the checkpoint: tensors first, then the step that makes them valid."""
         tensors: dict[str, Tensor] = {"step": torch.tensor(self.step)}
         tensors |= {f"network.{name}": t for name, t in self.network.state_dict().items()}
         tensors |= {f"average.{name}": t for name, t in self.average.state_dict().items()}
-        for number, optimizer in enumerate(self.optimizers):
+        if self.critics:
+            tensors |= {f"critics.{name}": t for name, t in self.critics.state_dict().items()}
+        for number, optimizer in enumerate(self._all_optimizers):
             for index, state in optimizer.state_dict()["state"].items():
                 prefix = f"optimizer.{number}.{index}"
                 tensors |= {f"{prefix}.{key}": value for key, value in state.items()}
@@ -292,7 +335,9 @@ class Trainer:
         self.step = int(tensors["step"])
         self.network.load_state_dict(_below(tensors, "network."))
         self.average.load_state_dict(_below(tensors, "average."))
-        for number, optimizer in enumerate(self.optimizers):
+        if self.critics:
+            self.critics.load_state_dict(_below(tensors, "critics."))
+        for number, optimizer in enumerate(self._all_optimizers):
             state: dict[int, dict[str, Tensor]] = {}
             for name, tensor in _below(tensors, f"optimizer.{number}.").items():
                 index, key = name.split(".")
@@ -334,6 +379,9 @@ def train_on(
     """Train from where `trainer` is to the step `stop_at`, or to its recipe's last; checkpoint."""
     recipe = trainer.recipe
     until = min(stop_at or recipe.steps, recipe.steps)
+    if recipe.adversarial.weight and not pools.mixtures:
+        what = "adversarial training needs songs without stems, in a folder called mixtures"
+        raise DataError(f"{trainer.run}: {what}")
     mixer = Mixer(pools, recipe, _mover(trainer.device))
     examples = batches(mixer, recipe, trainer.step, until, workers, trainer.ranks)
     yield from trainer.train(examples, Validation(pools, recipe, trainer.device))
@@ -363,6 +411,14 @@ def _describe(config: Config) -> dict[str, str]:
         key: json.dumps(value)
         for key, value in {"network": config.network, "rate": config.rate, **shared}.items()
     }
+
+
+def _is_finite(batch: Batch) -> Tensor:
+    """Tell whether all that is heard is a number."""
+    signals = [batch.mixture]
+    if batch.loose:
+        signals += [batch.loose.mixture, *batch.loose.stems]
+    return torch.stack([torch.isfinite(signal).all() for signal in signals]).all()
 
 
 def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

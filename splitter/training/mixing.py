@@ -74,6 +74,7 @@ class Mixer:
         self.pairs = Pool(pools.pairs, voice_weights)
         self.voices = Pool([*pools.voices, *pools.pairs], voice_weights)
         self.music = Pool([*pools.music, *pools.pairs], music_weights)
+        self.mixtures = Pool(pools.mixtures, ())
 
     def example(self, index: int) -> Example:
         """Make example number `index`."""
@@ -87,6 +88,23 @@ class Mixer:
         if mixing.elastic and random.random() < mixing.elastic:
             vocals, music = deform((vocals, music), self.recipe.rate, random)
         return Example(*set_loudness(vocals + music, vocals, loudness), bandwidth)
+
+    def loose(self, index: int) -> tuple[Array, Array, Array, float]:
+        """Draw a song without stems, and a voice and music that are neither's.
+
+        Returns them, (channels, samples) each, and the bandwidth that all have, Hz.
+        """
+        random = np.random.default_rng((self.recipe.seed, index, 1))
+        low, high = self.recipe.mixing.loudness
+        source = self.mixtures.draw(random)
+        assert source.mixture
+        crop = Crop.draw(source.length, self.recipe, random)
+        song = self.put(crop.take(source.mixture, self.recipe))
+        song, _ = set_loudness(song, song, random.uniform(low, high))
+        voice, music, limit = self._mixed(random)
+        mixture, voice = set_loudness(voice + music, voice, random.uniform(low, high))
+        bandwidth = min(limit, source.mixture.bandwidth / crop.stretch)
+        return song, voice, mixture - voice, bandwidth
 
     def _aligned(self, random: np.random.Generator) -> tuple[Array, Array, float]:
         """Crop both stems of one song at the same place; change them together."""

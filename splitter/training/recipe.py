@@ -53,6 +53,16 @@ class Mixing:
 
 
 @dataclass(frozen=True)
+class Adversarial:
+    """How songs without stems are learned from: see `splitter.training.critics`."""
+
+    weight: Factor = 0.0  # of the critics' scores in the loss; 0: only stems are learned from
+    learning_rate: Factor = 1e-4  # of the critics
+    critic_steps: Annotated[int, Range(1, 100)] = 2  # for each step of the network
+    penalty: Factor = 10.0  # weight of the gradients' penalty
+
+
+@dataclass(frozen=True)
 class Recipe:
     """How to train a model."""
 
@@ -80,6 +90,7 @@ class Recipe:
     # (pattern, factor as voice, factor as music): how often a source is drawn for its length
     weights: Sequence[tuple[str, Factor, Factor]] = ()
     mixing: Mixing = field(default_factory=Mixing)
+    adversarial: Adversarial = field(default_factory=Adversarial)
 
 
 def read_recipe(path: Path) -> Recipe:

@@ -5,6 +5,7 @@ A folder of sound is read by its names alone:
     …/<song>/vocals.*  and  …/<song>/instrumental.*   an aligned pair
     …/vocals/**                                       voices without accompaniment
     …/instrumental/**                                 music without voices
+    …/mixtures/**                                     songs whose stems nobody has
 
 Each file is decoded to the model's rate once, into `cache`, as float16 (its rounding noise lies
 66 dB below the sound); after that a crop costs no more than the bytes of the crop.
@@ -15,7 +16,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from io import BytesIO
 from pathlib import Path
@@ -46,16 +47,21 @@ class Recording:
 
 @dataclass(frozen=True)
 class Source:
-    """Something to draw crops from: a voice, a piece of music, or both, aligned."""
+    """Something to draw crops from: a voice, music, or both, aligned; or a song without stems."""
 
     name: str  # path below the data folder, without suffix
     vocals: Recording | None
     instrumental: Recording | None
+    mixture: Recording | None = None
 
     @property
     def length(self) -> int:
         """Return the number of samples that all its recordings have."""
-        return min(part.length for part in (self.vocals, self.instrumental) if part)
+        return min(part.length for part in self._parts if part)
+
+    @property
+    def _parts(self) -> tuple[Recording | None, ...]:
+        return self.vocals, self.instrumental, self.mixture
 
 
 @dataclass(frozen=True)
@@ -66,6 +72,7 @@ class Pools:
     voices: list[Source]
     music: list[Source]
     validation: list[Source]  # aligned pairs that training never draws from
+    mixtures: list[Source] = field(default_factory=list)  # songs without stems
 
 
 @dataclass(frozen=True)
@@ -75,6 +82,7 @@ class Files:
     name: str
     vocals: Path | None
     instrumental: Path | None
+    mixture: Path | None = None
 
 
 def find_sources(data: Path) -> list[Files]:
@@ -92,7 +100,7 @@ def find_sources(data: Path) -> list[Files]:
             sources.append(Files(name, stems["vocals"], stems["instrumental"]))
         else:
             sources.extend(_single(data, path) for path in stems.values())
-    found = [source for source in sources if source.vocals or source.instrumental]
+    found = [source for source in sources if source.vocals or source.instrumental or source.mixture]
     if not found:
         raise DataError(
             f"{data}: nothing to train on; add <song>/vocals.* and <song>/instrumental.*"
@@ -102,9 +110,11 @@ def find_sources(data: Path) -> list[Files]:
 
 def _single(data: Path, path: Path) -> Files:
     relative = path.relative_to(data)
-    voice = path if "vocals" in relative.parts[:-1] else None
-    music = path if "instrumental" in relative.parts[:-1] and not voice else None
-    return Files(relative.with_suffix("").as_posix(), voice, music)
+    kinds = ("vocals", "instrumental", "mixtures")
+    kind = next((kind for kind in kinds if kind in relative.parts[:-1]), None)
+    return Files(
+        relative.with_suffix("").as_posix(), *(path if kind == each else None for each in kinds)
+    )
 
 
 def load_sources(found: Iterable[Files], cache: Path, rate: int) -> Iterator[Source]:
@@ -115,6 +125,7 @@ def load_sources(found: Iterable[Files], cache: Path, rate: int) -> Iterator[Sou
             files.name,
             _load(files.vocals, cache, rate) if files.vocals else None,
             _load(files.instrumental, cache, rate) if files.instrumental else None,
+            _load(files.mixture, cache, rate) if files.mixture else None,
         )
 
 
@@ -129,7 +140,8 @@ def sort_pools(sources: Iterable[Source], validation: Sequence[str]) -> Pools:
         if source.vocals and source.instrumental:
             (pools.validation if held_out else pools.pairs).append(source)
         elif not held_out:
-            (pools.voices if source.vocals else pools.music).append(source)
+            alone = pools.music if source.instrumental else pools.mixtures
+            (pools.voices if source.vocals else alone).append(source)
     if not (pools.pairs or (pools.voices and pools.music)):
         raise DataError("not enough to train on; add songs with both stems, or voices and music")
     return pools
