@@ -27,6 +27,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from itertools import count, islice
 from multiprocessing.connection import Connection
@@ -55,6 +56,8 @@ OWN_PROCESS = 200  # every so many cases the command has a process of its own
 SECONDS = 0.3  # of a song
 # what a codec's frames add at both ends: some decoders leave it there, some take it away
 PADDING = 3000  # samples
+# readers differ in what they make of the rest of a header that was cut off
+SHORTEST = 32
 LOSSY = re.compile(r"\.(mp[234]|m4a|og[ga]|opus|webm|wma|aac|ac3|aac\.mka|eac3\.mka)$")
 SUSPECT = re.compile(r"Traceback|Exception ignored|exception being dropped|not enough memory")
 SOUNDFILES = ("au", "caf", "w64", "rf64", "nist", "voc", "avr", "ircam", "paf", "wavex")
@@ -334,22 +337,24 @@ def judge(case: Case, done: Done, box: Path, before: Mapping[Path, tuple[int, in
     if case.song and done.status and stems:
         return f"status {done.status} with {stems[0].name}"
     if case.song and done.status == 0:
-        return _compare_lengths(case.song, stems, "--keep-partial" in case.arguments)
+        partial = "--keep-partial" in case.arguments
+        return "" if partial else _compare_lengths(case.song, stems, case.song.name in done.stderr)
     return ""
 
 
-def _compare_lengths(song: Path, stems: Sequence[Path], partial: bool) -> str:
-    """Hold the stems against what other decoders make of the song."""
+def _compare_lengths(song: Path, stems: Sequence[Path], told: bool) -> str:
+    """Hold the stems against what other decoders make of the song; a loss may be `told`."""
     if not stems:
         return "status 0 without a stem"
     lengths = sorted({_count(stem) for stem in stems})
-    others = sorted(_count_elsewhere(song))
-    if partial or not others:
+    others = list(_count_elsewhere(song))
+    margin = PADDING if LOSSY.search(song.name) else SHORTEST
+    least = min((length for length, _ in others), default=0) - margin
+    # a decoder that complains may have left out what others can read
+    most = max((length if well else np.inf for length, well in others), default=np.inf) + margin
+    if (told or least <= lengths[0]) and lengths[-1] <= most:
         return ""
-    margin = PADDING if LOSSY.search(song.name) else 0
-    if others[0] - margin <= lengths[0] <= lengths[-1] <= others[-1] + margin:
-        return ""
-    return f"stems of {lengths} samples, others decode {others}"
+    return f"stems of {lengths} samples, others decode {[length for length, _ in others]}"
 
 
 def _count(stem: Path) -> int:
@@ -357,20 +362,24 @@ def _count(stem: Path) -> int:
         return sum(block.shape[1] for block in song.read_blocks())
 
 
-def _count_elsewhere(song: Path) -> Iterator[int]:
-    """Count the samples that libsndfile and the program ffmpeg decode, where they can."""
+def _count_elsewhere(song: Path) -> Iterator[tuple[int, bool]]:
+    """Count the samples that other decoders give or state, where they can; tell if all is well."""
     try:
         sound, _ = soundfile.read(song)
         if song.suffix != ".w64":  # of which it takes junk behind the sound for sound
-            yield len(sound)
+            yield len(sound), True
     except (soundfile.SoundFileError, OSError, ValueError, TypeError):
         pass
     if not shutil.which("ffmpeg"):
         return
-    command = ["ffmpeg", "-v", "quiet", "-i", str(song), "-map", "0:a:0", "-c:a", "pcm_s16le"]
+    command = ["ffmpeg", "-v", "error", "-i", str(song), "-map", "0:a:0", "-c:a", "pcm_s16le"]
     done = subprocess.run([*command, "-ac", "1", "-f", "s16le", "-"], capture_output=True)
     if done.stdout:
-        yield len(done.stdout) // 2
+        yield len(done.stdout) // 2, not done.stderr
+    with suppress(av.FFmpegError, IndexError, ValueError), av.open(str(song)) as container:
+        stream = container.streams.audio[0]
+        if stream.duration and stream.time_base:
+            yield round(stream.duration * stream.time_base * stream.codec_context.rate), True
 
 
 def list_files(folder: Path) -> dict[Path, tuple[int, int]]:
