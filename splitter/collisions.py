@@ -3,6 +3,9 @@
 The stems of `01 Track.mp3` and `01 Track.flac` are named after the whole names, suffix and all. If
 that is not enough, the song's folder is named instead, then both, then a hash of its path. All
 songs that would write one file are marked alike: names do not depend on the order of songs.
+
+One file is what some disk takes for one: names that differ in case only are kept apart everywhere,
+so that a library can move to another disk.
 """
 
 from __future__ import annotations
@@ -10,11 +13,13 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Callable, Container, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import TypeAlias
 
 from splitter.errors import DataError
-from splitter.paths import locate
+from splitter.paths import NAME_BYTES, cut_name, locate
+from splitter.templates import fold_name
 
 Stems: TypeAlias = Mapping[str, Path]  # name → file
 
@@ -22,7 +27,7 @@ log = logging.getLogger(__name__)
 
 
 def keep_apart(
-    songs: Sequence[Path], name: Callable[[int, str], Stems], taken: Container[Path] = ()
+    songs: Sequence[Path], name: Callable[[int, str], Stems], taken: Container[str] = ()
 ) -> list[Stems]:
     """Name the stems of all songs, so that no two songs write one file, nor one that is `taken`.
 
@@ -45,11 +50,22 @@ def keep_apart(
     return named
 
 
-def _find_collisions(named: Sequence[Stems], taken: Container[Path]) -> list[int]:
+def identify(place: Path) -> str:
+    """Return what is the same for all files that some disk takes for one."""
+    located = locate(place)
+    return "/".join([_fold_folder(str(located.parent)), fold_name(located.name)])
+
+
+@lru_cache(4096)
+def _fold_folder(folder: str) -> str:
+    return "/".join(map(fold_name, folder.replace("\\", "/").split("/")))
+
+
+def _find_collisions(named: Sequence[Stems], taken: Container[str]) -> list[int]:
     """Return the indices of all songs with a file that another one has, too, or that is taken."""
-    owners: dict[Path, list[int]] = {}
+    owners: dict[str, list[int]] = {}
     for index, stems in enumerate(named):
-        for path in set(map(locate, stems.values())):
+        for path in set(map(identify, stems.values())):
             owners.setdefault(path, []).append(index)
     shared = (own for path, own in owners.items() if len(own) > 1 or path in taken)
     return sorted({index for own in shared for index in own})
@@ -57,17 +73,34 @@ def _find_collisions(named: Sequence[Stems], taken: Container[Path]) -> list[int
 
 def _tell(songs: Sequence[Path], wanted: Sequence[Stems], named: Sequence[Stems]) -> None:
     """Say which songs had one name for their stems, and what became of it."""
-    groups: dict[Path, list[int]] = {}
+    groups: dict[str, list[int]] = {}
     for index, stems in enumerate(wanted):
         if stems != named[index]:
-            groups.setdefault(next(iter(stems.values())), []).append(index)
-    for path, indices in groups.items():
-        together = ", ".join(str(songs[index]) for index in indices)
-        instead = ", ".join(str(next(iter(named[index].values()))) for index in indices)
-        if len(indices) > 1:
-            log.warning("%s: would all become %s; they become %s", together, path, instead)
+            groups.setdefault(identify(next(iter(stems.values()))), []).append(index)
+    for indices in groups.values():
+        together, instead = (
+            ", ".join(map(str, paths))
+            for paths in (
+                [songs[index] for index in indices],
+                [next(iter(named[index].values())) for index in indices],
+            )
+        )
+        paths = sorted({str(next(iter(wanted[index].values()))) for index in indices})
+        if len(paths) > 1:
+            log.warning(
+                "%s: would become %s, which many disks take for one name; they become %s",
+                *(together, " and ".join(paths), instead),
+            )
+        elif len(indices) > 1:
+            log.warning("%s: would all become %s; they become %s", together, paths[0], instead)
         else:
-            log.warning("%s: another song becomes %s; this one becomes %s", together, path, instead)
+            log.warning(
+                "%s: another song becomes %s; this one becomes %s", together, paths[0], instead
+            )
+
+
+def _folder(song: Path) -> str:
+    return cut_name(song.absolute().parent.name, NAME_BYTES)
 
 
 def _hash(song: Path) -> str:
@@ -77,7 +110,7 @@ def _hash(song: Path) -> str:
 _MARKS: Sequence[Callable[[Path], str]] = (
     lambda _: "",
     lambda song: song.suffix,
-    lambda song: f" ({song.absolute().parent.name})",
-    lambda song: f"{song.suffix} ({song.absolute().parent.name})",
+    lambda song: f" ({_folder(song)})",
+    lambda song: f"{song.suffix} ({_folder(song)})",
     lambda song: f"{song.suffix} ({_hash(song)})",
 )

@@ -22,6 +22,7 @@ from splitter.errors import MissingExtra, SplitterError
 
 STORES = ("s3", "gs", "memory")  # the last one lives in this process, for tests
 NAME_BYTES = 100  # in UTF-8: leaves room for a suffix, and for a mark that a file is not whole yet
+FILE_BYTES = 255  # in UTF-8: the longest name of a file nearly everywhere
 SEPARATORS = '<>:"/\\|?*'  # what a name cannot hold on one system or another
 DEVICES = {"CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$"} | {
     f"{device}{digit}" for device in ("COM", "LPT") for digit in "0123456789¹²³"
@@ -43,6 +44,18 @@ def is_plain_name(name: str) -> bool:
 def is_device(name: str) -> bool:
     """Tell whether Windows takes a name for a device's."""
     return name.partition(".")[0].rstrip().upper() in DEVICES
+
+
+def count_bytes(name: str) -> int:
+    """Return the length of a file's name in UTF-8."""
+    return len(name.encode("utf-8", "surrogateescape"))
+
+
+def cut_name(name: str, most: int) -> str:
+    """Return as much of a name as fits into a number of bytes, cut between two characters."""
+    while name and count_bytes(name) > most:
+        name = name[:-1]
+    return name.rstrip()
 
 
 def place_inside(folder: Path, name: str) -> Path:

@@ -2,7 +2,8 @@
 
 A field is replaced by what the song says; `{album|Single}` is Single where it says nothing. Every
 part between two slashes becomes the name of a file or folder, whatever a song says: so a stem lies
-in the output folder. A part that comes out empty is left out, unless it is the last one.
+in the output folder. A part that comes out empty is left out, unless it is the last one. Where a
+part is longer than a name can be, its longest field is cut; what names stem and format stays.
 """
 
 from __future__ import annotations
@@ -10,17 +11,19 @@ from __future__ import annotations
 import os
 import re
 import string
-from collections.abc import Mapping, Sequence
-from functools import lru_cache
+import unicodedata
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import lru_cache, partial
 from pathlib import Path, PurePath
 
 from splitter.errors import SplitterError
-from splitter.paths import SEPARATORS, is_device, place_inside
+from splitter.paths import FILE_BYTES, SEPARATORS, count_bytes, cut_name, is_device, place_inside
 
 TEMPLATE = "{name}/{stem}.{ext}"
 TAG_FIELDS = ("artist", "album_artist", "title", "album", "track", "disc", "year", "genre")
 NAMING = ("artist", "album_artist", "album", "genre")  # Unknown artist, where it is missing
-FIELDS = ("name", "suffix", "stem", "ext", "parent", "model", *TAG_FIELDS)
+KEPT = ("suffix", "stem", "ext", "model")  # whole, where a name is too long
+FIELDS = ("name", "parent", *KEPT, *TAG_FIELDS)
 
 # characters that end a line, command a terminal, or turn the direction of what follows
 _UNSEEN = re.compile("[\0-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
@@ -75,7 +78,7 @@ def fill_template(template: str, values: Mapping[str, str | None], mark: str = "
     fields = find_fields(template)
     marked = next((field for field in ("name", "title") if field in fields), "")
 
-    def fill(part: str) -> str:
+    def fill(part: str, given: Mapping[str, str]) -> str:
         filled, whole = [], True
         for literal, field in _parse(part):
             filled.append(literal)
@@ -87,10 +90,28 @@ def fill_template(template: str, values: Mapping[str, str | None], mark: str = "
         text = "".join(filled)
         return text if whole else text.strip()  # what is missing leaves no blank at the ends
 
-    *folders, file = map(fill, template.split("/"))
-    if not marked:
-        file = f"{PurePath(file).stem}{mark}{PurePath(file).suffix}"
-    return "/".join([*(fit_name(folder) for folder in folders if folder), fit_name(file)])
+    def fill_file(part: str, given: Mapping[str, str]) -> str:
+        file = fill(part, given)
+        return file if marked else f"{PurePath(file).stem}{mark}{PurePath(file).suffix}"
+
+    *folders, file = template.split("/")
+    names = [_fit_length(partial(fill, folder), find_fields(folder), given) for folder in folders]
+    names = [*filter(None, names), _fit_length(partial(fill_file, file), find_fields(file), given)]
+    return "/".join(map(fit_name, names))
+
+
+def _fit_length(
+    fill: Callable[[Mapping[str, str]], str], fields: Collection[str], given: Mapping[str, str]
+) -> str:
+    """Fill a part, with the longest of its fields cut as far as a name's length wants it."""
+    values = dict(given)
+    while (excess := count_bytes(fill(values)) - FILE_BYTES) > 0:
+        cut = [field for field in fields if field not in KEPT and values.get(field)]
+        if not cut:
+            break
+        longest = max(cut, key=lambda field: (count_bytes(values[field]), field))
+        values[longest] = cut_name(values[longest], count_bytes(values[longest]) - excess)
+    return fill(values)
 
 
 @lru_cache(64)
@@ -102,6 +123,16 @@ def _parse(template: str) -> Sequence[tuple[str, str | None]]:
 def _unknown(field: str) -> str:
     """Say what stands for a field that a song says nothing of, and a template no fallback for."""
     return f"Unknown {field.replace('_', ' ')}" if field in NAMING else ""
+
+
+@lru_cache(4096)
+def fold_name(name: str) -> str:
+    """Return what is the same for all names that some disk takes for one.
+
+    Windows and macOS ignore case, macOS ignores how an accent is composed, and Windows drops dots
+    and blanks at the end.
+    """
+    return unicodedata.normalize("NFC", fit_name(name, windows=True).casefold())
 
 
 def fit_name(text: str, windows: bool = os.name == "nt") -> str:

@@ -147,6 +147,15 @@ APART = {
         ["x (a)", "x.flac", "x.mp3.wav"],
     ),
 }
+ALIKE = {
+    "case": (["a/Song.mp3", "b/song.mp3", "a/y.mp3"], ["Song (a)", "song (b)", "y"]),
+    "case of a suffix": (["a/x.mp3", "b/x.MP3"], ["x (a)", "x (b)"]),
+    "case of a letter with two small forms": (["a/Straße.ogg", "b/STRASSE.ogg"], None),
+    "how an accent is composed": (["a/Caf\u00e9.mp3", "b/Cafe\u0301.mp3"], None),
+    "a blank at the end": (["a/x .mp3", "b/x.mp3"], ["x .mp3", "x.mp3"]),
+    "what Windows replaces": (["a/who?.mp3", "b/who*.mp3"], ["who? (a)", "who* (b)"]),
+    "a name that Windows reserves": (["a/_nul.mp3", "b/NUL.mp3"], ["_nul (a)", "NUL (b)"]),
+}
 
 
 @pytest.mark.parametrize(("songs", "names"), APART.values(), ids=APART)
@@ -158,6 +167,51 @@ def test_songs_of_one_name_are_kept_apart_in_any_order(
         named = name_apart(paths)
         assert [stems["vocals"].parent.name for stems in named] == [names[index] for index in order]
     assert "would all become out/x/vocals.wav" in caplog.text
+
+
+@pytest.mark.parametrize(("songs", "names"), ALIKE.values(), ids=ALIKE)
+def test_names_that_some_disk_takes_for_one_are_kept_apart_on_every_disk(
+    songs: list[str], names: list[str] | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    wanted = names or [f"{Path(song).stem} ({song[0]})" for song in songs]
+    for order in permutations(range(len(songs))):
+        paths = [Path("/music", songs[index]) for index in order]
+        named = name_apart(paths)
+        assert [stems["vocals"].parent.name for stems in named] == [wanted[i] for i in order]
+    assert "would" in caplog.text and "they become" in caplog.text
+
+
+def test_two_songs_of_a_folder_whose_names_differ_in_case_are_kept_apart_by_a_hash() -> None:
+    named = name_apart([Path("/music/Song.mp3"), Path("/music/song.mp3")])
+    folders = {stems["vocals"].parent.name for stems in named}
+    assert len({folder.lower() for folder in folders}) == 2
+    assert all(re.fullmatch(r"[Ss]ong\.mp3 \([0-9a-f]{8}\)", folder) for folder in folders)
+
+
+@pytest.mark.parametrize(
+    "title",
+    ["x" * 300, "é" * 200, "🎵" * 90, "word " * 60],
+    ids=["ascii", "two bytes", "four", "words"],
+)
+def test_a_title_too_long_for_a_name_is_cut_before_stem_and_suffix(title: str) -> None:
+    file = Path(name("{title} ({stem}).{ext}", Tags(title=title))).name
+    assert title.startswith(file.removesuffix(" (vocals).flac"))
+    assert 250 < len(file.encode()) <= 255 and "  " not in file
+
+
+def test_of_two_long_fields_the_longer_one_is_cut_and_folders_too() -> None:
+    tags = Tags(title="t" * 300, artist="a" * 100, album="b" * 300)
+    path = Path(name("{album}/{artist} - {title} {stem}.{ext}", tags))
+    assert path.parent.name == "b" * 255
+    assert path.name == f"{'a' * 100} - {'t' * 140} vocals.flac"
+
+
+def test_long_titles_that_are_cut_to_one_name_are_kept_apart() -> None:
+    paths = [Path("/music", folder, f"{'x' * 250}{folder}.mp3") for folder in ("a", "b" * 200)]
+    named = name_apart(paths, "{name} ({stem}).{ext}")
+    names = [path.name for stems in named for path in stems.values()]
+    assert len(set(names)) == 4
+    assert all(len(name.encode()) <= 255 and name.endswith(").wav") for name in names)
 
 
 def test_twins_in_folders_of_one_name_are_kept_apart_by_a_hash() -> None:

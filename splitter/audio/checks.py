@@ -12,8 +12,8 @@ import soundfile
 from splitter.audio.files import report_errors
 from splitter.audio.formats import OutputFormat, find_container, find_shape
 from splitter.errors import AudioError
+from splitter.paths import FILE_BYTES
 
-_NAME_BYTES = 255  # the longest name of a file nearly everywhere
 _HEAD = 65536  # bytes for headers and tags
 
 
@@ -59,7 +59,7 @@ def _check_encoder(settled: OutputFormat) -> None:
 
 
 def _check_name(target: Path) -> None:
-    if len(os.fsencode(target.name)) > _NAME_BYTES:
+    if len(os.fsencode(target.name)) > FILE_BYTES:
         raise AudioError(f"{target}: the name is too long; choose a shorter one")
     if target.is_dir():
         raise AudioError(f"{target}: is a folder; choose another name")

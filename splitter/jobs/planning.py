@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from itertools import chain, groupby, islice
 from pathlib import Path
 
-from splitter.collisions import keep_apart
+from splitter.collisions import identify, keep_apart
 from splitter.errors import DataError
 from splitter.jobs.finding import Found, LeftOut
 from splitter.jobs.table import Table
@@ -64,6 +64,7 @@ class _Plan:
         self._name_stems = name_stems
         self._seen = Table()  # identities of songs
         self._taken = Table()  # where stems and songs are located
+        self._names = Table()  # the same, as disks compare names
         self._listing = None if is_local(output) else Listing(output)
 
     def settle(self, group: Iterable[Found]) -> Iterator[Job]:
@@ -84,10 +85,10 @@ class _Plan:
             folder = self._output.joinpath(*songs[index].parent.parts)
             return self._name_stems(songs[index].path, folder, mark)
 
-        named = keep_apart([one.path for one in songs], name, self._taken)
+        named = keep_apart([one.path for one in songs], name, self._names)
         located = [set(map(locate, stems.values())) for stems in named]
         for path in chain.from_iterable(located):
-            self._taken[path] = 1
+            self._take(path)
         there = self._list(located)
         for one, stems, places, known in zip(songs, named, located, facts, strict=True):
             place = locate(one.path)
@@ -96,9 +97,14 @@ class _Plan:
                     f"{one.path}: a stem would overwrite this song; choose another --output"
                 )
             if not self._taken[place]:
-                self._taken[place] = 1
+                self._take(place)
                 seen = None if there is None else there.intersection(places)
                 yield Job(one.path, stems, known.size, known.mtime, there=seen)
+
+    def _take(self, place: Path) -> None:
+        """Note that a file is a stem's or a song's."""
+        self._taken[place] = 1
+        self._names[identify(place)] = 1
 
     def _list(self, located: Iterable[set[Path]]) -> frozenset[Path] | None:
         """List which stems are there already, where a look at each would be a request."""
