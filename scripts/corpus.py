@@ -46,6 +46,7 @@ RATE = 44100  # Hz
 WINDOW = 0.5  # seconds
 REACHES = (0.1, 1.0)  # seconds by which a window may lie elsewhere: delays, paddings; first frames
 LOUDEST_ERROR = 0.2  # of a window's level; another decoder's noise and half a sample of shift
+PATIENCE = 20  # seconds for a decoder
 MISSING = 0.1  # seconds that may be less than in another decoder's
 # way, name of a new file, and the files whose sound is in it; none: it is its own measure
 Files = Iterator[tuple[str, str, tuple[str, ...]]]
@@ -359,7 +360,10 @@ def decode_by(command: str, path: Path, rate: int, channels: int) -> Decoded:
     words = [shape.get(word, word.replace("=FILE", f"={path}")) for word in command.split()]
     if not shutil.which(words[0]):
         return None, False
-    done = subprocess.run(words, capture_output=True, check=False, timeout=60)
+    try:
+        done = subprocess.run(words, capture_output=True, check=False, timeout=PATIENCE)
+    except subprocess.TimeoutExpired:  # GStreamer waits for ever where it lacks a demuxer
+        return None, False
     sound = np.frombuffer(done.stdout[: len(done.stdout) // 4 // channels * 4 * channels], "<f4")
     complains = done.returncode != 0 or bool(done.stderr.strip())
     return (sound.reshape(-1, channels).T if sound.size else None), complains

@@ -29,7 +29,8 @@ class ChainDecoder:
         self.samples = self._first.samples
         self.most: int | None = None
         self.bits, self.floating = self._first.bits, self._first.floating
-        self.metadata, self.cover = self._first.metadata, self._first.cover
+        self.metadata, self.native = self._first.metadata, self._first.native
+        self.cover = self._first.cover
         self.remarks = self._first.remarks
         self._damage: str | None = None
 

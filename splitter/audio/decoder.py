@@ -48,6 +48,7 @@ class Decoder(Protocol):
     bits: int  # 16, 24 or 32
     floating: bool
     metadata: dict[str, str]  # FFmpeg's names, in lower case
+    native: dict[str, list[str]]  # tags that FFmpeg drops (see `native`)
     cover: bytes | None
     remarks: list[str]  # what its user should know, of what has been read so far
 

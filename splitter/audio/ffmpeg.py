@@ -25,6 +25,7 @@ from splitter.audio.headers import (
     read_header,
     read_open_au,
 )
+from splitter.audio.native import read_native
 from splitter.audio.ogg import Ending, has_broken_pages, is_one_page, read_ending
 from splitter.audio.options import RAW_ENCODINGS, RawFormat
 from splitter.audio.sources import Source
@@ -113,6 +114,7 @@ class FFmpegDecoder:
         if raw:
             self.bits = RAW_ENCODINGS[raw.encoding]
         self.metadata = _join_metadata(self._container.metadata, self._track.metadata)
+        self.native = {} if raw else read_native(self._source, self._format)
         self._header = Header() if raw else read_header(self._source.read_at)
         self._duration = self._find_duration()
         self._skipped = self._header.skipped

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from splitter.audio.blocks import Block
 from splitter.audio.decoder import Fault, describe_break
 from splitter.audio.mpeg import parse_frame, read_claim
+from splitter.audio.native import read_native
 from splitter.audio.sndfile import SndfileDecoder
 from splitter.audio.sources import Source
 
@@ -61,6 +62,7 @@ class FreeFormatDecoder(SndfileDecoder):
     def __init__(self, source: Source, begin: int, size: int) -> None:
         super().__init__(source)
         self._begin, self._size = begin, size
+        self.native = read_native(source, "mp3")
 
     def read_arrays(self, patient: bool) -> Iterator[Block]:
         """Yield (channels, samples); what libsndfile does not like `find_fault` judges."""

@@ -49,13 +49,14 @@ class SongReader:
             raise AudioError(f"{name}: {error}") from error
         except OSError as error:
             raise AudioError(f"{name}: cannot be read ({error.strerror})") from error
-        self.rate = self._decoder.rate  # Hz
+        decoder = self._decoder
+        self.rate = decoder.rate  # Hz
         self.channels = self._decoder.channels
         self.bits = self._decoder.bits  # 16, 24 or 32: the depth to give back; 16 for lossy formats
         self.floating = self._decoder.floating  # the samples are floats, and may exceed full scale
         self._check_shape()
         # title, artist, cover and so on, as the song has them
-        self.tags = read_tags(self._decoder.metadata, self._decoder.cover, self._decoder.remarks)
+        self.tags = read_tags(decoder.metadata, decoder.native, decoder.cover, decoder.remarks)
         self._tell()
         self._start = round(reading.start * self.rate)  # samples
         self._stop: int | None = None

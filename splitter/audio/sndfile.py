@@ -52,6 +52,7 @@ class SndfileDecoder:
         self.bits = _DEPTHS.get(self._sound.subtype, 16)
         self.floating = self._sound.subtype in ("FLOAT", "DOUBLE")
         self.metadata: dict[str, str] = self._sound.copy_metadata()
+        self.native: dict[str, list[str]] = {}
 
     def read_arrays(self, patient: bool) -> Iterator[Block]:
         """Yield (channels, samples)."""

@@ -1,5 +1,6 @@
 """Stem files: written beside their target under a hidden name, and renamed when whole."""
 
+import logging
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -12,7 +13,10 @@ from splitter.audio.blocks import Block, find_peak
 from splitter.audio.encoding import DirectEncoder, StemEncoder, WaitingEncoder, must_wait
 from splitter.audio.files import PartFile, report_errors
 from splitter.audio.formats import OutputFormat, fit_format, fit_pipe
-from splitter.audio.tags import Tags, write_tags
+from splitter.audio.tagging import fit_tags, write_tags
+from splitter.audio.tags import Tags
+
+logger = logging.getLogger(__name__)
 
 
 class StemWriter:
@@ -36,7 +40,7 @@ class StemWriter:
         self.samples = 0
         self.peak = 0.0
         self._name = str(target if isinstance(target, Path) else getattr(target, "name", "stream"))
-        self._tags = tags
+        self._tags = _fit(tags, wanted, self._name)
         self._part: PartFile | None = None
         settled = wanted if wanted.bits else fit_format(wanted, rate, channels, 16)
         with report_errors(self._name), ExitStack() as undo:
@@ -125,6 +129,15 @@ def _open_encoder(part: PartFile, settled: OutputFormat, rate: int, channels: in
     return DirectEncoder(part.file, settled, rate, channels)
 
 
+def _fit(tags: Tags, wanted: OutputFormat, name: str) -> Tags:
+    """Leave out of the tags what the format cannot hold, and log it."""
+    remarks: list[str] = []
+    tags = fit_tags(tags, wanted.container, remarks)
+    for remark in remarks:
+        logger.warning("%s: %s", name, remark)
+    return tags
+
+
 @contextmanager
 def write_stems(
     targets: Mapping[str, Path | BinaryIO],
@@ -140,6 +153,7 @@ def write_stems(
     """
     with ExitStack() as cleanup:
         writers: dict[str, StemWriter] = {}
+        tags = _fit(tags, wanted, ", ".join(map(str, targets.values())))
         for stem, target in targets.items():
             sign = -1 if len(writers) % 2 else 1
             turned = replace(wanted, dither=wanted.dither * sign)

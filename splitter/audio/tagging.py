@@ -1,0 +1,123 @@
+"""Writing tags into a finished stem, by mutagen."""
+
+import base64
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import mutagen
+from mutagen import flac, id3, mp4, oggopus, oggvorbis, wave
+from mutagen import mp3 as mpeg
+
+from splitter.audio.covers import find_kind, find_mp4_kind, holds_cover
+from splitter.audio.fields import FIELDS, TOTALS
+from splitter.audio.tags import Tags
+from splitter.errors import AudioError
+
+
+def fit_tags(tags: Tags, container: str, remarks: list[str]) -> Tags:
+    """Leave out what a format cannot hold, with a remark."""
+    if not tags.cover or container not in _WRITERS or holds_cover(container, tags.cover):
+        return tags
+    kind = (find_kind(tags.cover) or "").removeprefix("image/").upper()
+    remarks.append(f"{container} holds no cover in {kind}; the stems go without")
+    return replace(tags, cover=None)
+
+
+def write_tags(path: Path, container: str, tags: Tags) -> None:
+    """Write the tags into a finished file; `container` decides how."""
+    write = _WRITERS.get(container)
+    if write is None or tags == Tags():
+        return
+    try:
+        write(path, tags)
+    except mutagen.MutagenError as error:
+        raise AudioError(f"{path}: tags cannot be written ({error})") from error
+
+
+def _picture(cover: bytes) -> flac.Picture:
+    picture = flac.Picture()
+    picture.type = id3.PictureType.COVER_FRONT
+    picture.mime = find_kind(cover)
+    picture.data = cover
+    return picture
+
+
+def _write_id3(file: mutagen.FileType, tags: Tags) -> None:
+    if file.tags is None:
+        file.add_tags()
+    for name, texts in tags.list_texts().items():
+        text = texts[0] if name == "lyrics" else texts
+        file.tags.add(FIELDS[name].id3(encoding=id3.Encoding.UTF8, text=text))
+    if tags.cover:
+        cover = _picture(tags.cover)
+        file.tags.add(id3.APIC(type=cover.type, mime=cover.mime, data=cover.data))
+    file.save()
+
+
+def _write_wave(path: Path, tags: Tags) -> None:
+    with path.open("rb") as file:
+        if file.read(4) != b"RIFF":  # beyond 4 GB it is RF64, which mutagen does not know
+            return
+    _write_id3(wave.WAVE(path), tags)
+
+
+def _write_flac(path: Path, tags: Tags) -> None:
+    file = flac.FLAC(path)
+    _set_comments(file, tags)
+    if tags.cover:
+        file.add_picture(_picture(tags.cover))
+    file.save()
+
+
+def _write_ogg(file: mutagen.FileType, tags: Tags) -> None:
+    _set_comments(file, tags)
+    if tags.cover:
+        picture = base64.b64encode(_picture(tags.cover).write())
+        file["metadata_block_picture"] = [picture.decode("ascii")]
+    file.save()
+
+
+def _set_comments(file: mutagen.FileType, tags: Tags) -> None:
+    for name, texts in tags.list_texts().items():
+        number, _, total = texts[0].partition("/")
+        if name in TOTALS and total:
+            file[FIELDS[name].vorbis], file[TOTALS[name][0]] = [number], [total]
+        else:
+            file[FIELDS[name].vorbis] = texts
+
+
+def _write_mp4(path: Path, tags: Tags) -> None:
+    file = mp4.MP4(path)
+    for name, texts in tags.list_texts().items():
+        atom = FIELDS[name].mp4
+        values = _fit_atom(atom, texts)
+        if values:
+            file[atom] = values
+    if tags.cover:
+        file["covr"] = [mp4.MP4Cover(tags.cover, find_mp4_kind(tags.cover))]
+    file.save()
+
+
+def _fit_atom(atom: str, texts: list[str]) -> list[object]:
+    """Bring texts to what an atom of an m4a holds; nothing if it cannot."""
+    if atom.startswith("----"):
+        return [text.encode() for text in texts]
+    if atom == "tmpo":  # a whole number
+        number = re.match(r"\d{1,4}(\.\d+)?\b", texts[0])
+        return [round(float(number[0]))] if number else []
+    if atom in ("trkn", "disk"):
+        number = re.match(r"(\d{1,4})(?:/(\d{1,4}))?\b", texts[0])
+        return [(int(number[1]), int(number[2] or 0))] if number else []
+    return list(texts)
+
+
+_WRITERS: Mapping[str, Callable[[Path, Tags], None]] = {
+    "wav": _write_wave,
+    "mp3": lambda path, tags: _write_id3(mpeg.MP3(path), tags),
+    "flac": _write_flac,
+    "ogg": lambda path, tags: _write_ogg(oggvorbis.OggVorbis(path), tags),
+    "opus": lambda path, tags: _write_ogg(oggopus.OggOpus(path), tags),
+    "m4a": _write_mp4,
+}
