@@ -175,3 +175,22 @@ def test_voices_are_drawn_from_codes_and_what_was_trained_is_kept(
     assert 0 < np.abs(signal).max() <= 1
     assert "step" not in run_script(*arguments)
     assert (tmp_path / "vocals.wav").read_bytes() == drawn
+
+
+def test_pairs_with_critics_are_compared_with_pairs_alone(tmp_path: Path) -> None:
+    for clip in (*(f"train/{number}" for number in range(4)), "test/one"):
+        sounds.write(tmp_path / "data" / clip / "vocals.wav", sounds.voice(1, 16000), 16000)
+        sounds.write(tmp_path / "data" / clip / "instrumental.wav", sounds.music(1, 16000), 16000)
+    recipe = small_recipe(tmp_path / "recipe.json", crop=8192, batch=1)
+    arguments = (tmp_path / "data", "-o", tmp_path / "out", "--recipe", recipe, "--minutes", 0.001)
+    arguments = (*arguments, "--seeds", 1)
+    command = [sys.executable, "-m", "scripts.semi_supervised", *map(str, arguments)]
+    for _ in range(2):  # the second time nothing is left to do
+        done = subprocess.run(
+            command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=300
+        )
+        assert done.returncode == 0, done.stderr
+        rows = [line.split(" | ") for line in done.stdout.splitlines()[2:]]
+        names = ["| pairs alone", "| pairs, and critics", "| pairs, and random mixes"]
+        assert [row[0] for row in rows] == names
+    assert len(json.loads((tmp_path / "out/semi.json").read_text())) == 3

@@ -1,0 +1,116 @@
+"""What songs without stems are worth beside a few aligned pairs, on MIR-1K.
+
+    python -m scripts.semi_supervised MIR-1K -o semi --minutes 4
+
+MIR-1K is a folder of train|test/<clip>/{vocals,instrumental}.*. Of the 175 training clips every
+eighth is a pair. Of the others a third gives its mixture, a third its voice, a third its music:
+none of these belong together. Three trainings of equal processor time are compared, each with three
+seeds: pairs alone; pairs, and critics that compare estimates for the mixtures with the unrelated
+voices and music (Stoller, Ewert and Dixon 2018); and pairs with the unrelated voices and music
+mixed at random. Scores are the median improvement of the vocals' SDR over the mixture, on test
+clips of other singers. Runs that are done are kept.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from scripts.ablate import BASE, run
+from splitter.memory import reuse_freed_memory
+from splitter.training.recipe import Adversarial, Recipe, read_recipe
+from splitter.training.sources import Pools, Source, find_sources, load_sources
+
+PAIRS = 8  # every so many clips are a pair
+WEIGHT = 0.01  # of the critics
+
+
+def make_rows(base: Recipe) -> dict[str, Recipe]:
+    """List what is compared."""
+    aligned = replace(base, mixing=replace(base.mixing, aligned=1.0))
+    return {
+        "pairs alone": aligned,
+        "pairs, and critics": replace(aligned, adversarial=Adversarial(WEIGHT)),
+        "pairs, and random mixes": replace(base, mixing=replace(base.mixing, aligned=0.5)),
+    }
+
+
+def deal(clips: list[Source]) -> Pools:
+    """Make pairs of some training clips, and of the others mixtures, voices and music."""
+    training = [clip for clip in clips if clip.name.split("/")[-2] == "train"]
+    test = [clip for clip in clips if clip.name.split("/")[-2] == "test"]
+    pairs, rest = training[::PAIRS], [c for i, c in enumerate(training) if i % PAIRS]
+    return Pools(
+        pairs,
+        [Source(clip.name, clip.vocals, None) for clip in rest[1::3]],
+        [Source(clip.name, None, clip.instrumental) for clip in rest[2::3]],
+        test,
+        [mix(clip) for clip in rest[::3]],
+    )
+
+
+def mix(clip: Source) -> Source:
+    """Forget the stems of a clip."""
+    assert clip.vocals and clip.instrumental
+    both = sum(one.samples[:, : clip.length] for one in (clip.vocals, clip.instrumental))
+    bandwidth = max(clip.vocals.bandwidth, clip.instrumental.bandwidth)
+    mixture = replace(clip.vocals, samples=np.asarray(both), bandwidth=bandwidth)
+    return Source(clip.name, None, None, mixture)
+
+
+def main() -> None:
+    """Train the rows with every seed, one after the other."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data", type=Path)
+    parser.add_argument("-o", "--output", type=Path, default=Path("semi"))
+    parser.add_argument("--recipe", type=Path, default=BASE)
+    parser.add_argument("--cache", type=Path, help="decoded sound [OUTPUT/cache]")
+    parser.add_argument("--minutes", type=float, default=4.0, help="for each training")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--clips", type=int, default=60, help="test clips that are scored")
+    asked = parser.parse_args()
+    reuse_freed_memory()
+    asked.output.mkdir(parents=True, exist_ok=True)
+    base = replace(read_recipe(asked.recipe), validation_songs=asked.clips, weights=())
+    wanted = find_sources(asked.data)
+    train = [files for files in wanted if Path(files.name).parent.name == "train"]
+    test = [files for files in wanted if Path(files.name).parent.name == "test"]
+    count = min(asked.clips, len(test))
+    scored = [test[i] for i in np.linspace(0, len(test) - 1, count).astype(int)]
+    cache = asked.cache or asked.output / "cache"
+    pools = deal(list(load_sources([*train, *scored], cache, base.rate)))
+    record = asked.output / "semi.json"
+    done: dict[str, Any] = json.loads(record.read_text("utf-8")) if record.exists() else {}
+    for seed in range(asked.seeds):
+        for name, recipe in make_rows(base).items():
+            key = f"{name}, seed {seed}"
+            if key in done:
+                continue
+            folder = asked.output / key.translate(str.maketrans(" ,", "--"))
+            trainer, scores = run(replace(recipe, seed=seed), pools, folder, asked.minutes * 60)
+            done[key] = {"row": name, "steps": trainer.step, "improvement": round(scores[1], 2)}
+            record.write_text(json.dumps(done, indent=2) + "\n", encoding="utf-8")
+            (asked.output / "semi.md").write_text(make_table(done), encoding="utf-8")
+    print(make_table(done), end="")
+
+
+def make_table(done: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return a row for each kind of training: steps and scores of its seeds, and their mean."""
+    lines = ["| | steps | SDR over the mixture, dB | mean |", "|---|--:|--:|--:|"]
+    for name in dict.fromkeys(one["row"] for one in done.values()):
+        runs = [one for one in done.values() if one["row"] == name]
+        steps = ", ".join(str(one["steps"]) for one in runs)
+        scores = ", ".join(f"{one['improvement']:.2f}" for one in runs)
+        mean = np.mean([one["improvement"] for one in runs])
+        lines.append(f"| {name} | {steps} | {scores} | {mean:.2f} |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    main()
