@@ -26,14 +26,14 @@ from splitter.networks import PRESETS
 from splitter.networks.cost import measure
 from splitter.separation import Computing, separate
 from splitter.training.loop import Trainer, Validation, batches, train_on
-from splitter.training.mixing import Mixer, fit_channels
+from splitter.training.mixing import Mixer
 from splitter.training.recipe import RECIPE, Recipe, read_recipe, write_recipe
+from splitter.training.seams import find_seam, take_song
 from splitter.training.sources import Pools, find_sources, load_sources, sort_pools
 
 BASE = Path(__file__).with_name("ablation.json")
 SPECTROGRAM = ("window", "hop", "bands")
 WARM, TIMED = 1, 3  # steps that are not timed, and steps that are
-SONG = 60.0  # seconds at most, by which speed and seams are measured
 HEADER = (
     "| network | weights, M | Gflop a second | × real time | sees, s | seam | steps | SDR over the "
     "mixture, dB |\n|---|--:|--:|--:|--:|--:|--:|--:|\n"
@@ -135,17 +135,6 @@ def count_steps(recipe: Recipe, pools: Pools, folder: Path, seconds: float) -> i
     return max(1, int(seconds / step))
 
 
-def take_song(pools: Pools, recipe: Recipe) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """Join held-out songs until there is enough to measure."""
-    samples, parts = round(SONG * recipe.rate), []
-    for source in pools.validation:
-        assert source.vocals and source.instrumental
-        stems = [part.samples[:, : source.length] for part in (source.vocals, source.instrumental)]
-        parts.append(sum(fit_channels(stem, recipe.channels) for stem in stems))
-    song = np.concatenate(parts, axis=-1)
-    return np.asarray(song[:, :samples], np.float32)
-
-
 def find_speed(song: np.ndarray[Any, np.dtype[np.float32]], model: Model) -> float:
     """Return the seconds of song that are separated in a second, the best of three times."""
     taken = []
@@ -154,14 +143,6 @@ def find_speed(song: np.ndarray[Any, np.dtype[np.float32]], model: Model) -> flo
         separate(song, model.config.rate, model, Computing(precision="float32"))
         taken.append(time.perf_counter() - started)
     return float(song.shape[-1] / model.config.rate / min(taken))
-
-
-def find_seam(song: np.ndarray[Any, np.dtype[np.float32]], model: Model) -> float:
-    """Return how far tiles' vocals differ from those of the whole song: dB below these."""
-    tiled = separate(song, model.config.rate, model, Computing(precision="float32"))["vocals"]
-    with torch.inference_mode():
-        whole = model.network(torch.from_numpy(song)[None])[0, 0].numpy()
-    return float(10 * np.log10(np.square(whole).sum() / np.square(whole - tiled).sum()))
 
 
 def make_table(done: Mapping[str, Mapping[str, Any]]) -> str:

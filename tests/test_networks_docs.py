@@ -9,13 +9,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 
+from splitter.cli.models import models
+from splitter.loading import read_tensors
 from splitter.networks import PRESETS
 from splitter.networks.blocks import BLOCKS
 from splitter.networks.bottoms import BOTTOMS
 from splitter.networks.sampling import DOWN, ENDS, UP
 from splitter.networks.sizes import MaskParts
 from splitter.networks.skips import SKIPS
+from splitter.training.simulation import simulate_music, simulate_voice
 from tests import sounds, zoo
 from tests.commands import ROOT, call
 
@@ -66,7 +70,44 @@ def test_models_lists_networks_with_their_sources(tmp_path: Path) -> None:
     lines = done.stdout.splitlines()
     assert [line.split()[0] for line in lines] == list(PRESETS)
     (row,) = (line for line in lines if line.startswith("unet-2015"))
+    assert "real time" not in row
     assert re.search(r"0\.92 M weights +1\.7\d Gflop/s +sees +2\.6 s +Ronneberger et al. 2015", row)
+
+
+def test_the_speed_of_networks_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    preset = PRESETS["unet-bn"]
+    monkeypatch.setattr("splitter.networks.PRESETS", {"unet-bn": preset})
+    monkeypatch.setattr("splitter.cli.models.TIMED_SECONDS", 2)
+    done = CliRunner().invoke(models, ["--networks", "--speed"])
+    assert re.search(r"^unet-bn .* Gflop/s +[1-9]\d* × real time  sees", done.stdout)
+    assert CliRunner().invoke(models, ["--speed"]).exit_code == 2
+
+
+def test_a_network_is_trained_on_simulated_songs_first_and_real_ones_after(
+    data: Path, tmp_path: Path
+) -> None:
+    """The two stages of Yang and Ma 2019."""
+    for number, (part, simulate) in enumerate(
+        (("vocals", simulate_voice), ("instrumental", simulate_music))
+    ):
+        sound = simulate(2, 44100, np.random.default_rng(number))
+        sounds.write(tmp_path / f"simulated/{part}/one.wav", sound)
+    recipe = {"network": "fcnvmb", "sizes": zoo.small_sizes("fcnvmb"), "crop": 8192, "batch": 1}
+    (tmp_path / "recipe.json").write_text(json.dumps({**recipe, "warmup": 1}), encoding="utf-8")
+    how = ("--recipe", "recipe.json", "--device", "cpu")
+    done = call("train", "simulated", "-o", "first", *how, "--steps", 3, folder=tmp_path)
+    assert done.status == 0, done.stderr
+    begin = ("--init", "first", "--steps", 1)
+    done = call("train", data, "-o", "second", *how, *begin, folder=tmp_path)
+    assert done.status == 0, done.stderr
+    first, second = (
+        read_tensors(tmp_path / n / "weights.safetensors") for n in ("first", "second")
+    )
+    torch.manual_seed(0)
+    fresh = PRESETS["fcnvmb"].sizes(**zoo.small_sizes("fcnvmb")).build(2, 1).state_dict()
+    name = "unet.deepest.0.weight"
+    moved = (second[name].float() - first[name].float()).abs().max()
+    assert 0 < moved < (second[name].float() - fresh[name]).abs().max()
 
 
 def test_a_network_that_is_misspelt_is_answered_with_the_nearest(tmp_path: Path) -> None:
@@ -89,6 +130,11 @@ def test_a_network_is_trained_and_separates_mono_stereo_and_surround(
     done = call("train", data, *arguments, folder=tmp_path)
     assert done.status == 0, done.stderr
     assert (tmp_path / "mine.run/validation.csv").exists()
+    card = tmp_path / "mine/card.md"
+    assert card.exists() == (name == "non-local-unet")
+    if card.exists():  # what no tile can be exact for
+        told = re.search(r"^Summary: non-local-unet; .*−(\d+) dB$", card.read_text("utf-8"), re.M)
+        assert told and 5 < int(told[1]) < 100
     for channels in (1, 2, 6):
         song = sounds.write(tmp_path / f"{channels}.wav", sounds.noise(30000, channels))
         done = call("separate", song, "--model", "mine", folder=tmp_path)

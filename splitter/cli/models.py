@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,6 +29,7 @@ from splitter.registry import (
 )
 
 SUMMARY = "Summary: "  # in a card
+TIMED_SECONDS, TIMED_RATE = 20, 44100  # of noise, by which networks are timed
 
 catalogue_option = click.option(
     "--catalogue",
@@ -40,16 +42,21 @@ catalogue_option = click.option(
 @click.option(
     "--networks", is_flag=True, help="List the networks you can train, for train --network."
 )
+@click.option(
+    "--speed", is_flag=True, help="With --networks: measure how fast each is on this machine."
+)
 @click.pass_context
-def models(context: click.Context, networks: bool) -> None:
+def models(context: click.Context, networks: bool, speed: bool) -> None:
     """List the models you can use: name, hash, sample rate, size, stems, what each is good for.
 
     The first column is the name for --model. The hash changes with config and weights; --json and
     journals name it, too. The last lines state licences.
     """
     if networks:
-        list_networks()
+        list_networks(speed)
         return
+    if speed:
+        raise click.UsageError("--speed goes with --networks")
     if context.invoked_subcommand:
         return
     folders = [find_model(name) for name in [*list_models(), *list_added()]]
@@ -59,8 +66,8 @@ def models(context: click.Context, networks: bool) -> None:
         click.echo(line)
 
 
-def list_networks() -> None:
-    """Print each preset: weights, operations a second of song, what it sees, and its source."""
+def list_networks(speed: bool) -> None:
+    """Print each preset: weights, operations a second, × real time, what it sees, its source."""
     from splitter.networks import PRESETS
     from splitter.networks.cost import measure
 
@@ -68,7 +75,31 @@ def list_networks() -> None:
         cost = measure(name, {})
         seen = f"{cost.context:4.1f} s" if cost.exact else "all, in tiles that are faded"
         sizes = f"{cost.weights / 1e6:5.2f} M weights  {cost.operations / 1e9:4.2f} Gflop/s"
-        click.echo(f"{name:18}  {sizes}  sees {seen}  {preset.source}")
+        pace = f"  {measure_speed(name):4.0f} × real time" if speed else ""
+        click.echo(f"{name:18}  {sizes}{pace}  sees {seen}  {preset.source}")
+
+
+def measure_speed(name: str) -> float:
+    """Return the seconds of song that a preset separates in a second, with random weights."""
+    import numpy as np
+    import torch
+
+    from splitter.loading import Config, Model, build_network
+    from splitter.networks.contract import move_network
+    from splitter.separation import Computing, separate
+
+    config = Config(name, {}, TIMED_RATE, 2)
+    network = build_network(config, Path(name)).eval()
+    move_network(network, "cpu")
+    model = Model(name, config, network, torch.device("cpu"), "")
+    song = np.zeros((2, TIMED_SECONDS * TIMED_RATE), np.float32)
+    song[:] = np.random.default_rng(0).uniform(-0.1, 0.1, song.shape)
+    taken = []
+    for _ in range(2):  # the first time there is more to do
+        started = time.perf_counter()
+        separate(song, TIMED_RATE, model, Computing(precision="float32"))
+        taken.append(time.perf_counter() - started)
+    return TIMED_SECONDS / min(taken)
 
 
 def describe_model(folder: Path) -> str:

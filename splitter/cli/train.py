@@ -145,6 +145,7 @@ def train(
     from splitter.training.loop import Trainer, train_on
     from splitter.training.ranks import join_ranks, leave_ranks
     from splitter.training.recipe import RECIPE, Recipe, read_recipe, write_recipe
+    from splitter.training.seams import tell_seam
     from splitter.training.sources import find_sources, load_sources, sort_pools
 
     reuse_freed_memory()
@@ -182,6 +183,7 @@ def train(
     screen.clear()
     if ranks.first:
         finish(trainer, output)
+        tell_seam(output, pools, plan)
         click.echo(output)
     leave_ranks(ranks)
 
