@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -9,12 +10,13 @@ from pathlib import Path
 import mutagen
 import mutagen.flac
 import mutagen.id3
+import mutagen.mp4
 import mutagen.wave
 import numpy as np
 import pytest
 
 from splitter.audio import OutputFormat, StemWriter, Tags, open_song, write_stems
-from splitter.audio.tags import COVER_BYTES, TEXT_BYTES
+from splitter.audio.excess import COVER_BYTES, TEXT_BYTES
 from tests.codecs import RATE, Pipe, chirps
 
 JPEG = b"\xff\xd8\xff\xe0" + bytes(range(256)) * 20
@@ -145,7 +147,65 @@ def test_a_hundred_thousand_comments_cost_no_time(
     file.save()
     started = time.process_time()
     with open_song(path) as song:
-        assert song.tags == Tags()
+        assert song.tags == Tags(title="Song")
         np.testing.assert_allclose(next(song.read_blocks()), chirps(5000), atol=1e-4)
     assert time.process_time() - started < 2  # seconds; FFmpeg alone needs 6 for a fifth of them
-    assert " comments, of at most 1,000" in caplog.text
+    assert "has more than 1,000 comments" in caplog.text
+
+
+def test_the_known_fields_of_a_crowded_flac_stay(tmp_path: Path) -> None:
+    path = write(tmp_path / "song.flac", "flac", Tags())
+    file = mutagen.flac.FLAC(path)
+    file.add_tags() if file.tags is None else None
+    file.tags.extend([(f"FIELD{number}", "x") for number in range(2000)])
+    file.save()
+    file = mutagen.flac.FLAC(path)
+    for name, text in (("title", "Törn"), ("TRACKNUMBER", "3/12"), ("AlbumArtist", "Various")):
+        file[name] = [text]  # behind all others
+    file.save()
+    with open_song(path) as song:
+        assert song.tags == Tags(title="Törn", track="3/12", album_artist="Various")
+
+
+@pytest.mark.parametrize("container", ["mp3", "m4a"])
+def test_comments_behind_the_thousandth_cost_nothing(
+    tmp_path: Path, container: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = write(tmp_path / "song", container, Tags(title="Song"))
+    if container == "mp3":
+        tags = mutagen.id3.ID3(path)
+        for number in range(50_000):
+            tags.add(mutagen.id3.TXXX(encoding=3, desc=f"field {number}", text="x"))
+        tags.save(path)
+    else:
+        file = mutagen.mp4.MP4(path)
+        for number in range(20_000):
+            file[f"----:com.apple.iTunes:field{number}"] = [b"x"]
+        file.save()
+    started = time.process_time()
+    with open_song(path) as song:
+        assert sum(block.shape[1] for block in song.read_blocks()) == 5000
+        assert song.tags.title == "Song"
+    assert time.process_time() - started < 2  # seconds; FFmpeg alone needs 6 for 20,000
+    assert caplog.messages == [
+        f"{path}: has more than 1,000 comments; those behind them are not read"
+    ]
+
+
+@pytest.mark.parametrize("container", ["mp3", "m4a", "flac", "wav"])
+def test_a_large_cover_is_held_at_most_once(tmp_path: Path, container: str) -> None:
+    size = 15_000_000  # bytes; wav has its tags at the end, where FFmpeg reads them
+    path = write(tmp_path / "song", container, replace(TAGS, cover=JPEG + bytes(size)))
+    Path("/proc/self/clear_refs").write_text("5")
+    before = _peak()
+    with open_song(path) as song:
+        assert song.tags.title == TAGS.title
+        assert song.tags.cover is None
+    most = {"wav": 1.5 * size}.get(container, size / 2)
+    assert _peak() - before < most
+
+
+def _peak() -> int:
+    """Measure the most memory since it was last asked, in bytes (Linux only)."""
+    found = re.search(r"VmHWM:\s*(\d+)", Path("/proc/self/status").read_text("ascii", "replace"))
+    return int(found[1]) * 1000 if found else 0

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from splitter.errors import CommandError
 from splitter.graphs import GraphError
@@ -19,7 +21,7 @@ from splitter.runtime.traced import GRAPH, describe, find_traced, read_traced, w
 from splitter.runtime.tracing import trace_model
 from splitter.separation import separate, separate_blocks
 from tests import sounds
-from tests.commands import ENVIRONMENT, Done
+from tests.commands import ENVIRONMENT, Done, call
 from tests.sounds import noise
 from tests.test_separation import decibels
 
@@ -133,6 +135,26 @@ def test_what_only_pytorch_can_do_is_left_to_it(small_model_folder: Path) -> Non
         compile_if_best(choice, ["cpu"], "openvino")
     with pytest.raises(CommandError, match="processor"):
         compile_if_best(ModelChoice(), ["cuda"], "openvino")
+
+
+@pytest.mark.parametrize("spoiled", ["missing", "misshapen", "whole numbers"])
+def test_weights_of_another_shape_are_one_line_before_a_song_is_opened(
+    small_model_folder: Path, tmp_path: Path, spoiled: str
+) -> None:
+    folder = Path(shutil.copytree(small_model_folder, tmp_path / "model"))
+    tensors = load_file(folder / "weights.safetensors")
+    name = min(name for name in tensors if name.endswith("running_mean"))
+    tensor = tensors.pop(name)
+    if spoiled != "missing":
+        tensors[name] = tensor[:-1] if spoiled == "misshapen" else tensor.astype(np.int64)
+    save_file(tensors, folder / "weights.safetensors")
+    sounds.write(tmp_path / "song.wav", sounds.song(0.1))
+    done = call("separate", "song.wav", "--model", folder, folder=tmp_path)
+    if spoiled == "whole numbers":  # PyTorch takes them
+        assert done.status == 0
+        return
+    assert done.status == 2
+    assert len(done.complaints) == 1 and f"tensor {name!r}" in done.stderr
 
 
 def test_a_pipe_gives_what_a_file_gives(separate: Callable[..., Done], tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ class ChainDecoder:
         self.most: int | None = None
         self.bits, self.floating = self._first.bits, self._first.floating
         self.metadata, self.native = self._first.metadata, self._first.native
-        self.cover = self._first.cover
+        self.cover: bytes | memoryview | None = self._first.cover
         self.remarks = self._first.remarks
         self._damage: str | None = None
 

@@ -49,7 +49,7 @@ class Decoder(Protocol):
     floating: bool
     metadata: dict[str, str]  # FFmpeg's names, in lower case
     native: dict[str, list[str]]  # tags that FFmpeg drops (see `native`)
-    cover: bytes | None
+    cover: bytes | memoryview | None  # of any size, not copied yet
     remarks: list[str]  # what its user should know, of what has been read so far
 
     def read_arrays(self, patient: bool) -> Iterator[Block]:

@@ -9,16 +9,14 @@ from typing import BinaryIO
 
 from splitter.audio.chain import ChainDecoder
 from splitter.audio.decoder import Decoder, UndecodableError
+from splitter.audio.excess import Excess, find_excess
 from splitter.audio.ffmpeg import FFmpegDecoder, open_container
 from splitter.audio.freeformat import FreeFormatDecoder, find_free_format
-from splitter.audio.headers import find_flac_comments
 from splitter.audio.mp3 import MpegDecoder
 from splitter.audio.ogg import is_chained
 from splitter.audio.options import RawFormat
 from splitter.audio.sndfile import SndfileDecoder
-from splitter.audio.sources import ObjectSource, Source, WithoutBlock, open_source
-
-_COMMENTS = 1000  # FFmpeg takes 6 s for 20,000, and 13 s for 40,000
+from splitter.audio.sources import ObjectSource, Patched, Source, open_source
 
 
 def open_decoder(file: BinaryIO, raw: RawFormat | None = None, track: str | None = None) -> Decoder:
@@ -26,10 +24,9 @@ def open_decoder(file: BinaryIO, raw: RawFormat | None = None, track: str | None
     source = open_source(file)
     if free := None if raw else find_free_format(source.read_at):
         return FreeFormatDecoder(source, *free)
-    comments, place = find_flac_comments(source.read_at)
-    crowded = comments > _COMMENTS and source.seekable and not raw
-    if crowded:
-        source = ObjectSource(WithoutBlock(file, place))
+    excess = find_excess(source.read_at) if source.seekable and not raw else Excess()
+    if excess.patches:
+        source = ObjectSource(Patched(file, excess.patches))
     try:
         decoder = _open_ffmpeg(source, raw, track)
     except UndecodableError as error:
@@ -40,9 +37,8 @@ def open_decoder(file: BinaryIO, raw: RawFormat | None = None, track: str | None
             raise UndecodableError(reason) from error
         raise
     source.forget()
-    if crowded:
-        told = f"has {comments:,} comments, of at most {_COMMENTS:,}"
-        decoder.remarks.append(f"{told}; the stems go without")
+    decoder.remarks[:0] = excess.remarks
+    decoder.metadata |= excess.texts
     return decoder
 
 

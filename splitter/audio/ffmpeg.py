@@ -77,7 +77,7 @@ class FFmpegDecoder:
             # better. This also keeps what Vorbis' first packet gives, which is no sound; `_decode`
             # drops that.
             self._track.codec_context.flags2 |= av.codec.context.Flags2.skip_manual
-        self.cover: bytes | None = None
+        self.cover: bytes | memoryview | None = None
         self._failed = False  # something could not be decoded, and nothing good has come since
         self._torn = False  # a packet is shorter than it should be
         self._damage: str | None = None  # where something good has come since
@@ -213,7 +213,7 @@ class FFmpegDecoder:
                 self._source.check()
                 return
             if packet.stream is not self._track:
-                self.cover = bytes(packet) if packet.size else self.cover
+                self.cover = memoryview(packet) if packet.size else self.cover
                 continue
             if packet.size and packet.pts is not None and packet.pts < 0:
                 self._priming = max(self._priming, self._to_samples(-packet.pts, packet))
@@ -241,6 +241,8 @@ class FFmpegDecoder:
 
     def find_end(self, decoded: int) -> int:
         """Drop the padding that fills the last frames of lossy codecs."""
+        if self._codec.startswith("pcm_") and self._format == "aiff":
+            return decoded  # its samples are counted twice; if the counts differ, nothing is lost
         last, stated = self._last_frame
         end = self._exact
         if self._ogg_vorbis:

@@ -93,17 +93,6 @@ def read_open_au(peek: Peek) -> tuple[str, int, int, int] | None:
     return _AU_ENCODINGS[code], offset, rate, channels
 
 
-def find_flac_comments(peek: Peek) -> tuple[int, int]:
-    """Give how many comments a FLAC says that it has, and where they begin (RFC 9639, 8.6)."""
-    offset = 4 if peek(0, 4) == b"fLaC" else -1
-    while offset > 0 and len(head := peek(offset, 4)) == 4:
-        if head[0] & 0x7F == 4:
-            vendor = int.from_bytes(peek(offset + 4, 4), "little")
-            return int.from_bytes(peek(offset + 8 + vendor, 4), "little"), offset
-        offset = -1 if head[0] & 0x80 else offset + 4 + int.from_bytes(head[1:], "big")
-    return 0, 0
-
-
 def _is_open_ended(size: int) -> bool:
     """Tell the sizes that programs write when they stream and cannot know."""
     return size == 0 or abs(size - 0x80000000) <= 0x10000 or 0xFFFF0000 <= size <= 0xFFFFFFFF

@@ -89,11 +89,11 @@ class MpegDecoder(FFmpegDecoder):
             return Fault(f"{self._lost} bytes before or behind its sound are not audio")
         return None
 
-    def _read_cover(self) -> bytes | None:
+    def _read_cover(self) -> bytes | memoryview | None:
         pictures = self._find_pictures()
         if not pictures:
             return None
         try:
-            return bytes(next(self._container.demux(*pictures)))
+            return memoryview(next(self._container.demux(*pictures)))
         except (StopIteration, av.FFmpegError):
             return None

@@ -33,7 +33,7 @@ def through_mp3(signal: Block, rate: int, compression: float) -> Block:
 class SndfileDecoder:
     """A file that seeks."""
 
-    cover: bytes | None = None
+    cover: bytes | memoryview | None = None
     most: int | None = None  # libsndfile looks itself
 
     def __init__(self, source: Source) -> None:

@@ -9,7 +9,7 @@ they end, and how many they are, so that a song that breaks off is noticed.
 import io
 import os
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import SimpleNamespace
 from typing import Any, BinaryIO, Protocol
 
@@ -120,7 +120,7 @@ class FileSource(SeekableSource):
 class ObjectSource(SeekableSource):
     """An object that seeks, as BytesIO; answers a bad position as the system would."""
 
-    def __init__(self, file: "BinaryIO | WithoutBlock") -> None:
+    def __init__(self, file: "BinaryIO | Patched") -> None:
         self._file = file
         self._seek(0)
         self._interrupt: BaseException | None = None
@@ -156,22 +156,24 @@ class ObjectSource(SeekableSource):
             raise self._interrupt
 
 
-class WithoutBlock:
-    """A FLAC file in which one block, at `place`, passes for padding (RFC 9639, 8.1)."""
+class Patched:
+    """A file in which other bytes stand at some places."""
 
-    def __init__(self, file: BinaryIO, place: int) -> None:
+    def __init__(self, file: BinaryIO, patches: Mapping[int, bytes]) -> None:
         self._file = file
-        self._place = place
+        self._patches = patches  # by offset
         self.seek, self.tell = file.seek, file.tell
 
     def read(self, size: int) -> bytes:
         """Read as the file would."""
-        inside = self._place - self._file.tell()
+        start = self._file.tell()
         data = self._file.read(size)
-        if not 0 <= inside < len(data):
-            return data
-        kind = bytes([data[inside] & 0x80 | 1])
-        return data[:inside] + kind + data[inside + 1 :]
+        for offset, patch in self._patches.items():
+            first, last = max(offset - start, 0), min(offset + len(patch) - start, len(data))
+            if first < last:
+                shown = patch[start + first - offset : start + last - offset]
+                data = data[:first] + shown + data[last:]
+        return data
 
 
 class Stream(Protocol):

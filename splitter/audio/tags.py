@@ -5,17 +5,14 @@ FFmpeg reads them, under nearly the same names for every format, and `native` wh
 stem.
 """
 
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 
 from splitter.audio.covers import find_kind
+from splitter.audio.excess import COVER_BYTES, TEXT_BYTES, describe_excess
 from splitter.audio.fields import FIELDS, TOTALS
 from splitter.audio.marks import Mark
-
-COVER_BYTES = 8_000_000  # at most; a block of FLAC holds less than 16 MB
-TEXT_BYTES = 1_000_000  # of all texts together
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +55,7 @@ TEXTS = [field.name for field in fields(Tags) if field.name in FIELDS]
 def read_tags(
     metadata: Mapping[str, str],
     native: Mapping[str, list[str]],
-    cover: bytes | None,
+    cover: bytes | memoryview | None,
     remarks: list[str],
 ) -> Tags:
     """Pick the tags from FFmpeg's metadata, and from those of `native`, which go before.
@@ -72,18 +69,19 @@ def read_tags(
         values = native.get(name) or _find(metadata, name)
         size = sum(len(text.encode(errors="replace")) for text in values)
         if size > room:
-            remarks.append(_describe_excess(name.replace("_", " "), size, TEXT_BYTES))
+            remarks.append(describe_excess(name.replace("_", " "), size, TEXT_BYTES))
         elif values:
             texts[name] = values[0]
             further += [(name, text) for text in values[1:] if FIELDS[name].several]
             room -= size
     if cover and len(cover) > COVER_BYTES:
-        remarks.append(_describe_excess("cover", len(cover), COVER_BYTES))
+        remarks.append(describe_excess("cover", len(cover), COVER_BYTES))
         cover = None
-    if cover and not find_kind(cover):
+    picture = bytes(cover) if cover else None
+    if picture and not find_kind(picture):
         remarks.append("its cover is no picture of a known kind; the stems go without")
-        cover = None
-    return Tags(cover=cover, further=tuple(further), **texts)  # type: ignore[arg-type]  # no mark
+        picture = None
+    return Tags(cover=picture, further=tuple(further), **texts)  # type: ignore[arg-type]  # no mark
 
 
 def _find(metadata: Mapping[str, str], name: str) -> list[str]:
@@ -99,8 +97,3 @@ def _find(metadata: Mapping[str, str], name: str) -> list[str]:
     # FFmpeg joins several values of Vorbis comments by a bare semicolon
     parts = re.split(r";(?! )", text) if field.several else [text]
     return [part.strip() for part in parts if part.strip()]
-
-
-def _describe_excess(name: str, size: int, most: int) -> str:
-    sizes = f"{math.ceil(size / 1e5) / 10} MB, at most {most / 1e6:.0f} MB"
-    return f"its {name} is too large for the stems ({sizes}); they go without"

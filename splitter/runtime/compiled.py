@@ -17,7 +17,7 @@ import safetensors
 import safetensors.numpy
 
 from splitter.errors import ModelError, StoppedError
-from splitter.graphs import GraphError, Stream, find_reach, make_stream
+from splitter.graphs import Graph, GraphError, Stream, find_reach, make_stream
 from splitter.paths import check_plain_file
 from splitter.registry import WEIGHTS, ModelChoice
 from splitter.runtime.channels import channel_pairs, give_pair, take_pair
@@ -26,6 +26,7 @@ from splitter.runtime.streams import Array, Spectral, estimate
 from splitter.runtime.traced import Traced, find_traced
 from splitter.tiling import Block
 
+_FLOATS = ("F16", "F32", "F64")
 CHUNK = 192  # frames at a time: fewer take longer each, more take memory
 CHUNK_OF_PIPE = 64  # whose reader waits
 PORTION = 1 << 16  # samples of estimates that are averaged at a time
@@ -107,6 +108,7 @@ def compile_model(
     parts = []
     for folder in choice.folders:
         traced = find_traced(folder)
+        _check_weights(folder / WEIGHTS, traced.graph)
         stream = make_stream(traced.graph)
         whole = -(-frames // stream.stride) * stream.stride
         shape = _describe(traced, stream, whole)
@@ -114,6 +116,22 @@ def compile_model(
         parts.append(Part(shape, future))
     compiling.shutdown(wait=False)
     return Compiled(choice, parts, lanes)
+
+
+def _check_weights(path: Path, graph: Graph) -> None:
+    """Raise GraphError, before a song is opened, for tensors that the graph cannot take."""
+    try:
+        check_plain_file(path)
+        with safetensors.safe_open(path, "np") as file:
+            tensors = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
+    except (OSError, safetensors.SafetensorError) as error:
+        raise ModelError(f"{path}: not a readable safetensors file ({error})") from error
+    for node in graph.nodes:
+        if node.op == "weight":
+            tensor = tensors.get(name := node.given["name"])
+            sizes = None if tensor is None else tuple(tensor.get_shape())
+            if tensor is None or sizes != node.sizes(1) or tensor.get_dtype() not in _FLOATS:
+                raise GraphError(f"tensor {name!r} is missing or misshapen")
 
 
 def _describe(traced: Traced, stream: Stream, frames: int) -> Spectral:

@@ -1,0 +1,166 @@
+"""Tags that are too large for anyone: found before a decoder reads them, and hidden from it.
+
+FFmpeg keeps covers of any size, and takes 13 s for 40,000 comments. So where a tag exceeds the
+bounds, decoders of a file are shown a few other bytes in its place, and pass over it.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from splitter.audio.fields import FIELDS, TOTALS
+
+COVER_BYTES = 8_000_000  # at most; a block of FLAC holds less than 16 MB
+TEXT_BYTES = 1_000_000  # of all texts together
+COMMENTS = 1000
+_ID3_BYTES = 16_000_000  # of a whole tag that cannot be walked over
+_BOXES = 64  # that are looked at on one level
+_KNOWN = {name for field in FIELDS.values() for name in (field.vorbis, *field.others)}
+_KNOWN |= FIELDS.keys() | {name for names in TOTALS.values() for name in names}
+
+Peek = Callable[[int, int], bytes]  # (offset, size) → bytes, fewer where they are not known
+
+
+@dataclass
+class Excess:
+    """What decoders are shown in place of a file's bytes, and what its user is told."""
+
+    patches: dict[int, bytes] = field(default_factory=dict)  # by offset
+    remarks: list[str] = field(default_factory=list)
+    texts: dict[str, str] = field(default_factory=dict)  # known fields of what is hidden
+
+    def hide_cover(self, size: int, offset: int, patch: bytes) -> None:
+        """Note a cover that is too large."""
+        self.patches[offset] = patch
+        self.remarks.append(describe_excess("cover", size, COVER_BYTES))
+
+    def hide_comments(self, kept: str, offset: int, patch: bytes) -> None:
+        """Note comments that are too many."""
+        self.patches[offset] = patch
+        self.remarks.append(f"has more than {COMMENTS:,} comments; {kept}")
+
+
+def describe_excess(name: str, size: int, most: int) -> str:
+    """Say what the stems go without."""
+    sizes = f"{math.ceil(size / 1e5) / 10} MB, at most {most / 1e6:.0f} MB"
+    return f"its {name} is too large for the stems ({sizes}); they go without"
+
+
+def find_excess(peek: Peek) -> Excess:
+    """Look through the tags of a FLAC, an MP4 file, or one that begins with ID3."""
+    found, head = Excess(), peek(0, 8)
+    if head[:4] == b"fLaC":
+        _look_into_flac(peek, found)
+    elif head[4:] == b"ftyp":
+        _look_into_boxes(peek, 0, 1 << 62, found)
+    elif head[:3] == b"ID3":
+        _look_into_id3(peek, found)
+    return found
+
+
+def _look_into_flac(peek: Peek, found: Excess) -> None:
+    """Make padding of blocks (RFC 9639, 8.1): pictures, and comments whose known fields stay."""
+    offset, last = 4, False
+    while not last and len(head := peek(offset, 4)) == 4:
+        last, size = bool(head[0] & 0x80), int.from_bytes(head[1:], "big")
+        padding = bytes([head[0] & 0x80 | 1])
+        if head[0] & 0x7F == 6 and size > COVER_BYTES:
+            found.hide_cover(size, offset, padding)
+        elif head[0] & 0x7F == 4:
+            vendor = int.from_bytes(peek(offset + 4, 4), "little")
+            if int.from_bytes(peek(offset + 8 + vendor, 4), "little") > COMMENTS:
+                found.hide_comments("others than title, artist and the like", offset, padding)
+                found.remarks[-1] += " are not read"
+                found.texts = _read_comments(peek(offset + 4, size))
+        offset += 4 + size
+
+
+def _read_comments(block: bytes) -> dict[str, str]:
+    """Read the known fields of a block of Vorbis comments, the first of each name."""
+    texts: dict[str, str] = {}
+    place = 8 + int.from_bytes(block[:4], "little")  # behind the vendor and the count
+    while place + 4 <= len(block):
+        size = int.from_bytes(block[place : place + 4], "little")
+        name, _, text = block[place + 4 : place + 4 + size].partition(b"=")
+        key = name.decode("ascii", "replace").lower()
+        if key in _KNOWN:
+            texts.setdefault(key, text.decode("utf-8", "replace"))
+        place += 4 + size
+    return texts
+
+
+def _look_into_boxes(peek: Peek, place: int, end: int, found: Excess) -> None:
+    """Walk down to the list of tags of an MP4 file."""
+    for _ in range(_BOXES):
+        name, body, size = _read_box(peek, place)
+        if size < 8 or place >= end:
+            return
+        if name in (b"moov", b"udta"):
+            _look_into_boxes(peek, body, place + size, found)
+        elif name == b"meta":
+            _look_into_boxes(peek, body + 4, place + size, found)  # behind its version
+        elif name == b"ilst":
+            _look_into_list(peek, body, place + size, found)
+        place += size
+
+
+def _look_into_list(peek: Peek, place: int, end: int, found: Excess) -> None:
+    """Make free space of covers, and of all that is behind the last comment allowed."""
+    number = 0
+    while place + 8 <= end:
+        name, _, size = _read_box(peek, place)
+        if size < 8:
+            return
+        number += 1
+        if number > COMMENTS:
+            rest = min(end - place, 0xFFFFFFFF).to_bytes(4, "big") + b"free"
+            found.hide_comments("those behind them are not read", place, rest)
+            return
+        if name == b"covr" and size > COVER_BYTES:
+            found.hide_cover(size, place + 4, b"free")
+        place += size
+
+
+def _read_box(peek: Peek, place: int) -> tuple[bytes, int, int]:
+    """Give the name of a box, where its body begins, and its size; 0 where there is none."""
+    head = peek(place, 16)
+    size = int.from_bytes(head[:4], "big")
+    if size == 1:
+        return head[4:8], place + 16, int.from_bytes(head[8:], "big")
+    return head[4:8], place + 8, size
+
+
+def _look_into_id3(peek: Peek, found: Excess) -> None:
+    """Rename covers, and end the tag (id3v2.4.0-structure, 3 and 4) behind the last comment."""
+    head = peek(0, 10)
+    size, width = _synchsafe(head[6:10]), 3 if head[3] == 2 else 4
+    if head[5] & 0xC0:  # its frames cannot be told apart
+        if size > _ID3_BYTES:
+            found.patches[10] = b"\0"
+            found.remarks.append(describe_excess("ID3 tag", size, _ID3_BYTES))
+        return
+    for number, (place, name, length) in enumerate(_walk_frames(peek, size, head[3], width)):
+        if number == COMMENTS:
+            found.hide_comments("those behind them are not read", place, b"\0")
+            return
+        if name in (b"APIC", b"PIC") and length > COVER_BYTES:
+            found.hide_cover(length, place, b"X")
+
+
+def _walk_frames(
+    peek: Peek, size: int, version: int, width: int
+) -> Iterator[tuple[int, bytes, int]]:
+    place, head_size = 10, 6 if width == 3 else 10
+    while place < 10 + size:
+        head = peek(place, head_size)
+        if len(head) < head_size or not head[0]:
+            return
+        sizes = head[width : 2 * width]
+        length = _synchsafe(sizes) if version == 4 else int.from_bytes(sizes, "big")
+        yield place, head[:width], length
+        place += head_size + length
+
+
+def _synchsafe(data: bytes) -> int:
+    """Read a number of seven bits a byte."""
+    return sum((byte & 0x7F) << 7 * place for place, byte in enumerate(reversed(data)))
