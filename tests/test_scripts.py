@@ -12,8 +12,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 
+from scripts import mutate
 from splitter.loading import load_model, save_model
 from tests import sounds
 from tests.commands import ENVIRONMENT, ROOT
@@ -194,3 +196,11 @@ def test_pairs_with_critics_are_compared_with_pairs_alone(tmp_path: Path) -> Non
         names = ["| pairs alone", "| pairs, and critics", "| pairs, and random mixes"]
         assert [row[0] for row in rows] == names
     assert len(json.loads((tmp_path / "out/semi.json").read_text())) == 3
+
+
+@pytest.mark.parametrize("samples", [0, 1, 3, 1000])
+def test_mutate_counts_the_samples_of_a_wave64_itself(tmp_path: Path, samples: int) -> None:
+    path = tmp_path / "song.w64"
+    soundfile.write(path, np.zeros((samples, 2)), 44100, format="W64", subtype="PCM_24")
+    assert list(mutate._count_w64(path.read_bytes())) == [samples]
+    assert list(mutate._count_w64(path.read_bytes() + bytes(600))) == [samples]  # junk behind it

@@ -8,6 +8,7 @@ from typing import Any
 import mutagen
 from mutagen import aiff, apev2, asf, dsf, id3, mp4, wave
 
+from splitter.audio.excess import COVER_BYTES, TEXT_BYTES
 from splitter.audio.fields import FIELDS, Field
 from splitter.audio.sources import Source
 
@@ -16,7 +17,7 @@ Values = dict[str, list[str]]  # by the names of `FIELDS`
 _MOST_READS = 4000  # of one file: what has more parts than that is left to FFmpeg
 _LARGE = 1 << 16  # bytes, below which any number of frames is read at once
 _MOST_FRAMES = 1000
-_MOST_BYTES = 1 << 24  # read, or looked through in a pipe
+_MOST_BYTES = COVER_BYTES + 2 * TEXT_BYTES  # read, or looked through in a pipe
 
 
 class _Window:
