@@ -16,6 +16,7 @@ from splitter.audio.decoder import (
     Fault,
     UndecodableError,
     describe_break,
+    describe_early_end,
 )
 from splitter.audio.fitting import Fitter
 from splitter.audio.frames import Unpacker
@@ -263,6 +264,8 @@ class FFmpegDecoder:
             fault = describe_break(decoded, self.rate, end)
         elif self._torn or self._is_torn_ogg() or (self._failed and self._failure_counts(decoded)):
             fault = describe_break(decoded, self.rate, exact)
+        elif self._failed and self._format == _MOV:  # tags and junk are no packets of it
+            fault = describe_early_end(self._last_frame[0] / self.rate)
         if fault is None:
             fault = self._find_gap(decoded)
         if self._damage and (fault is None or fault.inaudible):
@@ -300,8 +303,20 @@ class FFmpegDecoder:
         """Estimate where the song would end, in samples, if the file lacks bytes."""
         stated, size = self._header.end, self._source.measure()
         if stated is None or size >= stated:
-            return None
+            return self._find_missing_time(decoded)
         return max(round(decoded * stated / size), decoded + 1)
+
+    def _find_missing_time(self, decoded: int) -> int | None:
+        """Compare with the duration of a Matroska file of one track, in samples.
+
+        Behind damage FFmpeg may find no other cluster, and end as if that were the end.
+        """
+        tracks = len(self._container.streams) - len(self._find_pictures())
+        if "matroska" not in self._format or tracks > 1 or not self._container.duration:
+            return None
+        seconds = self._container.duration / 1e6 - float(self._first_place or 0)
+        end = round(seconds * self.rate)
+        return end if end - decoded > INAUDIBLE * self.rate else None
 
     def _is_torn_ogg(self) -> bool:
         """Tell whether it ends within a page or a packet; without an end it may be a recording."""
