@@ -185,3 +185,30 @@ def test_a_header_that_promises_more_than_the_file_holds_is_told_before_the_disk
         read(path)
     first = Reading(duration=0.1)
     assert read(path, first).shape[1] == RATE // 10
+
+
+class Counting(io.BytesIO):
+    """Counts how often it is read."""
+
+    reads = 0
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        self.reads += 1
+        return super().read(size)
+
+
+EMPTY_PARTS = {
+    "wav": b"RIFF\xff\xff\xff\x7fWAVE" + b"junk\0\0\0\0" * 500_000,
+    "aiff": b"FORM\x7f\xff\xff\xffAIFF" + b"ANNO\0\0\0\0" * 500_000,
+    "mp4": b"\0\0\0\x0cftypM4A " + b"\0\0\0\x08free" * 500_000,
+    "index of an mp4": b"\0\x3d\x09\x08moov" + b"\0\0\0\x08free" * 500_000,
+    "flac": b"fLaC\0\0\0\x22" + bytes(34) + b"\1\0\0\0" * 500_000,
+}
+
+
+@pytest.mark.parametrize("kind", EMPTY_PARTS)
+def test_the_search_for_sound_among_empty_parts_is_bounded(kind: str) -> None:
+    file = Counting(EMPTY_PARTS[kind])
+    with pytest.raises(AudioError, match="has thousands of empty parts before its sound"):
+        read(file)
+    assert file.reads < 10_100

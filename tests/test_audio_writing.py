@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -351,3 +352,16 @@ def test_converted_stems_sum_to_the_song_converted_in_the_same_way(
 def test_a_rate_that_a_format_does_not_know_is_refused(container: str, known: str) -> None:
     with pytest.raises(AudioError, match=f"{container}: cannot hold 30000 Hz; choose .*{known}"):
         fit_format(OutputFormat(container, rate=30_000), RATE, 2, 16)
+
+
+@pytest.mark.parametrize("clip", ["clamp", "float"])
+def test_memory_does_not_grow_with_the_rate_that_is_asked_for(tmp_path: Path, clip: str) -> None:
+    wanted = OutputFormat("wav", rate=384_000, clip=clip)
+    tracemalloc.start()
+    with StemWriter(tmp_path / "stem.wav", 8000, 2, wanted) as writer:
+        writer.write(chirps(65536, rate=8000))
+        writer.write(chirps(65536, rate=8000))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert soundfile.info(tmp_path / "stem.wav").frames == 48 * 2 * 65536
+    assert peak < 12e6  # bytes; a block of 65,536 samples alone would become 25 MB

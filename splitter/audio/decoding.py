@@ -12,6 +12,7 @@ from splitter.audio.decoder import Decoder, UndecodableError
 from splitter.audio.excess import Excess, find_excess
 from splitter.audio.ffmpeg import FFmpegDecoder, open_container
 from splitter.audio.freeformat import FreeFormatDecoder, find_free_format
+from splitter.audio.headers import has_too_many_parts
 from splitter.audio.mp3 import MpegDecoder
 from splitter.audio.ogg import is_chained
 from splitter.audio.options import RawFormat
@@ -22,6 +23,8 @@ from splitter.audio.sources import ObjectSource, Patched, Source, open_source
 def open_decoder(file: BinaryIO, raw: RawFormat | None = None, track: str | None = None) -> Decoder:
     """Find the decoder of a file or a stream; raise UndecodableError if there is none."""
     source = open_source(file)
+    if has_too_many_parts(source.read_at):
+        raise UndecodableError("has thousands of empty parts before its sound; write it anew")
     if free := None if raw else find_free_format(source.read_at):
         return FreeFormatDecoder(source, *free)
     excess = find_excess(source.read_at) if source.seekable and not raw else Excess()

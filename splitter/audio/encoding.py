@@ -20,6 +20,7 @@ from splitter.audio.formats import OutputFormat, find_container, find_shape
 from splitter.audio.resampling import Resampler
 
 _REPLAYED = 65536  # samples at a time
+_TOGETHER = 65536  # samples that an encoder gets at a time, at its own rate
 
 
 class StemEncoder(Protocol):
@@ -50,6 +51,8 @@ class DirectEncoder:
         target_rate, channels = find_shape(settled, rate, channels)
         self._mono = settled.mono
         self._resampler = Resampler(rate, target_rate, channels)
+        # samples at a time: from 8 to 384 kHz a block becomes 48 times as long
+        self._piece = max(_TOGETHER * rate // target_rate, 1)
         self._encoder = open_encoder(file, settled, target_rate, channels)
         bits = settled.bits or 16
         lossy = find_container(settled.container).lossy
@@ -60,7 +63,8 @@ class DirectEncoder:
         """Add a block (channels, samples)."""
         if self._mono:
             block = block.mean(axis=0, keepdims=True)  # (channels, samples) -> (1, samples)
-        self._encode(self._resampler.feed(block))
+        for start in range(0, block.shape[1], self._piece):
+            self._encode(self._resampler.feed(block[:, start : start + self._piece]))
 
     def _encode(self, block: Block) -> None:
         if not block.size:

@@ -6,8 +6,9 @@ wav, AVI, CAF, Matroska and ASF. (Of mp3, see `mpeg`; of Ogg, see `ogg`.)
 """
 
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import takewhile
 
 Peek = Callable[[int, int], bytes]  # (offset, size) → bytes, fewer where they are not known
 
@@ -91,6 +92,50 @@ def read_open_au(peek: Peek) -> tuple[str, int, int, int] | None:
     if size or not known or not 0 < rate < 2**31:
         return None
     return _AU_ENCODINGS[code], offset, rate, channels
+
+
+def _walk_flac(peek: Peek) -> Iterator[tuple[int, int, int]]:
+    """Yield the kind, the offset and the size of the blocks before the sound of a FLAC."""
+    offset, last = 4, peek(0, 4) != b"fLaC"
+    for _ in range(_CHUNKS):
+        if last or len(head := peek(offset, 4)) < 4:
+            return
+        size = int.from_bytes(head[1:], "big")
+        yield head[0] & 0x7F, offset + 4, size
+        last, offset = head[0] > 0x7F, offset + 4 + size
+
+
+def has_too_many_parts(peek: Peek) -> bool:
+    """Tell whether so many chunks come before the sound that decoders are busy for long."""
+    magic = peek(0, 8)
+    parts: Iterable[object] = ()
+    if magic[:4] in (b"RIFF", b"RF64", b"FORM"):
+        walk = _walk_chunks(peek, 12, ">4sI" if magic[:4] == b"FORM" else "<4sI")
+        names = (name for name, _, _ in walk)
+        parts = takewhile(lambda name: name not in (b"data", b"SSND", b"LIST"), names)
+    elif magic[:4] == b"fLaC":
+        parts = _walk_flac(peek)
+    elif magic[4:] in (b"ftyp", b"free", b"skip", b"wide", b"moov"):
+        parts = _walk_boxes(peek)
+    return sum(1 for _ in parts) >= _CHUNKS
+
+
+def _walk_boxes(peek: Peek) -> Iterator[bytes]:
+    """Yield the names of the boxes of an MP4 down to and in its index (ISO 14496-12)."""
+    offset = end = 0
+    for _ in range(_CHUNKS):
+        head = peek(offset, 16)
+        if len(head) < 8 or (end and offset >= end):
+            return
+        size = int.from_bytes(head[:4], "big")
+        if size == 1:
+            size = int.from_bytes(head[8:], "big")
+        yield head[4:8]
+        if head[4:8] == b"moov":
+            end, size = offset + size, 8
+        if size < 8:
+            return
+        offset += size
 
 
 def _is_open_ended(size: int) -> bool:
