@@ -1,5 +1,6 @@
 """Of several sound tracks, the one that is meant is taken, and named."""
 
+import re
 from pathlib import Path
 
 import av
@@ -60,3 +61,36 @@ def test_a_track_that_is_not_there_is_told(tmp_path: Path) -> None:
     path = make_video(tmp_path / "video.mkv")
     with pytest.raises(AudioError, match=r"has no sound track '3'; choose 1 \(ger, 1 channel\)"):
         level_of(path, "3")
+
+
+@pytest.mark.parametrize("container", ["matroska", "mp4", "mov", "mpegts"])
+@pytest.mark.parametrize(("late", "told"), [(2.0, "after"), (0.0, None), (-2.0, "before")])
+def test_sound_that_begins_later_or_earlier_than_its_picture_is_told(
+    tmp_path: Path, container: str, late: float, told: str | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "video"
+    with av.open(str(path), "w", format=container) as file:
+        picture = file.add_stream("mpeg4", rate=25)
+        picture.width = picture.height = 64
+        sound = file.add_stream("aac", rate=44100, layout="mono")
+        packets = []
+        for number in range(100):
+            image = av.VideoFrame.from_ndarray(np.zeros((64, 64, 3), np.uint8), "rgb24")
+            image.pts = number + round(25 * max(-late, 0))
+            packets += picture.encode(image)
+        samples = av.AudioFrame.from_ndarray(np.zeros((1, 44100), np.float32), "fltp", "mono")
+        samples.sample_rate, samples.pts = 44100, round(44100 * max(late, 0))
+        packets += [*picture.encode(None), *sound.encode(samples), *sound.encode(None)]
+        for packet in sorted(packets, key=lambda p: float(p.dts * p.time_base)):
+            file.mux(packet)
+    with open_song(path) as song:
+        assert sum(block.shape[1] for block in song.read_blocks()) == pytest.approx(44100, abs=2100)
+    lines = [line for line in caplog.messages if "its picture" in line]
+    assert len(lines) == (told is not None)
+    if told:
+        found = re.search(
+            r"its sound begins (.*) s (.*) its picture, and so do the stems", lines[0]
+        )
+        assert found
+        assert float(found[1]) == pytest.approx(2, abs=0.03)  # a frame of AAC comes before
+        assert found[2] == told
