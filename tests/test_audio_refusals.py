@@ -212,3 +212,16 @@ def test_the_search_for_sound_among_empty_parts_is_bounded(kind: str) -> None:
     with pytest.raises(AudioError, match="has thousands of empty parts before its sound"):
         read(file)
     assert file.reads < 10_100
+
+
+def test_a_pipe_that_promises_days_is_not_believed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "song"
+    soundfile.write(path, chirps(20_000).T, RATE, "PCM_16", format="FLAC")
+    data = bytearray(path.read_bytes())
+    data[21:26] = bytes([data[21] | 0x0F, *(255,) * 4])  # 36 bits of samples
+    with open_song(Pipe(bytes(data))) as song:
+        assert song.samples is None  # so that the disk is not asked for room
+        assert sum(block.shape[1] for block in song.read_blocks()) == 20_000
+    assert "was cut from a longer song: 0.45 of 1558" in caplog.text

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from splitter.audio import OutputFormat, Tags
+from splitter.audio import OutputFormat, StemWriter, Tags, open_song
 from splitter.collisions import keep_apart
 from splitter.errors import SplitterError
-from splitter.outputs import Output, name_stems
+from splitter.outputs import Output, name_stems, plan_stems
 from splitter.templates import TEMPLATE, check_template, fit_name, needs_tags
+from tests import sounds
 
 STEMS = ("vocals", "instrumental")
 
@@ -237,3 +238,13 @@ def test_a_song_without_a_suffix_does_not_lie_where_its_stems_go(
         assert name_stems(song, here, "unet", []) == {"vocals": Path("song stems/vocals.wav")}
     other = Output(Path("out"), ("vocals",))
     assert name_stems(Path("song"), other, "unet", []) == {"vocals": Path("out/song/vocals.wav")}
+
+
+def test_stems_are_called_as_the_song_unless_that_is_unwanted(tmp_path: Path) -> None:
+    path, named = tmp_path / "song.flac", Tags(title="Song", artist="Somebody")
+    with StemWriter(path, 44100, 2, OutputFormat("flac"), named) as writer:
+        writer.write(sounds.song(0.01))
+    targets = {"vocals": tmp_path / "vocals.wav"}
+    with open_song(path) as song:
+        assert plan_stems(song, targets, Output(tmp_path)).tags == named
+        assert plan_stems(song, targets, Output(tmp_path, tags=False)).tags == Tags()

@@ -27,6 +27,7 @@ logger = logging.getLogger(__name__)
 _WAY_OUT = "take what there is with --keep-partial"
 _RATES = 8_000, 384_000  # Hz, lowest and highest
 _MAX_CHANNELS = 64
+_LONGEST = 24 * 3600  # seconds that are believed of a pipe, before all of it has come
 
 
 class SongReader:
@@ -82,6 +83,8 @@ class SongReader:
         if total is None:
             return None
         stop = total if self._stop is None else min(self._stop, total)
+        if self._decoder.most is None and stop > _LONGEST * self.rate:
+            return None
         if self._decoder.most is not None and stop > self._decoder.most:
             if self._reading.keep_partial:
                 return None
