@@ -343,6 +343,75 @@ def make_mdxnet(_: argparse.Namespace) -> None:
     save("mdx-net", 1.05 * separate(song[:, :tile])[None], {"Vocals": vocals})
 
 
+def make_vr(_: argparse.Namespace) -> None:
+    import torch
+    from audio_separator.separator.uvr_lib_v5.vr_network.nets import CascadedASPPNet
+    from audio_separator.separator.uvr_lib_v5.vr_network.nets_new import CascadedNet
+
+    torch.manual_seed(0)
+    plain, rows = (2, 2), 2 * 640
+    capacity = [plain, plain, (4, 1, 1, 1, 0), (1, 2), (6, 2, 1, 1, 0), (2, 4), (4, 2, 1),
+                (2, 2, 1), (2, 2, 1)]  # fmt: skip
+    cascade = CascadedASPPNet(rows, capacity, 33966)
+    # windows that hold the whole song, since the level is that of a window here
+    facts = {"vr_model_param": "3band_44100_msb2", "primary_stem": "Vocals", "window_size": 2304}
+    make_one_vr("vr", cascade, facts)
+    facts = {"vr_model_param": "4band_v2_sn", "primary_stem": "Instrumental", "window_size": 2048}
+    make_one_vr("vr-5.1", CascadedNet(2 * 672, nout=8, nout_lstm=8), facts)
+
+
+def make_one_vr(name: str, network: Any, facts: Arrays) -> None:
+    import tempfile
+
+    import audio_separator
+    import soundfile
+    import torch
+    from audio_separator.separator.architectures.vr_separator import VRSeparator
+    from audio_separator.separator.uvr_lib_v5 import spec_utils
+    from audio_separator.separator.uvr_lib_v5.vr_network.model_param_init import ModelParameters
+
+    spec_utils.wav_resolution = "polyphase"  # as on an ARM Mac
+    folder = REFERENCES / name
+    folder.mkdir(parents=True, exist_ok=True)
+    save_halved(randomise(network), folder / "model.pth")
+    (folder / "model.json").write_text(json.dumps(facts))
+    tables = Path(audio_separator.__file__).parent / "separator/uvr_lib_v5/vr_network/modelparams"
+    program = VRSeparator.__new__(VRSeparator)
+    program.logger = __import__("logging").getLogger("vr")
+    program.model_params = ModelParameters(str(tables / f"{facts['vr_model_param']}.json"))
+    program.is_vr_51_model = name == "vr-5.1"
+    program.torch_device_mps = "polyphase"
+    program.wav_subtype, program.high_end_process = "FLOAT", False
+    program.enable_tta = program.enable_post_process = False
+    program.window_size, program.batch_size = facts["window_size"], 1
+    program.primary_stem_name, program.model_run = facts["primary_stem"], network
+    split = program.model_params.param["band"][1]["crop_stop"]
+    aggression = {"value": 0.05, "split_bin": split, "aggr_correction": None}
+
+    def separate(sound: Any, alone: bool) -> Any:
+        with tempfile.TemporaryDirectory() as place:
+            program.audio_file_path = str(Path(place) / "song.wav")
+            soundfile.write(program.audio_file_path, sound.T, 44100, "FLOAT")
+            spectrum = program.loading_mix()
+        if alone:
+            # the network without what UVR lays around a window
+            padded = np.pad(np.abs(spectrum), ((0, 0), (0, 0), (0, -spectrum.shape[2] % 16)))
+            with torch.inference_mode():
+                mask = network(torch.from_numpy(padded / padded.max())[None])[0].numpy()
+            single = facts["primary_stem"] == "Vocals"
+            made = spec_utils.adjust_aggr(mask[..., : spectrum.shape[2]], single, aggression)
+            estimate = made * spectrum
+        else:
+            estimate, _ = program.inference_vr(spectrum, torch.device("cpu"), aggression)
+        return program.spec_to_wav(estimate)  # shorter than the song by part of a hop
+
+    song = reference_song()
+    whole = separate(song, alone=False)
+    heard = separate(song[:, :HEARD], alone=True)
+    network_alone = np.pad(heard, ((0, 0), (0, HEARD - heard.shape[1])))
+    save(name, network_alone[None], {facts["primary_stem"]: whole})
+
+
 FAMILIES: dict[str, Callable[[argparse.Namespace], None]] = {
     "roformer": make_roformers,
     "demucs": make_demucs,
@@ -350,6 +419,7 @@ FAMILIES: dict[str, Callable[[argparse.Namespace], None]] = {
     "mdx23c": make_mdx23c,
     "mdx-net": make_mdxnet,
     "spleeter": make_spleeter,
+    "vr": make_vr,
 }
 
 

@@ -13,7 +13,7 @@ from splitter.weights.adding import add_model
 from tests.commands import files_below
 from tests.foreign import REFERENCES, checkpoint_files
 
-SMALL = ("bs-roformer", "htdemucs", "openunmix", "spleeter-2stems", "mdx23c", "mdx-net")
+SMALL = ("bs-roformer", "htdemucs", "openunmix", "spleeter-2stems", "mdx23c", "mdx-net", "vr")
 
 
 def damage(content: bytes, random: np.random.Generator) -> bytes:

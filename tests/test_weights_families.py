@@ -25,6 +25,8 @@ FAMILIES: dict[str, dict[str, str]] = {
     "spleeter-5stems": {stem: stem for stem in ("vocals", "piano", *DEMUCS[:3])},
     "mdx23c": {"Vocals": "vocals", "Instrumental": "instrumental"},
     "mdx-net": {"Vocals": "vocals"},
+    "vr": {"Vocals": "vocals"},
+    "vr-5.1": {"Instrumental": "instrumental"},
     "openunmix": {"drums": "drums", "vocals": "vocals"},  # files in the order of their names
 }
 EXACT = Computing(precision="float32")
@@ -59,6 +61,7 @@ def test_a_whole_song_is_separated_as_by_its_own_program(name: str, added) -> No
     stems = separate(song, RATE, model, EXACT)
     for theirs, ours in FAMILIES[name].items():
         expected = reference[f"song_{theirs}"]
-        assert decibels(expected, stems[ours][:, ::STRIDE] - expected) > 60
+        answer = stems[ours][:, ::STRIDE][:, : expected.shape[1]]
+        assert decibels(expected, answer - expected) > 60
     total = sum(stems[stem] for stem in model.stems)
     assert np.abs(total - song).max() < 1e-6 * max(1, *(np.abs(s).max() for s in stems.values()))

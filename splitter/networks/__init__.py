@@ -24,6 +24,7 @@ from splitter.networks.sizes import MaskTfcTdf, MaskUNet
 from splitter.networks.spleeter import SpleeterSizes
 from splitter.networks.tfctdf import TfcTdf
 from splitter.networks.unet import UNet
+from splitter.networks.vr import VrSizes
 from splitter.networks.wiener import Wiener
 
 ARCHITECTURES: dict[str, type[Any]] = {
@@ -35,6 +36,7 @@ ARCHITECTURES: dict[str, type[Any]] = {
     "mdx23c": Mdx23cSizes,
     "mdx-net": MdxNetSizes,
     "spleeter": SpleeterSizes,
+    "vr": VrSizes,
 }
 
 __all__ = [

@@ -16,7 +16,7 @@ from splitter.atomic import write_atomically
 from splitter.errors import ModelError
 from splitter.loading import check_tensors, sketch_network, write_tensors
 from splitter.registry import CARD, CONFIG, WEIGHTS, config_from
-from splitter.weights import demucs, mdx23c, mdxnet, openunmix, roformer, spleeter
+from splitter.weights import demucs, mdx23c, mdxnet, openunmix, roformer, spleeter, vr
 from splitter.weights.checkpoint import Checkpoint, Converted, hash_file, read_checkpoint
 
 ADAPTERS: dict[str, ModuleType] = {
@@ -26,6 +26,7 @@ ADAPTERS: dict[str, ModuleType] = {
     "spleeter": spleeter,
     "mdx23c": mdx23c,
     "mdx-net": mdxnet,
+    "vr": vr,
 }
 UNKNOWN_LICENCE = "unknown: ask its author"
 _ODD = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
