@@ -118,7 +118,7 @@ def test_a_network_that_is_misspelt_is_answered_with_the_nearest(tmp_path: Path)
     ]
 
 
-@pytest.mark.parametrize("name", ["non-local-unet", "conv-tasnet"])
+@pytest.mark.parametrize("name", ["non-local-unet", "conv-tasnet", "vq-unet"])
 def test_a_network_is_trained_and_separates_mono_stereo_and_surround(
     name: str, data: Path, tmp_path: Path
 ) -> None:

@@ -131,7 +131,8 @@ def train(
     """Train a model on the folder DATA and write it to OUTPUT.
 
     Put songs with both stems into DATA as <song>/vocals.* and <song>/instrumental.*, voices alone
-    into a folder called vocals, and music without voices into one called instrumental.
+    into a folder called vocals, and music without voices into one called instrumental. Songs
+    whose stems nobody has go into one called mixtures; a recipe says how they are learned from.
 
     Repeat the command to resume a run that was stopped. To train on N GPUs, run
     torchrun --nproc-per-node N -m -- splitter train …
@@ -173,8 +174,8 @@ def train(
     files = watch_items(screen, found, "decoding", len(found), "files")
     pools = sort_pools(load_sources(files, cache or run / "cache", plan.rate), plan.validation)
     log.info(
-        "found %d songs with both stems, %d voices, %d pieces of music; held out %d songs",
-        *map(len, (pools.pairs, pools.voices, pools.music, pools.validation)),
+        "found %d songs with both stems, %d without, %d voices, %d pieces of music; held out %d",
+        *map(len, (pools.pairs, pools.mixtures, pools.voices, pools.music, pools.validation)),
     )
     if not pools.validation:
         log.warning("no song is held out for scoring; name some under `validation` in the recipe")
