@@ -19,6 +19,7 @@ from splitter.graphs import (
 )
 from splitter.networks.blocks import BandNorm
 from splitter.networks.mask import Level
+from splitter.networks.picture import Parts, PictureUNet
 from splitter.networks.tfctdf import TfcTdf
 from splitter.networks.tracing import trace
 from splitter.networks.unet import UNet
@@ -44,6 +45,7 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "unet with blocks": lambda: UNet(2, 4, 3, 3, blocks=2, blocks_up=1, bands=BANDS),
     "tfc-tdf": lambda: TfcTdf(2, 2, BANDS, 4, 2, 2),
     "level and unet": lambda: Whole(UNet(2, 2, 4, 2), 5),
+    "parts that pool": lambda: PictureUNet(Parts(width=4, levels=2), 2, 2, BANDS),
     "dilated": lambda: nn.Conv2d(2, 2, 3, dilation=(1, 4), padding=(1, 4)),
     "one-sided": lambda: nn.ConvTranspose2d(2, 2, (3, 4), (1, 2), padding=(1, 1)),
 }

@@ -11,8 +11,9 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from splitter.errors import CommandError
-from splitter.graphs import GraphError
-from splitter.loading import Model, load_model
+from splitter.graphs import GraphError, find_reach
+from splitter.loading import Config, Model, load_model, save_model
+from splitter.networks import MaskModel
 from splitter.processors import count_processors
 from splitter.registry import AVERAGE, CONFIG, ModelChoice, find_model, list_models, read_config
 from splitter.runtime.choose import compile_if_best
@@ -20,7 +21,7 @@ from splitter.runtime.computing import Computing
 from splitter.runtime.traced import GRAPH, describe, find_traced, read_traced, write_traced
 from splitter.runtime.tracing import trace_model
 from splitter.separation import separate, separate_blocks
-from tests import sounds
+from tests import sounds, zoo
 from tests.commands import ENVIRONMENT, Done, call
 from tests.sounds import noise
 from tests.test_separation import decibels
@@ -86,6 +87,20 @@ def test_songs_side_by_side_do_not_disturb_each_other(compiled: Compiled) -> Non
     for song, parts in zip((first, second), together, strict=True):
         alone = separate(song, 44100, compiled)["vocals"]
         np.testing.assert_allclose(np.concatenate(parts, axis=-1), alone, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["unet-bn", "multires-unet"])
+def test_presets_stream_as_they_are_tiled(name: str, tmp_path: Path) -> None:
+    save_model(tmp_path, Config(name, zoo.small_sizes(name)), zoo.small(name))
+    signal = noise(9999)
+    model = load_model(str(tmp_path))
+    expected = separate(signal, 44100, model, Computing(precision="float32"))["vocals"]
+    streamed = compile_model(ModelChoice((str(tmp_path),)), threads=2, frames=16)
+    vocals = separate(signal, 44100, streamed)["vocals"]
+    assert decibels(expected, vocals - expected) > 90
+    assert isinstance(model.network, MaskModel)
+    graph = trace_model(model.config, tmp_path).graph
+    assert find_reach(graph) == model.network.unet.reach  # by operations, and by parts
 
 
 @pytest.mark.parametrize("name", list_models())

@@ -12,6 +12,7 @@ any length.
     permute {order} · reshape · expand · matmul · pad {before, after, value}
     convolution {stride, padding, dilation, transposed, output_padding, groups}
     average {kernel, stride, padding}                     a mean over neighbours, in the picture
+    largest {kernel, stride, padding}                     the largest of neighbours; no padding
     window {frames, ahead}                                what streaming adds: see `streaming`
 """
 

@@ -179,13 +179,13 @@ def _unpadded(node: Node, place: int, taps: Taps, ahead: int) -> dict[str, Any]:
 
 def find_taps(graph: Graph, node: Node) -> Taps | None:
     """Return how a node looks at neighbouring frames; None if it does not."""
-    if node.op not in ("convolution", "average") or node.axis is None:
+    if node.op not in ("convolution", "average", "largest") or node.axis is None:
         return None
     source, place = graph.nodes[node.inputs[0]], node.axis - 2
     if source.axis != node.axis or place < 0:
         raise GraphError(f"{node.op}: time is no axis of the picture")
     given = node.given
-    if node.op == "average":
+    if node.op in ("average", "largest"):
         return Taps(given["kernel"][place], given["stride"][place], given["padding"][place])
     taps = graph.nodes[node.inputs[1]].shape[node.axis]
     span = given["dilation"][place] * (int(taps) - 1) + 1
@@ -238,7 +238,7 @@ def _keeps_time(node: Node, sources: list[Node], own: int) -> bool:
         return not node.given["before"][axis] and not node.given["after"][axis]
     if node.op == "matmul":
         return _contracts_no_time(*sources)
-    return node.op in ("reshape", "permute", "average", "window")
+    return node.op in ("reshape", "permute", "average", "largest", "window")
 
 
 def _contracts_no_time(left: Node, right: Node) -> bool:

@@ -81,7 +81,7 @@ class _Writer:
 
     def add(self, call: fx.Node, longer: fx.Node, names: Sequence[str]) -> None:
         """Add one call; `longer` is the same call for twice the frames."""
-        value, other = call.meta.get("val"), longer.meta.get("val")
+        value, other = (_first(each.meta.get("val")) for each in (call, longer))
         if isinstance(value, Tensor) and isinstance(other, Tensor):
             self.shapes[call] = self._compare(value.shape, other.shape)
         if call.op == "placeholder":
@@ -225,6 +225,8 @@ class _Writer:
             self._normalise(call, arguments)
         elif word == "convolution":
             self._convolve(call, arguments)
+        elif word == "max_pool2d_with_indices":
+            self._choose_largest(call, arguments)
         elif word == "avg_pool2d":
             self._average(call, arguments)
         elif word == "constant_pad_nd":
@@ -303,6 +305,15 @@ class _Writer:
         channel = [shape[1], *[1] * (len(shape) - 2)]
         self._put(call, "add", [place, self._emit("reshape", [self._take(bias)], channel)])
 
+    def _choose_largest(self, call: fx.Node, arguments: Mapping[str, Any]) -> None:
+        """Write the largest of neighbours; which one it was, nobody asks."""
+        kernel = arguments["kernel_size"]
+        padding, dilation = arguments.get("padding", [0, 0]), arguments.get("dilation", [1, 1])
+        if any(padding) or {*dilation} != {1}:
+            raise GraphError("max_pool2d: of an unknown kind")
+        given = {"kernel": kernel, "stride": arguments.get("stride") or kernel, "padding": [0, 0]}
+        self._put(call, "largest", [self._take(call.args[0])], given)
+
     def _average(self, call: fx.Node, arguments: Mapping[str, Any]) -> None:
         """Write a mean over neighbours, as it is away from the picture's edges."""
         if arguments.get("ceil_mode") or arguments.get("divisor_override"):
@@ -314,6 +325,11 @@ class _Writer:
             "padding": arguments.get("padding", [0, 0]),
         }
         self._put(call, "average", [self._take(call.args[0])], given)
+
+
+def _first(value: Any) -> Any:
+    """Return the first of several results: others are not asked for."""
+    return value[0] if isinstance(value, (list, tuple)) and value else value
 
 
 def _named(call: fx.Node) -> dict[str, Any]:

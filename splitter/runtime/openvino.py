@@ -191,6 +191,7 @@ class _Builder:
             ),
             "convolution": lambda: _convolve(inputs, given),
             "average": lambda: _average(inputs[0], given),
+            "largest": lambda: _largest(inputs[0], given),
             "window": lambda: self._window(inputs[0], node, sizes),
         }
         if node.op not in special:
@@ -245,6 +246,11 @@ def _convolve(inputs: Sequence[Any], given: Mapping[str, Any]) -> Any:
     return ops.convolution_backprop_data(
         *inputs, stride, None, begin, end, dilation, output_padding=more
     )
+
+
+def _largest(source: Any, given: Mapping[str, Any]) -> Any:
+    ones, none = [1, 1], given["padding"]
+    return ops.max_pool(source, given["stride"], ones, none, none, given["kernel"]).output(0)
 
 
 def _average(source: Any, given: Mapping[str, Any]) -> Any:

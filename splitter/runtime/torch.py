@@ -71,6 +71,7 @@ class TorchSteps:
             "expand": lambda: inputs[0].expand(node.sizes(frames)),
             "pad": lambda: _pad(inputs[0], **given),
             "convolution": lambda: _convolve(inputs, given),
+            "largest": lambda: F.max_pool2d(inputs[0], given["kernel"], given["stride"]),
             "average": lambda: F.avg_pool2d(
                 inputs[0], given["kernel"], given["stride"], given["padding"], False, False
             ),
