@@ -33,3 +33,9 @@ def checkpoint_files(name: str) -> list[Path]:
     """Return the files of a reference that are given to `models add`."""
     suffixes = {".ckpt", ".th", ".pth", ".onnx", ".safetensors", ".index"}
     return sorted(path for path in (REFERENCES / name).iterdir() if path.suffix in suffixes)
+
+
+def bag_of(name: str) -> Path | None:
+    """Return the yaml of a reference that is a bag of several networks."""
+    path = REFERENCES / name / "bag.yaml"
+    return path if path.is_file() else None

@@ -13,7 +13,7 @@ from splitter.loading import ModelChoice, load_model
 from splitter.registry import CONFIG
 from splitter.separation import Computing, separate
 from splitter.weights.adding import add_model
-from tests.foreign import checkpoint_files
+from tests.foreign import bag_of, checkpoint_files
 from tests.sounds import noise
 
 
@@ -55,3 +55,9 @@ def test_models_without_a_stem_in_common_are_refused(
     (tmp_path / CONFIG).write_text(text.replace("vocals", "drums"))
     with pytest.raises(ModelError, match="its stems are drums, instrumental, not vocals"):
         ModelChoice((str(small_model_folder), str(tmp_path))).config  # noqa: B018
+
+
+def test_a_bag_of_which_a_model_is_missing_names_both(tmp_path: Path) -> None:
+    first, *_ = checkpoint_files("demucs-bag")
+    with pytest.raises(ModelError, match=r"bag.yaml: its models are 00000000, 11111111; .* not 0"):
+        add_model(tmp_path / "bag", [first], bag_of("demucs-bag"))

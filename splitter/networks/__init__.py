@@ -12,7 +12,7 @@ from typing import Any
 
 from splitter.networks.blocks import fold_batch_norms
 from splitter.networks.contract import Network
-from splitter.networks.demucs import DemucsSizes
+from splitter.networks.demucs import BagSizes, DemucsSizes
 from splitter.networks.ensemble import Augmented, Average
 from splitter.networks.mask import Bands, MaskModel
 from splitter.networks.mdx23c import Mdx23cSizes
@@ -32,6 +32,7 @@ ARCHITECTURES: dict[str, type[Any]] = {
     # only as other programs' weights
     "roformer": RoFormerSizes,
     "demucs": DemucsSizes,
+    "demucs-bag": BagSizes,
     "open-unmix": OpenUnmixSizes,
     "mdx23c": Mdx23cSizes,
     "mdx-net": MdxNetSizes,

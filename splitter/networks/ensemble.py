@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import repeat
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -23,20 +24,20 @@ class Average(Network):
     """Average the estimates of networks that are alike in rate and channels.
 
     Of each network `picks` says which of its stems they are, if not all, and `weights` how much it
-    counts. Where some see without bounds, all get the shortest of their tiles. Costs as much as
-    all of them together.
+    counts: a number, or one for each stem. Where some see without bounds, all get the shortest of
+    their tiles. Costs as much as all of them together.
     """
 
     def __init__(
         self,
         networks: Sequence[Network],
         picks: Sequence[Sequence[int]] | None = None,
-        weights: Sequence[float] = (),
+        weights: Sequence[float | Sequence[float]] = (),
     ) -> None:
         super().__init__()
         self.networks = nn.ModuleList(networks)
         self.picks = picks
-        self.weights = list(weights) or [1.0] * len(networks)
+        self.weights: list[float | Sequence[float]] = list(weights) or [1.0] * len(networks)
         tiles = [network.own_tiles for network in networks if network.own_tiles is not None]
         self._tiles = min(tiles, key=lambda shape: shape.core, default=None)
         self._grid = math.lcm(*(network.grid for network in networks))
@@ -110,12 +111,23 @@ class Augmented(Network):
                 yield self.network(moved.flip(1), trim)[..., shift:].flip(2)
 
 
-def _mean(estimates: Iterable[Tensor], weights: Iterable[float] = repeat(1.0)) -> Tensor:
+def _mean(
+    estimates: Iterable[Tensor], weights: Iterable[float | Sequence[float]] = repeat(1.0)
+) -> Tensor:
     """Average tensors as they come; only the sum and one of them are in memory."""
     pairs = zip(estimates, weights, strict=False)
-    estimate, whole = next(pairs)
+    estimate, stated = next(pairs)
+    whole = _spread(stated, estimate)
     total = estimate.float() * whole
-    for estimate, weight in pairs:
+    for estimate, stated in pairs:
+        weight = _spread(stated, estimate)
         total = total + estimate.float() * weight
-        whole += weight
+        whole = whole + weight
     return total / whole
+
+
+def _spread(weight: float | Sequence[float], estimate: Tensor) -> float | Tensor:
+    """Return a weight, or those of each stem, as what (batch, stems, …) can be multiplied by."""
+    if isinstance(weight, Sequence):
+        return torch.tensor(weight, device=estimate.device)[:, None, None]
+    return weight

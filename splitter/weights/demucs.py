@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
@@ -49,7 +50,47 @@ def matches(names: Sequence[str]) -> bool:
     return "tencoder.0.conv.weight" in names
 
 
+def join(checkpoints: Sequence[Checkpoint]) -> Checkpoint:
+    """Put the members of a bag into the order that its yaml, if there is one, gives them."""
+    first = checkpoints[0]
+    wanted = first.fact("models")
+    if wanted is None:
+        ordered = list(checkpoints)
+    else:
+        places = {str(name): one for name in wanted for one in checkpoints
+                  if one.path.name.startswith(str(name))}  # fmt: skip
+        if list(places) != [str(name) for name in wanted] or len(checkpoints) != len(wanted):
+            given = ", ".join(one.path.name for one in checkpoints)
+            raise ModelError(
+                f"{first.facts_path}: its models are {', '.join(map(str, wanted))}; "
+                f"give a file of each, not {given}"
+            )
+        ordered = [places[str(name)] for name in wanted]
+    return Checkpoint(first.path, {}, {**first.facts, "members": ordered}, first.facts_path)
+
+
 def convert(checkpoint: Checkpoint) -> Converted:
+    """Make a model of one network, or of a bag of several, with weights for each stem."""
+    made = [convert_one(member) for member in checkpoint.need("members")]
+    first = made[0].config
+    weights = checkpoint.fact("weights") or [[1.0] * len(first.stems)] * len(made)
+    if len(made) == 1:
+        return made[0]
+    for member in made[1:]:
+        if replace(member.config, sizes=first.sizes) != first:
+            raise ModelError(
+                f"{checkpoint.path}: a bag's models must have the same stems, rate and channels"
+            )
+    sizes = {"members": [member.config.sizes for member in made], "weights": weights}
+    tensors = {
+        f"networks.{number}.{name}": tensor
+        for number, member in enumerate(made)
+        for name, tensor in member.tensors.items()
+    }
+    return Converted(replace(first, network="demucs-bag", sizes=sizes), tensors, NOTE)
+
+
+def convert_one(checkpoint: Checkpoint) -> Converted:
     """Make a model of a checkpoint; its sizes are those that it was saved with."""
     name = str(checkpoint.fact("class", default=checkpoint.fact("klass", default="")))
     name = name.rpartition(".")[2]
