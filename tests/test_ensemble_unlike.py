@@ -44,7 +44,7 @@ def test_weights_are_part_of_the_hash(small_model_folder: Path, foreign: Path) -
     plain, weighted = map(ModelChoice.parse, texts)
     assert plain.hash != weighted.hash
     assert plain == ModelChoice.parse(f"{small_model_folder}:2,{foreign}:2")
-    with pytest.raises(ModelError, match="a weight of 0 leaves a model out"):
+    with pytest.raises(ModelError, match="a weight must be above 0"):
         ModelChoice.parse("unet:0,unet-fast:1")
 
 
