@@ -147,6 +147,25 @@ def test_joined_mp3s_are_whole_whatever_their_shapes(
     )  # half a sample at another rate
 
 
+def encode_mp2(rate: int, frames: int) -> bytes:
+    """Make so many frames of 1152 samples."""
+    file = BytesIO()
+    with av.open(file, "w", format="mp2") as output:
+        track = output.add_stream("mp2", rate=rate, layout="stereo", options={"b": "160k"})
+        signal = np.ascontiguousarray(chirps(1152 * frames, rate=rate) * 32767).astype("<i2")
+        frame = av.AudioFrame.from_ndarray(signal.T.reshape(1, -1), "s16", "stereo")
+        frame.sample_rate, frame.pts = rate, 0
+        output.mux(track.encode(frame))
+        output.mux(track.encode(None))
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(("first", "second"), [(44100, 22050), (22050, 44100), (48000, 44100)])
+def test_the_first_frame_of_another_rate_is_as_long_as_the_others(first: int, second: int) -> None:
+    joined = sound(encode_mp2(first, 30) + encode_mp2(second, 30))
+    assert joined.shape[1] == pytest.approx(1152 * 30 * (1 + first / second), abs=2)
+
+
 def test_a_change_of_shape_is_told_once(
     parts: dict[str, bytes], caplog: pytest.LogCaptureFixture
 ) -> None:

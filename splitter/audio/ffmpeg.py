@@ -101,7 +101,8 @@ class FFmpegDecoder:
     def _describe(self, raw: RawFormat | None) -> None:
         context = self._track.codec_context
         shape = self._first or context
-        self.rate: int = min(shape.sample_rate, _DSD_RATE) if self._is_dsd else shape.sample_rate
+        rate = self._rate_of(shape) if self._first else shape.sample_rate
+        self.rate: int = min(rate, _DSD_RATE) if self._is_dsd else rate
         self.layout: Any = shape.layout
         self.channels: int = len(shape.layout.channels)
         sample_format = context.format.name.rstrip("p") if context.format else "s16"
@@ -175,7 +176,7 @@ class FFmpegDecoder:
                     yield from waiting
                     raise DamagedError(self._damage)
             self._failed = False
-            for block in fitter.feed(unpack(frame), frame.sample_rate, frame.layout):
+            for block in fitter.feed(unpack(frame), self._rate_of(frame), frame.layout):
                 waiting.append(block[:, skipped:])
                 decoded += waiting[-1].shape[1]
                 skipped = max(skipped - block.shape[1], 0)
@@ -184,6 +185,11 @@ class FFmpegDecoder:
                 waiting, passed = [], decoded
             frame = next(self._frames, None)
         yield from [*waiting, fitter.finish()]
+
+    def _rate_of(self, frame: Any) -> int:
+        """Return the rate in Hz of a frame that was just decoded."""
+        rate: int = frame.sample_rate
+        return rate
 
     def _decode(self) -> Iterator[Any]:
         """Yield frames; what cannot be decoded only leaves its mark."""

@@ -50,6 +50,10 @@ class MpegDecoder(FFmpegDecoder):
                 self._note_gap(piece)
         self._failed |= first
 
+    def _rate_of(self, _: Any) -> int:
+        """Return what the frame's own header says: FFmpeg gives the first of a new rate the old."""
+        return self._frame_rate
+
     def _note_gap(self, gap: Gap) -> None:
         if gap.place == "middle":
             self._failed = True
