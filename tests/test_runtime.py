@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -28,6 +30,7 @@ from tests.test_separation import decibels
 
 pytest.importorskip("openvino")
 from splitter.runtime.compiled import Compiled, compile_model
+from splitter.runtime.kept import MOST
 
 EXACT = Computing(core=1024, batch=3, precision="float32")
 
@@ -140,6 +143,60 @@ def test_a_broken_cache_is_made_again(small_model_folder: Path, cache: Path) -> 
     kept.write_bytes(whole[:100])
     assert find_traced(small_model_folder) == traced
     assert kept.read_bytes() == whole
+
+
+def _kept(cache: Path) -> list[Path]:
+    """Wait until networks that were compiled are kept."""
+    for thread in threading.enumerate():
+        if thread.name == "splitter-keep":
+            thread.join()
+    return sorted((cache / "splitter/compiled").iterdir())
+
+
+def test_a_compiled_network_is_kept_and_gives_the_same(
+    small_model_folder: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    choice, signal = ModelChoice((str(small_model_folder),)), noise(9000)
+    new = separate(signal, 44100, compile_model(choice, threads=1, frames=32))["vocals"]
+    before = _kept(cache)
+    monkeypatch.setattr("splitter.runtime.compiled.compile_network", None)  # not called
+    kept = separate(signal, 44100, compile_model(choice, threads=1, frames=32))["vocals"]
+    np.testing.assert_array_equal(kept, new)
+    assert _kept(cache) == before
+
+
+@pytest.mark.parametrize("harm", ["short", "empty", "changed", "renamed"])
+def test_a_kept_network_that_is_damaged_or_of_something_else_is_made_again(
+    small_model_folder: Path, cache: Path, harm: str
+) -> None:
+    choice, signal = ModelChoice((str(small_model_folder),)), noise(3000)
+    for path in (cache / "splitter/compiled").glob("*"):
+        path.unlink()
+    new = separate(signal, 44100, compile_model(choice, threads=1, frames=48))["vocals"]
+    (path,) = _kept(cache)
+    whole = path.read_bytes()
+    broken = {
+        "short": whole[:-100],
+        "empty": b"",
+        "changed": whole[:-100] + bytes(100),
+        "renamed": whole.replace(b'"origin": "', b'"origin": "x', 1),
+    }
+    path.write_bytes(broken[harm])
+    again = separate(signal, 44100, compile_model(choice, threads=1, frames=48))["vocals"]
+    np.testing.assert_allclose(again, new, atol=1e-6)
+    assert _kept(cache) == [path]
+    origins = [
+        json.loads(each.partition(b"\n")[0])["origin"] for each in (path.read_bytes(), whole)
+    ]
+    assert origins[0] == origins[1]
+    assert len(path.read_bytes()) > len(whole) - 1000
+
+
+def test_only_a_few_networks_are_kept(small_model_folder: Path, cache: Path) -> None:
+    choice = ModelChoice((str(small_model_folder),))
+    for number in range(1, MOST + 3):
+        separate(noise(10), 44100, compile_model(choice, threads=1, frames=16 * number))
+        assert len(_kept(cache)) <= MOST
 
 
 def test_what_only_pytorch_can_do_is_left_to_it(small_model_folder: Path) -> None:

@@ -19,11 +19,12 @@ import safetensors.numpy
 from splitter.errors import ModelError, StoppedError
 from splitter.graphs import Graph, GraphError, Stream, find_reach, make_stream
 from splitter.paths import check_plain_file
-from splitter.registry import WEIGHTS, ModelChoice
+from splitter.registry import WEIGHTS, ModelChoice, hash_model
 from splitter.runtime.channels import channel_pairs, give_pair, take_pair
-from splitter.runtime.openvino import Network
+from splitter.runtime.kept import find_network
+from splitter.runtime.openvino import Network, Settings, compile_network
 from splitter.runtime.streams import Array, Spectral, estimate
-from splitter.runtime.traced import Traced, find_traced
+from splitter.runtime.traced import Traced, find_traced, hash_code
 from splitter.tiling import Block
 
 _FLOATS = ("F16", "F32", "F64")
@@ -105,15 +106,15 @@ def compile_model(
     if choice.tta or choice.wiener:
         raise GraphError("estimates are refined on PyTorch only")
     compiling = ThreadPoolExecutor(1, "splitter-compile")
+    settings = Settings(threads, lanes)
     parts = []
     for folder in choice.folders:
         traced = find_traced(folder)
         _check_weights(folder / WEIGHTS, traced.graph)
         stream = make_stream(traced.graph)
         whole = -(-frames // stream.stride) * stream.stride
-        shape = _describe(traced, stream, whole)
-        future = compiling.submit(_compile, folder, stream, whole, threads, lanes)
-        parts.append(Part(shape, future))
+        future = compiling.submit(_compile, folder, stream, whole, settings)
+        parts.append(Part(_describe(traced, stream, whole), future))
     compiling.shutdown(wait=False)
     return Compiled(choice, parts, lanes)
 
@@ -141,8 +142,12 @@ def _describe(traced: Traced, stream: Stream, frames: int) -> Spectral:
     return Spectral(traced.size, traced.hop, frames, stream.late, context, grid)
 
 
-def _compile(folder: Path, stream: Stream, frames: int, threads: int, lanes: int) -> Network:
-    return Network(stream, _read_arrays(folder / WEIGHTS), frames, threads, lanes)
+def _compile(folder: Path, stream: Stream, frames: int, settings: Settings) -> Network:
+    def compile_new() -> Network:
+        return compile_network(stream, _read_arrays(folder / WEIGHTS), frames, settings)
+
+    origin = f"{hash_model(folder)} {hash_code()} {frames} {settings}"
+    return find_network(origin, settings, compile_new)
 
 
 def _read_arrays(path: Path) -> dict[str, Array]:

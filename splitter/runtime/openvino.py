@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from io import BytesIO
 from typing import Any
 
 import numpy as np
@@ -21,6 +23,8 @@ if _blocked is None:
     del sys.modules[_CONVERTER]
 
 Array = npt.NDArray[np.float32]
+Ages = Sequence[tuple[int, int]]  # of inputs: the output that each once was, and how many steps ago
+CAPABILITIES = "OPTIMIZATION_CAPABILITIES"
 UNARY = {
     "neg": ops.negative,
     "abs": ops.abs,
@@ -46,73 +50,117 @@ BINARY = {
 REDUCTIONS = {"mean": ops.reduce_mean, "sum": ops.reduce_sum, "amax": ops.reduce_max}
 
 
+@dataclass(frozen=True)
+class Settings:
+    """How much of a processor a network may use."""
+
+    threads: int
+    lanes: int = 1  # songs that share them
+
+
 class Network:
     """A compiled stream of one network, that songs in several threads may go through."""
 
-    def __init__(
-        self,
-        stream: Stream,
-        weights: Mapping[str, Array],
-        frames: int,  # of a chunk
-        threads: int,
-        lanes: int,  # songs that share them
-    ) -> None:
-        settings = {
-            "INFERENCE_NUM_THREADS": threads,
-            "NUM_STREAMS": lanes,
-            "INFERENCE_PRECISION_HINT": "f32",
-            "ENABLE_CPU_PINNING": False,  # another process may have the same idea
-        }
-        self._compiled = ov.Core().compile_model(build(stream, weights, frames), "CPU", settings)
+    def __init__(self, compiled: ov.CompiledModel, ages: Ages) -> None:
+        self._compiled = compiled
+        self._ages = ages
 
     def begin_song(self) -> Song:
         """Return a way through for one song."""
-        return Song(self._compiled)
+        return Song(self._compiled, self._ages)
+
+    def export(self) -> tuple[bytes, Ages]:
+        """Return what `import_network` makes the same network of, on this machine."""
+        stream = BytesIO()
+        self._compiled.export_model(stream)
+        return stream.getvalue(), self._ages
+
+
+def compile_network(
+    stream: Stream, weights: Mapping[str, Array], frames: int, settings: Settings
+) -> Network:
+    """Compile a stream for chunks of so many frames."""
+    model, ages = build(stream, weights, frames)
+    return Network(ov.Core().compile_model(model, "CPU", _properties(settings)), ages)
+
+
+def import_network(exported: bytes, ages: Ages, settings: Settings) -> Network:
+    """Take up what was exported; raise RuntimeError if it is nothing that OpenVINO can use."""
+    return Network(ov.Core().import_model(exported, "CPU", _properties(settings)), ages)
+
+
+def describe_machine() -> str:
+    """Return what exported networks depend on, beside the stream and its weights."""
+    core = ov.Core()
+    known = [core.get_property("CPU", name) for name in ("FULL_DEVICE_NAME", CAPABILITIES)]
+    return f"{ov.get_version()} {known}"
+
+
+def _properties(settings: Settings) -> dict[str, Any]:
+    return {
+        "INFERENCE_NUM_THREADS": settings.threads,
+        "NUM_STREAMS": settings.lanes,
+        "INFERENCE_PRECISION_HINT": "f32",
+        "ENABLE_CPU_PINNING": False,  # another process may have the same idea
+    }
 
 
 class Song:
     """One song on its way: what windows keep of it, and what is being computed.
 
-    There are two sets of arrays: while a step reads one, it writes the other.
+    Each output has a ring of arrays: a step writes one, and reads what was written some steps ago.
     """
 
-    def __init__(self, compiled: ov.CompiledModel) -> None:
+    def __init__(self, compiled: ov.CompiledModel, ages: Ages) -> None:
         self._request = compiled.create_infer_request()
-        shapes = [tuple(port.shape) for port in compiled.outputs]
-        self._now, self._next = ([_zeros(shape) for shape in shapes] for _ in range(2))
+        self._ages = ages
+        depths = [1] * len(compiled.outputs)
+        for place, age in ages:
+            depths[place] = max(depths[place], age)
+        self._rings = [
+            [_zeros(port.shape) for _ in range(depth + 1)]
+            for port, depth in zip(compiled.outputs, depths, strict=True)
+        ]
+        self._step = 0
         self._heard: Array | None = None
 
     def begin(self, magnitude: Array) -> None:
         """Begin to look at (channels, frames, bins)."""
-        self._now, self._next = self._next, self._now
+        self._step += 1
         self._heard = np.ascontiguousarray(magnitude[None])  # batch; kept while it is read
         self._request.set_input_tensor(0, ov.Tensor(self._heard, shared_memory=True))
-        for place, (old, new) in enumerate(zip(self._next, self._now, strict=True)):
-            if place:
-                self._request.set_input_tensor(place, old)
-            self._request.set_output_tensor(place, new)
+        for number, (place, age) in enumerate(self._ages, 1):
+            self._request.set_input_tensor(number, self._written(place, age))
+        for place in range(len(self._rings)):
+            self._request.set_output_tensor(place, self._written(place, 0))
         self._request.start_async()
 
     def take(self) -> Array:
         """Return the mask (stems, channels, frames, bins) of what was begun; it comes late."""
         self._request.wait()
-        return np.asarray(self._now[0].data)
+        return np.asarray(self._written(0, 0).data)
+
+    def _written(self, place: int, age: int) -> ov.Tensor:
+        """Return what an output is written to, or was some steps ago."""
+        ring = self._rings[place]
+        return ring[(self._step - age) % len(ring)]
 
 
 def _zeros(shape: Sequence[int]) -> ov.Tensor:
-    return ov.Tensor(np.zeros(shape, np.float32), shared_memory=False)
+    return ov.Tensor(np.zeros(tuple(shape), np.float32), shared_memory=False)
 
 
-def build(stream: Stream, weights: Mapping[str, Array], frames: int) -> ov.Model:
+def build(stream: Stream, weights: Mapping[str, Array], frames: int) -> tuple[ov.Model, Ages]:
     """Make an OpenVINO model that takes a chunk of so many frames, and what windows keep.
 
-    Beside the output it gives what they keep for the next chunk.
+    Beside the output it gives what they keep for later chunks; which of them its further inputs
+    are, and of how many chunks ago, is returned, too.
     """
     builder = _Builder(weights, frames)
     for node in stream.graph.nodes:
         builder.add(node)
     results = [ops.result(made) for made in (builder.made[-1], *builder.kept)]
-    return ov.Model(results, [builder.made[0], *builder.old], "stream")
+    return ov.Model(results, [builder.made[0], *builder.old], "stream"), builder.ages
 
 
 class _Builder:
@@ -121,6 +169,7 @@ class _Builder:
         self.frames = frames
         self.made: list[Any] = []
         self.old: list[Any] = []  # what windows kept,
+        self.ages: list[tuple[int, int]] = []  # of which output and chunk each of it is,
         self.kept: list[Any] = []  # and what they keep
 
     def add(self, node: Node) -> None:
@@ -205,16 +254,37 @@ class _Builder:
         return np.asarray(weight, np.float32)
 
     def _window(self, source: Any, node: Node, sizes: tuple[int, ...]) -> Any:
-        """Join what is kept and the chunk; keep the last frames of it for the next one."""
+        """Return the frames from `frames` before a chunk to `ahead` before what is as long ago.
+
+        What is needed of them later is kept: the end of a chunk, or whole chunks.
+        """
         axis, frames, ahead = (node.given[name] for name in ("axis", "frames", "ahead"))
-        shape = [frames if place == axis else size for place, size in enumerate(sizes)]
-        self.old.append(ops.parameter(shape, np.float32))
-        joined = ops.concat([self.old[-1], source], axis)
-        last = {"axis": axis, "start": sizes[axis], "stop": sizes[axis] + frames, "step": 1}
-        self.kept.append(_slice(joined, last))
-        if ahead == frames:
-            return joined
-        return _slice(joined, {"axis": axis, "start": 0, "stop": sizes[axis] + ahead, "step": 1})
+        chunk = sizes[axis]
+
+        def part(of: Any, start: int, stop: int) -> Any:
+            return _slice(of, {"axis": axis, "start": start, "stop": stop, "step": 1})
+
+        if frames <= chunk:
+            self.kept.append(part(source, chunk - frames, chunk))
+            old = self._recall(1, [*sizes[:axis], frames, *sizes[axis + 1 :]])
+            more = chunk + ahead - frames
+            return ops.concat([old, source if more == chunk else part(source, 0, more)], axis)
+        self.kept.append(source)
+        oldest = -(-frames // chunk)  # chunks
+        first, last = oldest * chunk - frames, (oldest + 1) * chunk - frames + ahead
+        parts = []
+        for number in range(-(-last // chunk)):
+            age = oldest - number
+            whole = self._recall(age, sizes) if age else source
+            start, stop = max(0, first - number * chunk), min(chunk, last - number * chunk)
+            parts.append(whole if stop - start == chunk else part(whole, start, stop))
+        return parts[0] if len(parts) == 1 else ops.concat(parts, axis)
+
+    def _recall(self, age: int, sizes: Sequence[int]) -> Any:
+        """Return what was kept last so many chunks ago."""
+        self.old.append(ops.parameter(sizes, np.float32))
+        self.ages.append((len(self.kept), age))
+        return self.old[-1]
 
 
 def _ints(values: Sequence[int]) -> Any:

@@ -39,7 +39,7 @@ def find_traced(folder: Path) -> Traced:
     if folder.parent == models_folder():
         with suppress(OSError, GraphError):
             return read_traced((folder / GRAPH).read_text("utf-8"), describe(config))
-    origin = describe(config) + _hash_code()
+    origin = describe(config) + hash_code()
     cached = user_cache_path("splitter") / "graphs" / f"{_hash(origin.encode())}.json"
     with suppress(OSError, GraphError, UnicodeError):
         return read_traced(cached.read_text("utf-8"), origin)
@@ -83,7 +83,7 @@ def read_traced(text: str, origin: str) -> Traced:
         raise GraphError(f"not a graph ({error})") from error
 
 
-def _hash_code() -> str:
+def hash_code() -> str:
     """Return a hash of all that a graph is made by."""
     package = Path(__file__).parents[1]
     digest = hashlib.sha256()
