@@ -87,7 +87,7 @@ class _Unseekable(io.RawIOBase):
 def test_samples_that_are_no_numbers_are_not_written(tmp_path: Path, value: float) -> None:
     signal = chirps()
     signal[0, 5] = value
-    with pytest.raises(AudioError, match=r"stem\.wav: .*no numbers"):
+    with pytest.raises(AudioError, match=r"stem\.wav: .*not numbers"):
         write(tmp_path / "stem.wav", signal, OutputFormat())
     assert list(tmp_path.iterdir()) == []
 

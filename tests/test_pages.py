@@ -105,7 +105,7 @@ def test_a_file_that_is_no_page_of_ours_is_not_replaced(tmp_path: Path) -> None:
     write_page(tmp_path / "listen.html", "Song", takes)
     write_page(tmp_path / "listen.html", "Song again", takes)
     (tmp_path / "listen.html").write_text("<html>mine</html>")
-    with pytest.raises(DataError, match="no page of splitter"):
+    with pytest.raises(DataError, match="was not written by splitter"):
         write_page(tmp_path / "listen.html", "Song", takes)
     assert (tmp_path / "listen.html").read_text() == "<html>mine</html>"
 

@@ -168,12 +168,18 @@ def test_a_training_starts_from_a_network_that_lacks_blocks(pools: Pools, tmp_pa
 @pytest.mark.parametrize(
     ("changes", "complaint"),
     [
-        ({"width": 8}, "cannot start from it, because its width is 8, not 4 as in the recipe"),
-        ({"hop": 128}, "cannot start from it, because its hop is 128, not 64 as in the recipe"),
+        (
+            {"width": 8},
+            "training cannot start from it, because its width is 8, not 4 as in the recipe",
+        ),
+        (
+            {"hop": 128},
+            "training cannot start from it, because its hop is 128, not 64 as in the recipe",
+        ),
         ({"blocks": 1}, r"tensor 'unet.added.0.block.convolve.0.weight' is not part of [^\n]+"),
         (
             {"rate": 8000},
-            "cannot start from it, because its rate is 8000, not 44100 as in the recipe",
+            "training cannot start from it, because its rate is 8000, not 44100 as in the recipe",
         ),
     ],
 )
