@@ -22,6 +22,7 @@ from splitter.runtime.choose import compile_if_best
 from splitter.runtime.computing import Computing
 from splitter.runtime.traced import GRAPH, describe, find_traced, read_traced, write_traced
 from splitter.runtime.tracing import trace_model
+from splitter.processors import has_bfloat16
 from splitter.separation import separate, separate_blocks
 from tests import sounds, zoo
 from tests.commands import ENVIRONMENT, Done, call
@@ -31,6 +32,7 @@ from tests.test_separation import decibels
 pytest.importorskip("openvino")
 from splitter.runtime.compiled import Compiled, compile_model
 from splitter.runtime.kept import MOST
+from splitter.runtime.openvino import Settings
 
 EXACT = Computing(core=1024, batch=3, precision="float32")
 
@@ -46,7 +48,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> object:
 
 @pytest.fixture(scope="module")
 def compiled(small_model_folder: Path) -> Compiled:
-    return compile_model(ModelChoice((str(small_model_folder),)), threads=2, frames=16)
+    return compile_model(ModelChoice((str(small_model_folder),)), Settings(2), 16)
 
 
 @pytest.mark.parametrize("samples", [1, 2, 63, 64, 65, 511, 512, 513, 1023, 1024, 1025, 2049, 9999])
@@ -98,7 +100,7 @@ def test_presets_stream_as_they_are_tiled(name: str, tmp_path: Path) -> None:
     signal = noise(9999)
     model = load_model(str(tmp_path))
     expected = separate(signal, 44100, model, Computing(precision="float32"))["vocals"]
-    streamed = compile_model(ModelChoice((str(tmp_path),)), threads=2, frames=16)
+    streamed = compile_model(ModelChoice((str(tmp_path),)), Settings(2), 16)
     vocals = separate(signal, 44100, streamed)["vocals"]
     assert decibels(expected, vocals - expected) > 90
     assert isinstance(model.network, MaskModel)
@@ -110,8 +112,22 @@ def test_presets_stream_as_they_are_tiled(name: str, tmp_path: Path) -> None:
 def test_shipped_models_stream_as_they_are_tiled(name: str) -> None:
     signal = noise(44100)
     expected = separate(signal, 44100, load_model(name), Computing(precision="float32"))["vocals"]
-    vocals = separate(signal, 44100, compile_model(ModelChoice((name,)), threads=2))["vocals"]
+    vocals = separate(signal, 44100, compile_model(ModelChoice((name,)), Settings(2)))["vocals"]
     assert decibels(expected, vocals - expected) > 90
+
+
+@pytest.mark.skipif(not has_bfloat16(), reason="elsewhere it is emulated, and not used")
+@pytest.mark.parametrize("level", [0, -50])  # dB
+@pytest.mark.parametrize("name", list_models())
+def test_products_in_bfloat16_are_close_to_those_in_float32(name: str, level: int) -> None:
+    choice = ModelChoice((name,))
+    signal = (sounds.song(3) * 10 ** (level / 20)).astype(np.float32)
+    expected = separate(signal, 44100, compile_model(choice, Settings(2)))["vocals"]
+    chosen = compile_if_best(choice, ["cpu"], exact=False)
+    assert chosen is not None
+    vocals = separate(signal, 44100, chosen)["vocals"]
+    assert not np.array_equal(vocals, expected)
+    assert decibels(expected, vocals - expected) > 45
 
 
 @pytest.mark.parametrize(
@@ -159,10 +175,10 @@ def test_a_compiled_network_is_kept_and_gives_the_same(
     small_model_folder: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     choice, signal = ModelChoice((str(small_model_folder),)), noise(9000)
-    new = separate(signal, 44100, compile_model(choice, threads=1, frames=32))["vocals"]
+    new = separate(signal, 44100, compile_model(choice, Settings(1), 32))["vocals"]
     before = _kept(cache)
     monkeypatch.setattr("splitter.runtime.compiled.compile_network", None)  # not called
-    kept = separate(signal, 44100, compile_model(choice, threads=1, frames=32))["vocals"]
+    kept = separate(signal, 44100, compile_model(choice, Settings(1), 32))["vocals"]
     np.testing.assert_array_equal(kept, new)
     assert _kept(cache) == before
 
@@ -174,7 +190,7 @@ def test_a_kept_network_that_is_damaged_or_of_something_else_is_made_again(
     choice, signal = ModelChoice((str(small_model_folder),)), noise(3000)
     for path in (cache / "splitter/compiled").glob("*"):
         path.unlink()
-    new = separate(signal, 44100, compile_model(choice, threads=1, frames=48))["vocals"]
+    new = separate(signal, 44100, compile_model(choice, Settings(1), 48))["vocals"]
     (path,) = _kept(cache)
     whole = path.read_bytes()
     broken = {
@@ -184,7 +200,7 @@ def test_a_kept_network_that_is_damaged_or_of_something_else_is_made_again(
         "renamed": whole.replace(b'"origin": "', b'"origin": "x', 1),
     }
     path.write_bytes(broken[harm])
-    again = separate(signal, 44100, compile_model(choice, threads=1, frames=48))["vocals"]
+    again = separate(signal, 44100, compile_model(choice, Settings(1), 48))["vocals"]
     np.testing.assert_allclose(again, new, atol=1e-6)
     assert _kept(cache) == [path]
     origins = [
@@ -197,7 +213,7 @@ def test_a_kept_network_that_is_damaged_or_of_something_else_is_made_again(
 def test_only_a_few_networks_are_kept(small_model_folder: Path, cache: Path) -> None:
     choice = ModelChoice((str(small_model_folder),))
     for number in range(1, MOST + 3):
-        separate(noise(10), 44100, compile_model(choice, threads=1, frames=16 * number))
+        separate(noise(10), 44100, compile_model(choice, Settings(1), 16 * number))
         assert len(_kept(cache)) <= MOST
 
 

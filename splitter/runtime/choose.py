@@ -39,18 +39,18 @@ def compile_if_best(
     """
     if runtime == "torch" or (runtime == "auto" and not _is_for_processor(devices)):
         return None
-    if runtime == "auto" and not exact and has_bfloat16():
-        return None  # PyTorch computes in it; OpenVINO is asked for float32
     try:
         if not set(devices) <= {"auto", "cpu"}:
             raise GraphError(f"OpenVINO computes on the processor, not on {', '.join(devices)}")
         if find_spec("openvino") is None:
             raise GraphError("it is not installed here")
         from splitter.runtime.compiled import CHUNK, CHUNK_OF_PIPE, compile_model
+        from splitter.runtime.openvino import Settings
 
         threads = count_processors()
         lanes = min(threads, MOST_LANES) if many else 1
-        return compile_model(choice, threads, lanes, CHUNK_OF_PIPE if at_once else CHUNK)
+        settings = Settings(threads, lanes, bfloat16=not exact and has_bfloat16())
+        return compile_model(choice, settings, CHUNK_OF_PIPE if at_once else CHUNK)
     except (GraphError, ModelError, ImportError) as error:
         if runtime == "openvino":
             raise CommandError(

@@ -95,10 +95,8 @@ class Compiled:
             yield block
 
 
-def compile_model(
-    choice: ModelChoice, threads: int, lanes: int = 1, frames: int = CHUNK
-) -> Compiled:
-    """Prepare a model for a processor's threads, which `lanes` songs at a time share.
+def compile_model(choice: ModelChoice, settings: Settings, frames: int = CHUNK) -> Compiled:
+    """Prepare a model for a processor, in chunks of so many frames.
 
     Compiling goes on while the first song is opened. Raises GraphError for what only PyTorch can
     do, and ModelError for weights that cannot be read.
@@ -106,7 +104,6 @@ def compile_model(
     if choice.tta or choice.wiener:
         raise GraphError("estimates are refined on PyTorch only")
     compiling = ThreadPoolExecutor(1, "splitter-compile")
-    settings = Settings(threads, lanes)
     parts = []
     for folder in choice.folders:
         traced = find_traced(folder)
@@ -116,7 +113,7 @@ def compile_model(
         future = compiling.submit(_compile, folder, stream, whole, settings)
         parts.append(Part(_describe(traced, stream, whole), future))
     compiling.shutdown(wait=False)
-    return Compiled(choice, parts, lanes)
+    return Compiled(choice, parts, settings.lanes)
 
 
 def _check_weights(path: Path, graph: Graph) -> None:

@@ -56,6 +56,7 @@ class Settings:
 
     threads: int
     lanes: int = 1  # songs that share them
+    bfloat16: bool = False  # the precision of products, in place of float32
 
 
 class Network:
@@ -100,7 +101,7 @@ def _properties(settings: Settings) -> dict[str, Any]:
     return {
         "INFERENCE_NUM_THREADS": settings.threads,
         "NUM_STREAMS": settings.lanes,
-        "INFERENCE_PRECISION_HINT": "f32",
+        "INFERENCE_PRECISION_HINT": "bf16" if settings.bfloat16 else "f32",
         "ENABLE_CPU_PINNING": False,  # another process may have the same idea
     }
 
