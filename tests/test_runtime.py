@@ -16,13 +16,12 @@ from splitter.errors import CommandError
 from splitter.graphs import GraphError, find_reach
 from splitter.loading import Config, Model, load_model, save_model
 from splitter.networks import MaskModel
-from splitter.processors import count_processors
+from splitter.processors import count_processors, has_bfloat16
 from splitter.registry import AVERAGE, CONFIG, ModelChoice, find_model, list_models, read_config
 from splitter.runtime.choose import compile_if_best
 from splitter.runtime.computing import Computing
 from splitter.runtime.traced import GRAPH, describe, find_traced, read_traced, write_traced
 from splitter.runtime.tracing import trace_model
-from splitter.processors import has_bfloat16
 from splitter.separation import separate, separate_blocks
 from tests import sounds, zoo
 from tests.commands import ENVIRONMENT, Done, call

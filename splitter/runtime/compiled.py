@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache, partial
 from itertools import tee
 from pathlib import Path
 
@@ -21,8 +22,8 @@ from splitter.graphs import Graph, GraphError, Stream, find_reach, make_stream
 from splitter.paths import check_plain_file
 from splitter.registry import WEIGHTS, ModelChoice, hash_model
 from splitter.runtime.channels import channel_pairs, give_pair, take_pair
-from splitter.runtime.kept import find_network
-from splitter.runtime.openvino import Network, Settings, compile_network
+from splitter.runtime.kept import find_network, find_shape
+from splitter.runtime.openvino import Network, Settings, compile_network, describe_machine
 from splitter.runtime.streams import Array, Spectral, estimate
 from splitter.runtime.traced import Traced, find_traced, hash_code
 from splitter.tiling import Block
@@ -104,16 +105,31 @@ def compile_model(choice: ModelChoice, settings: Settings, frames: int = CHUNK) 
     if choice.tta or choice.wiener:
         raise GraphError("estimates are refined on PyTorch only")
     compiling = ThreadPoolExecutor(1, "splitter-compile")
-    parts = []
-    for folder in choice.folders:
-        traced = find_traced(folder)
-        _check_weights(folder / WEIGHTS, traced.graph)
-        stream = make_stream(traced.graph)
-        whole = -(-frames // stream.stride) * stream.stride
-        future = compiling.submit(_compile, folder, stream, whole, settings)
-        parts.append(Part(_describe(traced, stream, whole), future))
+    parts = [_prepare(folder, settings, frames, compiling) for folder in choice.folders]
     compiling.shutdown(wait=False)
     return Compiled(choice, parts, settings.lanes)
+
+
+def _prepare(folder: Path, settings: Settings, frames: int, compiling: ThreadPoolExecutor) -> Part:
+    """Begin to take up the compiled network of one model, or to make it."""
+    origin = f"{hash_model(folder)} {hash_code()} {frames} {settings} {describe_machine()}"
+    made = cache(partial(_make_stream, folder, frames))
+    shape = find_shape(origin) or made()[0]
+
+    def compile_new() -> Network:
+        weights = _read_arrays(folder / WEIGHTS)
+        return compile_network(made()[1], weights, shape.frames, settings)
+
+    return Part(shape, compiling.submit(find_network, origin, shape, settings, compile_new))
+
+
+def _make_stream(folder: Path, frames: int) -> tuple[Spectral, Stream]:
+    """Trace a model, if need be; return how songs go through it, and the stream of its layers."""
+    traced = find_traced(folder)
+    _check_weights(folder / WEIGHTS, traced.graph)
+    stream = make_stream(traced.graph)
+    whole = -(-frames // stream.stride) * stream.stride
+    return _describe(traced, stream, whole), stream
 
 
 def _check_weights(path: Path, graph: Graph) -> None:
@@ -137,14 +153,6 @@ def _describe(traced: Traced, stream: Stream, frames: int) -> Spectral:
     reach = find_reach(traced.graph) * traced.hop + traced.size  # samples
     context = -(-reach // grid) * grid
     return Spectral(traced.size, traced.hop, frames, stream.late, context, grid)
-
-
-def _compile(folder: Path, stream: Stream, frames: int, settings: Settings) -> Network:
-    def compile_new() -> Network:
-        return compile_network(stream, _read_arrays(folder / WEIGHTS), frames, settings)
-
-    origin = f"{hash_model(folder)} {hash_code()} {frames} {settings}"
-    return find_network(origin, settings, compile_new)
 
 
 def _read_arrays(path: Path) -> dict[str, Array]:

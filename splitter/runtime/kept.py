@@ -1,6 +1,7 @@
 """Compiled networks, kept in the user's cache: to take one up takes a third of compiling it.
 
-    head, a line of JSON: of what it was made, a hash of the rest, … · what OpenVINO exported
+    head, a line of JSON: of what it was made, how songs go through it, a hash of the rest, …
+    what OpenVINO exported
 
 One that was made of anything else, or is damaged, is not used, but made again.
 """
@@ -12,53 +13,76 @@ import json
 import logging
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from threading import Thread
+from typing import Any, BinaryIO
 
 from platformdirs import user_cache_path
 
 from splitter.atomic import write_atomically
-from splitter.runtime.openvino import Network, Settings, describe_machine, import_network
+from splitter.runtime.openvino import Network, Settings, import_network
+from splitter.runtime.streams import Spectral
 
 log = logging.getLogger(__name__)
 
 MOST = 6  # networks; each takes some 50 MB
 
 
-def find_network(origin: str, settings: Settings, make: Callable[[], Network]) -> Network:
+def find_shape(origin: str) -> Spectral | None:
+    """Return how songs go through the network that was kept of `origin`; None if none was."""
+    with suppress(OSError, ValueError, KeyError, TypeError), _path(origin).open("rb") as file:
+        return Spectral(**_read_head(file, origin)["shape"])
+    return None
+
+
+def find_network(
+    origin: str, shape: Spectral, settings: Settings, make: Callable[[], Network]
+) -> Network:
     """Return a network that was made of `origin`: a kept one, or else a new one, and keep it.
 
     Keeping goes on beside.
     """
-    origin = f"{origin} {describe_machine()}"
-    name = hashlib.sha256(origin.encode("utf-8")).hexdigest()[:16]
-    path = user_cache_path("splitter") / "compiled" / name
+    path = _path(origin)
     with suppress(OSError, ValueError, KeyError, TypeError, RuntimeError):
         network = _read(path, origin, settings)
         with suppress(OSError):
             path.touch()  # it is used
         return network
     network = make()
-    Thread(target=_keep, args=(path, origin, network), name="splitter-keep").start()
+    Thread(target=_keep, args=(path, origin, shape, network), name="splitter-keep").start()
     return network
+
+
+def _path(origin: str) -> Path:
+    name = hashlib.sha256(origin.encode("utf-8")).hexdigest()[:16]
+    return user_cache_path("splitter") / "compiled" / name
+
+
+def _read_head(file: BinaryIO, origin: str) -> dict[str, Any]:
+    head: dict[str, Any] = json.loads(file.readline(1 << 20))
+    if head["origin"] != origin:
+        raise ValueError("a network of something else")
+    return head
 
 
 def _read(path: Path, origin: str, settings: Settings) -> Network:
     with path.open("rb") as file:
-        head = json.loads(file.readline(1 << 20))
+        head = _read_head(file, origin)
         exported = file.read()
-    if head["origin"] != origin or head["hash"] != hashlib.sha256(exported).hexdigest():
-        raise ValueError("a network of something else, or damaged")
+    if head["hash"] != hashlib.sha256(exported).hexdigest():
+        raise ValueError("damaged")
     return import_network(
         exported, [(int(place), int(age)) for place, age in head["ages"]], settings
     )
 
 
-def _keep(path: Path, origin: str, network: Network) -> None:
+def _keep(path: Path, origin: str, shape: Spectral, network: Network) -> None:
     """Write a network, and remove those that were not used for longest."""
     try:
         exported, ages = network.export()
-        head = {"origin": origin, "ages": ages, "hash": hashlib.sha256(exported).hexdigest()}
+        digest = hashlib.sha256(exported).hexdigest()
+        head = {"origin": origin, "shape": asdict(shape), "ages": ages, "hash": digest}
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, json.dumps(head).encode("utf-8") + b"\n" + exported)
         kept = sorted(path.parent.glob("[!.]*"), key=lambda each: each.stat().st_mtime)

@@ -81,7 +81,7 @@ def compile_network(
     stream: Stream, weights: Mapping[str, Array], frames: int, settings: Settings
 ) -> Network:
     """Compile a stream for chunks of so many frames."""
-    model, ages = build(stream, weights, frames)
+    model, ages = build(stream, weights, frames, settings.bfloat16)
     return Network(ov.Core().compile_model(model, "CPU", _properties(settings)), ages)
 
 
@@ -119,7 +119,7 @@ class Song:
         for place, age in ages:
             depths[place] = max(depths[place], age)
         self._rings = [
-            [_zeros(port.shape) for _ in range(depth + 1)]
+            [_zeros(port) for _ in range(depth + 1)]
             for port, depth in zip(compiled.outputs, depths, strict=True)
         ]
         self._step = 0
@@ -147,17 +147,22 @@ class Song:
         return ring[(self._step - age) % len(ring)]
 
 
-def _zeros(shape: Sequence[int]) -> ov.Tensor:
-    return ov.Tensor(np.zeros(tuple(shape), np.float32), shared_memory=False)
+def _zeros(port: Any) -> ov.Tensor:
+    tensor = ov.Tensor(port.element_type, port.shape)
+    tensor.data[:] = 0
+    return tensor
 
 
-def build(stream: Stream, weights: Mapping[str, Array], frames: int) -> tuple[ov.Model, Ages]:
+def build(
+    stream: Stream, weights: Mapping[str, Array], frames: int, bfloat16: bool = False
+) -> tuple[ov.Model, Ages]:
     """Make an OpenVINO model that takes a chunk of so many frames, and what windows keep.
 
     Beside the output it gives what they keep for later chunks; which of them its further inputs
-    are, and of how many chunks ago, is returned, too.
+    are, and of how many chunks ago, is returned, too. OpenVINO computes in float32 what leads
+    from the last products to an output in float32, so to be fast what windows keep is bfloat16.
     """
-    builder = _Builder(weights, frames)
+    builder = _Builder(weights, frames, ov.Type.bf16 if bfloat16 else ov.Type.f32)
     for node in stream.graph.nodes:
         builder.add(node)
     results = [ops.result(made) for made in (builder.made[-1], *builder.kept)]
@@ -165,9 +170,10 @@ def build(stream: Stream, weights: Mapping[str, Array], frames: int) -> tuple[ov
 
 
 class _Builder:
-    def __init__(self, weights: Mapping[str, Array], frames: int) -> None:
+    def __init__(self, weights: Mapping[str, Array], frames: int, keeping: ov.Type) -> None:
         self.weights = weights
         self.frames = frames
+        self.keeping = keeping  # the type in which windows keep frames
         self.made: list[Any] = []
         self.old: list[Any] = []  # what windows kept,
         self.ages: list[tuple[int, int]] = []  # of which output and chunk each of it is,
@@ -266,11 +272,11 @@ class _Builder:
             return _slice(of, {"axis": axis, "start": start, "stop": stop, "step": 1})
 
         if frames <= chunk:
-            self.kept.append(part(source, chunk - frames, chunk))
+            self._keep(part(source, chunk - frames, chunk))
             old = self._recall(1, [*sizes[:axis], frames, *sizes[axis + 1 :]])
             more = chunk + ahead - frames
             return ops.concat([old, source if more == chunk else part(source, 0, more)], axis)
-        self.kept.append(source)
+        self._keep(source)
         oldest = -(-frames // chunk)  # chunks
         first, last = oldest * chunk - frames, (oldest + 1) * chunk - frames + ahead
         parts = []
@@ -281,11 +287,15 @@ class _Builder:
             parts.append(whole if stop - start == chunk else part(whole, start, stop))
         return parts[0] if len(parts) == 1 else ops.concat(parts, axis)
 
+    def _keep(self, part: Any) -> None:
+        self.kept.append(part if self.keeping == ov.Type.f32 else ops.convert(part, self.keeping))
+
     def _recall(self, age: int, sizes: Sequence[int]) -> Any:
         """Return what was kept last so many chunks ago."""
-        self.old.append(ops.parameter(sizes, np.float32))
+        old = ops.parameter(sizes, self.keeping)
+        self.old.append(old)
         self.ages.append((len(self.kept), age))
-        return self.old[-1]
+        return old if self.keeping == ov.Type.f32 else ops.convert(old, "f32")
 
 
 def _ints(values: Sequence[int]) -> Any:

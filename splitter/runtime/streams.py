@@ -52,6 +52,11 @@ class Spectral:
         """Return how many samples come out before the song's first."""
         return self.context + self.late * self.hop + self.margin
 
+    @property
+    def unheard(self) -> int:
+        """Return how many chunks come out before any frame that the song's first sample is in."""
+        return max(0, (self.lost - self.size) // (self.frames * self.hop))
+
     def window(self) -> Array:
         """Return the periodic Hann window."""
         turns = np.arange(self.size) / self.size
@@ -65,7 +70,7 @@ def estimate(blocks: Iterable[Block], steps: Steps, shape: Spectral) -> Iterator
     """
     song = _Counted(blocks)
     made = _add_up(_mask(_transform(song, shape), steps, shape), shape)
-    skipped = shape.lost
+    skipped = shape.lost - shape.unheard * shape.frames * shape.hop
     given = 0
     for piece in made:
         kept = piece[..., min(skipped, piece.shape[-1]) :]
@@ -152,13 +157,16 @@ def _transform(song: _Counted, shape: Spectral) -> Iterator[Spectrum]:
 
 
 def _mask(spectra: Iterable[Spectrum], steps: Steps, shape: Spectral) -> Iterator[Spectrum]:
-    """Yield the masked spectra (stems, channels, frames, bins), late by a step more than masks."""
+    """Yield the masked spectra (stems, channels, frames, bins), late by a step more than masks.
+
+    Those that lie before the song are left out.
+    """
     waiting: Spectrum | None = None
     due: Spectrum | None = None
-    for spectrum in spectra:
+    for number, spectrum in enumerate(spectra):
         mask = None if due is None else steps.take()
         steps.begin(np.abs(spectrum))
-        if mask is not None and due is not None:
+        if mask is not None and due is not None and number > shape.unheard:
             yield mask * due
         if waiting is None:
             waiting = np.zeros((spectrum.shape[0], shape.late, spectrum.shape[-1]), np.complex64)
