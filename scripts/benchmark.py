@@ -1,6 +1,7 @@
 """Measure splitter on this machine: each step alone, the whole command, folders, and the roofline.
 
     python scripts/benchmark.py [--json figures.json] [--seconds 240] [--songs 1,10,100]
+    python scripts/benchmark.py --against OTHER-CHECKOUT    whole commands, by turns with another
 
 Every figure is the best of several runs; × is times real time. The roofline says what share of the
 time that the network takes could not be saved here: its arithmetic at the rate of the fastest
@@ -85,9 +86,9 @@ def make_song(path: Path, seconds: float) -> Path:
     return path
 
 
-def run(*command: object, folder: Path) -> tuple[float, float]:
+def run(*command: object, folder: Path, root: Path = ROOT) -> tuple[float, float]:
     """Run splitter, or Python, in a process; return seconds and the peak of its memory in MB."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "PYTHONPATH": str(root)}
     begun = time.perf_counter()
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, *map(str, command)],
@@ -303,6 +304,35 @@ def measure_commands(song: Path, seconds: float, options: tuple[str, ...]) -> Fi
     return figures
 
 
+def measure_against(other: Path, folder: Path, seconds: float, options: tuple[str, ...]) -> Figures:
+    """Measure whole commands, by turns with those of another checkout: the best of three each."""
+    figures: Figures = {}
+    for name, length in (("short.wav", 3.0), ("long.mp3", seconds)):
+        make_song(folder / name, length)
+        command = ("separate", name, "--overwrite", *options)
+        roots = {"there": other.resolve(), "here": ROOT}
+        run(*command, folder=folder)  # keeps the compiled network
+        runs = [
+            {place: run(*command, folder=folder, root=root) for place, root in roots.items()}
+            for _ in range(3)
+        ]
+        best = {place: min(each[place] for each in runs) for place in roots}
+        for place, (taken, memory) in best.items():
+            figures |= {f"{length:g} s, {name[-3:]}, {place}, s": taken}
+            figures |= {f"{length:g} s, {name[-3:]}, {place}, MB": memory}
+        figures[f"{length:g} s, {name[-3:]}, times as fast"] = best["there"][0] / best["here"][0]
+    return figures
+
+
+def show(figures: Figures, path: Path | None) -> None:
+    """Print figures, and write them to a file of JSON."""
+    for label, value in figures.items():
+        shown = f"{value:>10.4g}" if isinstance(value, float) else f"{value:>10}"
+        print(f"{label:65} {shown}")
+    if path:
+        path.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+
+
 def measure_folders(
     folder: Path,
     counts: list[int],
@@ -352,8 +382,15 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--model", default="unet")
     parser.add_argument("--compile", action="store_true", help="measure torch.compile, too")
+    parser.add_argument("--against", type=Path, help="another checkout, to run by turns")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
+    if given.against:
+        with TemporaryDirectory() as temporary:
+            options = ("--device", given.device, "--model", given.model)
+            place = Path(temporary)
+            show(measure_against(given.against, place, given.seconds, options), given.json)
+        return
     reuse_freed_memory()
     lanes = share_processor()
     model = load_model(given.model, pick_device(given.device), folded=True)
@@ -374,12 +411,7 @@ def main() -> None:
         figures |= measure_folders(
             folder, counts, given.each, options, figures, network, given.returning
         )
-    for label, value in figures.items():
-        print(
-            f"{label:65} {value:>10.4g}" if isinstance(value, float) else f"{label:65} {value:>10}"
-        )
-    if given.json:
-        given.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    show(figures, given.json)
 
 
 if __name__ == "__main__":
