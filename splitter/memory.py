@@ -10,23 +10,25 @@ from contextlib import suppress
 from pathlib import Path
 
 # mallopt(3): numbers of the parameters, as in <malloc.h>
-M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX, M_ARENA_MAX = -1, -2, -4, -8
+M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -2, -3, -4, -8
 KEPT_BYTES = 2**31 - 1
 STEP_BYTES = 64 * 2**20
+LARGE_BYTES = 4 * 2**20
 
 
-def reuse_freed_memory() -> bool:
+def reuse_freed_memory(large: bool = True) -> bool:
     """Have glibc keep what is freed for the next tile; tell whether it does.
 
     By default glibc maps each large array anew and unmaps it when freed. Every tile then pays for
-    page faults in the kernel, which cost more than the network: see scripts/benchmark.py. This
+    page faults in the kernel, which cost more than the network: see scripts/benchmark.py. A stream
+    has few large arrays; without them (`large`, of 4 MB) there are no gaps where they were. This
     concerns the whole process, so only a program may call it, once, at its start; a library not.
     """
     if platform.libc_ver()[0] != "glibc":
         return False
     mallopt = ctypes.CDLL(None).mallopt
     settings = {
-        M_MMAP_MAX: 0,
+        **({M_MMAP_MAX: 0} if large else {M_MMAP_THRESHOLD: LARGE_BYTES}),
         M_TRIM_THRESHOLD: KEPT_BYTES,
         M_TOP_PAD: STEP_BYTES,
         M_ARENA_MAX: 1,  # threads would have heaps of their own, which these settings do not reach

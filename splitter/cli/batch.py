@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from splitter.cli.progress import BatchProgress, watch_signals
@@ -86,7 +87,8 @@ def _make_worker(batch: Batch, watch: Watch) -> Worker:
     exact = batch.work.computing.precision == "float32"
     compiled = compile_if_best(batch.model, batch.devices, batch.runtime, many=True, exact=exact)
     if compiled:
-        compiled.when_ready(reuse_freed_memory)  # what compiling took is given back before
+        # what compiling took is given back before
+        compiled.when_ready(partial(reuse_freed_memory, large=False))
         return Worker(compiled, batch.work, watch=watch)
     reuse_freed_memory()
     from splitter.engines.lanes import load_models, share_processor

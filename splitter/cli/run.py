@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
@@ -260,7 +260,8 @@ class Run:
             self.model, devices, options.runtime, at_once=options.to_pipe, exact=exact
         )
         if compiled:
-            compiled.when_ready(reuse_freed_memory)  # what compiling took is given back before
+            # what compiling took is given back before
+            compiled.when_ready(partial(reuse_freed_memory, large=False))
             return compiled, Computing(), ()
         reuse_freed_memory()
         from splitter.engines.lanes import load_models, make_lanes, share_processor

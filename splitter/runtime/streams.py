@@ -134,6 +134,7 @@ def _transform(song: _Counted, shape: Spectral) -> Iterator[Spectrum]:
     needed = chunk + shape.size - shape.hop
     parts: list[Block] = []
     count = 0
+    windowed: Array | None = None  # is used again
     for block in _extend(song, shape):
         if not parts:
             parts.append(np.zeros((block.shape[0], shape.margin), np.float32))
@@ -149,7 +150,8 @@ def _transform(song: _Counted, shape: Spectral) -> Iterator[Spectrum]:
                 return
             part = sound[:, start : start + needed]
             frames = np.lib.stride_tricks.sliding_window_view(part, shape.size, -1)[:, :: shape.hop]
-            spectra = np.fft.rfft(frames * window, norm="forward")
+            windowed = np.multiply(frames, window, windowed)
+            spectra = np.fft.rfft(windowed, norm="forward")
             yield spectra.astype(np.complex64, copy=False)
             start += chunk
             done += chunk
@@ -161,19 +163,25 @@ def _mask(spectra: Iterable[Spectrum], steps: Steps, shape: Spectral) -> Iterato
 
     Those that lie before the song are left out.
     """
-    waiting: Spectrum | None = None
-    due: Spectrum | None = None
+    behind, first = divmod(shape.late, shape.frames)  # chunks, frames
+    heard: deque[Spectrum] = deque(maxlen=behind + 2)
+    due: tuple[Spectrum, Spectrum] | None = None  # whose last, and whose other frames
+
+    def masked(mask: Array, old: Spectrum, new: Spectrum) -> Spectrum:
+        answer = np.empty(mask.shape, np.complex64)
+        np.multiply(mask[:, :, :first], old[:, shape.frames - first :], answer[:, :, :first])
+        np.multiply(mask[:, :, first:], new[:, : shape.frames - first], answer[:, :, first:])
+        return answer
+
     for number, spectrum in enumerate(spectra):
         mask = None if due is None else steps.take()
         steps.begin(np.abs(spectrum))
         if mask is not None and due is not None and number > shape.unheard:
-            yield mask * due
-        if waiting is None:
-            waiting = np.zeros((spectrum.shape[0], shape.late, spectrum.shape[-1]), np.complex64)
-        joined = np.concatenate([waiting, spectrum], axis=1)
-        due, waiting = joined[:, : shape.frames], joined[:, shape.frames :]
+            yield masked(mask, *due)
+        heard.extend([spectrum] if heard else [np.zeros_like(spectrum)] * (behind + 1) + [spectrum])
+        due = heard[0], heard[1]
     if due is not None:
-        yield steps.take() * due
+        yield masked(steps.take(), *due)
 
 
 def _add_up(spectra: Iterable[Spectrum], shape: Spectral) -> Iterator[Array]:
