@@ -46,6 +46,16 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "tfc-tdf": lambda: TfcTdf(2, 2, BANDS, 4, 2, 2),
     "level and unet": lambda: Whole(UNet(2, 2, 4, 2), 5),
     "parts that pool": lambda: PictureUNet(Parts(width=4, levels=2), 2, 2, BANDS),
+    "valid parts": lambda: PictureUNet(Parts(block="valid", width=4, levels=2), 2, 2, BANDS),
+    "packed parts": lambda: PictureUNet(
+        Parts(block="depthwise", up="sub-pixel", pack=2, width=4, levels=1), 2, 2, BANDS
+    ),
+    "parts that skip frames": lambda: PictureUNet(
+        Parts(block="residual", down="in-block", up="bilinear", width=4, levels=2), 2, 2, BANDS
+    ),
+    "parts that repeat frames": lambda: PictureUNet(
+        Parts(block="leaky", up="repeated", skip="attention", width=4, levels=2), 2, 2, BANDS
+    ),
     "dilated": lambda: nn.Conv2d(2, 2, 3, dilation=(1, 4), padding=(1, 4)),
     "one-sided": lambda: nn.ConvTranspose2d(2, 2, (3, 4), (1, 2), padding=(1, 1)),
 }
@@ -82,7 +92,11 @@ def decibels(signal: Tensor, error: Tensor) -> float:
     return float(10 * torch.log10(signal.square().sum() / (error.square().sum() + 1e-30)))
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+# those whose frames stay where they are
+UNMOVED = sorted(NETWORKS.keys() - {"valid parts", "parts that skip frames"})
+
+
+@pytest.mark.parametrize("name", UNMOVED)
 def test_a_graph_computes_what_its_network_does(name: str) -> None:
     network = build(name)
     graph = graph_of(name)
@@ -154,6 +168,43 @@ class Across(nn.Module):
 def test_a_network_that_sees_all_time_has_no_reach(network: nn.Module) -> None:
     with pytest.raises(GraphError):
         find_reach(trace(network.eval(), picture, 16))
+
+
+class Half(nn.Module):
+    def forward(self, picture: Tensor) -> Tensor:
+        return picture[..., : picture.shape[-1] // 2]
+
+
+class End(nn.Module):
+    def forward(self, picture: Tensor) -> Tensor:
+        return picture[..., picture.shape[-1] // 2 :]
+
+
+class Longer(nn.Module):
+    def forward(self, picture: Tensor) -> Tensor:
+        return nn.functional.pad(picture, (0, picture.shape[-1]))
+
+
+class Stretched(nn.Module):
+    def forward(self, picture: Tensor) -> Tensor:
+        return nn.functional.interpolate(picture, scale_factor=3, mode="bilinear")
+
+
+@pytest.mark.parametrize("network", [Half(), End(), Longer(), Stretched()])
+def test_frames_that_are_moved_in_another_way_are_refused(network: nn.Module) -> None:
+    with pytest.raises(GraphError):
+        trace(network.eval(), picture, 16)
+
+
+def test_pictures_are_padded_and_cut_at_any_side() -> None:
+    class Framed(nn.Module):
+        def forward(self, picture: Tensor) -> Tensor:
+            cut = nn.functional.pad(picture, (0, 0, -3, -2)).clamp(0.2, 0.7)
+            return nn.functional.pad(nn.functional.pad(cut, (0, 0, 4, 2), "reflect"), (0, 0, 1, -3))
+
+    network = Framed().eval()
+    given = TorchSteps(Stream(trace(network, picture, 16), 0, 1), {})(picture(32))
+    assert torch.equal(given, network(picture(32)))
 
 
 @pytest.mark.parametrize("text", ["", "{}", '{"version": 99, "nodes": []}', '{"version": 1}'])

@@ -33,6 +33,17 @@ def test_the_page_lists_all_parts(kind: str) -> None:
     assert {name.strip() for name in re.sub(r"\(.*?\)", "", row).split(",")} == set(KINDS[kind])
 
 
+def test_the_page_lists_the_networks_that_stream_and_those_that_need_pytorch() -> None:
+    on_openvino, on_pytorch = (
+        re.findall(
+            r"`(.*?)`", re.findall(rf"^- On {runtime}.*?:(.*?)\n(?=\n|-)", PAGE, re.M | re.S)[0]
+        )
+        for runtime in ("OpenVINO", "PyTorch")
+    )
+    assert on_openvino == zoo.STREAMED  # as tests/test_runtime.py finds out
+    assert on_openvino + on_pytorch == sorted(PRESETS, key=(on_openvino + on_pytorch).index)
+
+
 def test_the_combination_of_the_page_is_a_network() -> None:
     recipe = json.loads(re.findall(r"```json\n(.*?)```", PAGE, re.DOTALL)[0])
     network = zoo.build(recipe["network"], **{**recipe["sizes"], **zoo.SPECTROGRAM})

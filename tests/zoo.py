@@ -15,6 +15,12 @@ from splitter.networks.sizes import MaskParts, MaskSizes
 from tests.sounds import SMALL_SIZES
 
 RATE = 44100
+# what hears all time, samples or several windows, or looks up codes, is left to PyTorch
+STREAMED = [
+    *("mask-unet", "mask-tfc-tdf", "jansson", "unet-2015", "unet-bn", "fcnvmb", "resunet"),
+    *("dense-unet", "multires-unet", "r2u-net", "attention-unet", "attention-r2u-net"),
+    *("mobile-unet", "sid-unet"),
+]
 SPECTROGRAM = {name: SMALL_SIZES[name] for name in ("window", "hop", "bands")}
 
 

@@ -10,6 +10,8 @@ any length.
     neg abs exp log log1p sqrt rsqrt relu leaky_relu {slope} sigmoid tanh gelu silu
     mean sum amax softmax {axes} · concat {axis} · slice {axis, start, stop, step}
     permute {order} · reshape · expand · matmul · pad {before, after, value}
+    mirror {before, after}                                a pad by what lies next to the edge
+    shift {frames}                                        without the first frames, or later by some
     convolution {stride, padding, dilation, transposed, output_padding, groups}
     average {kernel, stride, padding}                     a mean over neighbours, in the picture
     largest {kernel, stride, padding}                     the largest of neighbours; no padding

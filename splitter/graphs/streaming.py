@@ -52,6 +52,19 @@ class Taps:
     transposed: bool = False
 
 
+@dataclass(frozen=True)
+class Sight:
+    """How far a node sees, in frames of the input, from the first of those that it stands for."""
+
+    before: Fraction
+    behind: Fraction
+    values: Fraction  # that a reshape laid behind each other, of what was one frame
+
+    def part(self, step: Fraction) -> Sight:
+        """Take these values for frames of their own: the last sees what the first sees."""
+        return Sight(self.before + (self.values - 1) * step, self.behind, Fraction(1))
+
+
 def find_stride(graph: Graph) -> int:
     """Return the number of frames that the slowest node sees as one."""
     return lcm(*(node.rate.denominator for node in graph.nodes if node.axis is not None))
@@ -62,20 +75,35 @@ def find_reach(graph: Graph) -> int:
 
     Raises GraphError if that has no bound.
     """
-    find_order(graph)
-    seen: list[tuple[Fraction, Fraction]] = []  # of each node: before and behind, in input frames
-    for node in graph.nodes:
-        moving = [place for place in node.inputs if graph.nodes[place].axis is not None]
-        before = max((seen[place][0] for place in moving), default=Fraction(0))
-        behind = max((seen[place][1] for place in moving), default=Fraction(0))
+    steps = [  # of each node, in frames of the input
+        runs / node.rate if node.axis is not None else Fraction(0)
+        for node, runs in zip(graph.nodes, find_order(graph), strict=True)
+    ]
+    seen: list[Sight] = []
+    for node, step in zip(graph.nodes, steps, strict=True):
+        moving = [place for place in node.inputs if steps[place]]
         taps = find_taps(graph, node)
+        sights = [seen[place] for place in moving]
+        if taps is not None or len({sight.values for sight in sights}) > 1:
+            sights = [seen[place].part(steps[place]) for place in moving]
+        before = max((sight.before for sight in sights), default=Fraction(0))
+        behind = max((sight.behind for sight in sights), default=Fraction(0))
+        values = sights[0].values if sights else Fraction(1)
         if taps is not None:
             last = taps.span - 1 - taps.padding
             first, last = (last, taps.padding) if taps.transposed else (taps.padding, last)
-            finer = node.rate if taps.transposed else graph.nodes[moving[0]].rate
-            before, behind = before + first / finer, behind + last / finer
-        seen.append((before, behind))
-    return int(-(-max(seen[-1]) // 1))
+            finer = step if taps.transposed else steps[moving[0]]
+            before, behind = before + first * finer, behind + last * finer
+        elif node.op == "shift":
+            moved = node.given["frames"] * step
+            before, behind = before - moved, behind + moved
+        elif node.op == "reshape" and moving:
+            values = values * steps[moving[0]] / step
+            if values < 1:  # several frames become one
+                behind, values = behind + (1 - values) * step, Fraction(1)
+        seen.append(Sight(before, behind, values))
+    output = seen[-1].part(steps[-1])
+    return int(-(-max(output.before, output.behind) // 1))
 
 
 def make_stream(graph: Graph) -> Stream:
@@ -84,7 +112,7 @@ def make_stream(graph: Graph) -> Stream:
     for node in graph.nodes:
         work.add(node)
     late = work.late[-1]
-    if late is None or graph.output.rate != 1:
+    if late is None or late < 0 or graph.output.rate != 1:
         raise GraphError("the output has not the frames of the input")
     return Stream(Graph(work.nodes), int(late), find_stride(graph))
 
@@ -105,10 +133,16 @@ class _Rewriting:
         late = max((self.late[place] or Fraction(0) for place in moving), default=None)
         if node.op == "input":
             late = Fraction(0)
+        elif node.op == "reshape" and late is not None:
+            late = -(-late * node.rate // 1) / node.rate  # frames that are joined come together
         inputs = [
             self._wait(place, late) if place in moving and late is not None else self.places[place]
             for place in node.inputs
         ]
+        if node.op == "shift" and late is not None:  # nothing is computed: others are the first
+            self.places.append(inputs[0])
+            self.late.append(late + node.given["frames"] / node.rate)
+            return
         taps = find_taps(self.old, node)
         if taps is not None and late is not None:
             axis, source = node.axis, self.old.nodes[node.inputs[0]]
@@ -152,9 +186,7 @@ def _look_back(
     if taps.transposed:
         kept = (taps.span - 1) // taps.stride
         return kept, kept, (own * taps.stride + taps.padding) / new_rate
-    ahead = taps.span - taps.stride
-    if ahead < 0:
-        raise GraphError("a layer passes over frames")
+    ahead = max(0, taps.span - taps.stride)  # a layer may pass over frames
     moved = int(own) + ahead - taps.padding
     wait = -moved % taps.stride
     return ahead, ahead + wait, Fraction(moved + wait, taps.stride) / new_rate
@@ -234,11 +266,11 @@ def _keeps_time(node: Node, sources: list[Node], own: int) -> bool:
         return node.given["axis"] != axis and all(source.axis == axis for source in sources)
     if node.op == "convolution":
         return all(source.axis is None for source in sources[1:])
-    if node.op == "pad":
+    if node.op in ("pad", "mirror"):
         return not node.given["before"][axis] and not node.given["after"][axis]
     if node.op == "matmul":
         return _contracts_no_time(*sources)
-    return node.op in ("reshape", "permute", "average", "largest", "window")
+    return node.op in ("reshape", "permute", "average", "largest", "window", "shift")
 
 
 def _contracts_no_time(left: Node, right: Node) -> bool:

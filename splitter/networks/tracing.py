@@ -18,6 +18,7 @@ from torch.func import functional_call, functionalize
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from splitter.graphs import Graph, GraphError, Node, Size
+from splitter.networks.composites import COMPOSITES
 
 # PyTorch's word → ours, where arguments that are tensors or numbers are all there is
 SAME = {
@@ -63,7 +64,8 @@ def _record(module: nn.Module, picture: Tensor) -> fx.GraphModule:
 
     with torch.no_grad():
         try:
-            traced = make_fx(functionalize(call), tracing_mode="fake")(_weights(module), picture)
+            record = make_fx(functionalize(call), {**COMPOSITES}, tracing_mode="fake")
+            traced = record(_weights(module), picture)
         except (RuntimeError, TypeError, NotImplementedError) as error:
             raise GraphError(f"cannot be traced ({error})") from error
     traced.graph.eliminate_dead_code()
@@ -89,7 +91,7 @@ class _Writer:
             kind = {"name": names[index]} if index < len(names) else {}
             self._put(call, "weight" if kind else "input", (), kind)
         elif call.op == "call_function":
-            self._translate(call)
+            self._translate(call, longer)
         else:
             raise GraphError(f"{call.op} {call.target}: is no operation")
 
@@ -97,11 +99,8 @@ class _Writer:
         return tuple(self._size(one, two) for one, two in zip(short, long, strict=True))
 
     def _size(self, short: int, long: int) -> Size:
-        if short == long:
-            return short
-        if long != 2 * short:
-            raise GraphError("a size is not in proportion to the frames")
-        return Fraction(short, self.frames)
+        """Return a size; frames that are added or cut off at the ends are not counted."""
+        return short if short == long else Fraction(long - short, self.frames)
 
     def _emit(
         self, op: str, inputs: Sequence[int], shape: Sequence[Size], given: Mapping[str, Any] = {}
@@ -158,7 +157,7 @@ class _Writer:
             return self._emit("number", (), (), {"value": float(argument)})
         raise GraphError(f"{argument!r} is neither a tensor nor a number")
 
-    def _translate(self, call: fx.Node) -> None:
+    def _translate(self, call: fx.Node, longer: fx.Node) -> None:
         target = str(call.target)
         if not isinstance(call.target, torch._ops.OpOverload):
             if "getitem" in target and isinstance(call.args[0], fx.Node):
@@ -202,7 +201,9 @@ class _Writer:
                 call, "concat", [self._take(each) for each in arguments["tensors"]], {"axis": axis}
             )
         elif word == "slice":
-            self._slice(call, arguments, rank)
+            self._slice(call, longer)
+        elif word in ("clamp", "hardtanh"):
+            self._clamp(call)
         elif word == "mm":
             left, right = (self._take(each) for each in call.args)
             self.places[call] = self._multiply(left, right, self.shapes[call])
@@ -230,33 +231,78 @@ class _Writer:
         elif word == "avg_pool2d":
             self._average(call, arguments)
         elif word == "constant_pad_nd":
-            self._pad(call, arguments["pad"], float(arguments.get("value", 0)), rank)
+            self._pad(call, arguments["pad"], {"value": float(arguments.get("value", 0))})
+        elif word == "reflection_pad2d":
+            self._pad(call, arguments["padding"], {})
         elif word in ("empty", "new_empty"):
             return  # of no use but to what nobody asks for
         else:
             raise GraphError(f"{word}: is not known to graphs")
 
-    def _slice(self, call: fx.Node, arguments: Mapping[str, Any], rank: int) -> None:
-        axis = _positive([arguments.get("dim", 0)], rank)[0]
-        source = call.args[0]
-        assert isinstance(source, fx.Node)
-        size, step = self.shapes[source][axis], arguments.get("step", 1)
-        if self.shapes[call] == self.shapes[source]:
-            self.places[call] = self._take(source)
-            return
-        if isinstance(size, Fraction):
-            raise GraphError("slice: only some of the frames")
-        start, stop, _ = slice(arguments.get("start"), arguments.get("end"), step).indices(size)
-        given = {"axis": axis, "start": start, "stop": stop, "step": step}
-        self._put(call, "slice", [self._take(source)], given)
+    def _slice(self, call: fx.Node, longer: fx.Node) -> None:
+        """Write a cut, or every second frame and the like."""
+        place = self._take(call.args[0])
+        shape, wanted = self.nodes[place].shape, self.shapes[call]
+        axis, start, stop, step = _bounds(call)
+        if isinstance(shape[axis], Fraction):
+            if _bounds(longer)[1] != start or wanted[axis] != shape[axis] / step:
+                raise GraphError("slice: only some of the frames")
+            self.places[call] = self._thin(self._shift(place, start), axis, step, wanted)
+        elif shape == wanted:
+            self.places[call] = place
+        else:
+            given = {"axis": axis, "start": start, "stop": stop, "step": step}
+            self._put(call, "slice", [place], given)
 
-    def _pad(self, call: fx.Node, pad: Sequence[int], value: float, rank: int) -> None:
-        """Write a padding; PyTorch counts the axes from the last."""
-        pairs = [*zip(pad[::2], pad[1::2], strict=True)]
-        pairs = [*pairs, *[(0, 0)] * (rank - len(pairs))][::-1]
-        before, after = ([pair[end] for pair in pairs] for end in (0, 1))
-        given = {"before": before, "after": after, "value": value}
-        self._put(call, "pad", [self._take(call.args[0])], given)
+    def _shift(self, place: int, frames: int) -> int:
+        """Leave out the first frames, or put as many before them."""
+        if not frames:
+            return place
+        return self._emit("shift", [place], self.nodes[place].shape, {"frames": frames})
+
+    def _thin(self, place: int, axis: int, step: int, shape: Sequence[Size]) -> int:
+        """Keep one frame of each few."""
+        if step == 1:
+            return place
+        ones = [1] * (len(shape) - 2)
+        stride = [*ones]
+        stride[axis - 2] = step
+        given = {"kernel": ones, "stride": stride, "padding": [0] * len(ones)}
+        return self._emit("average", [place], shape, given)
+
+    def _clamp(self, call: fx.Node) -> None:
+        place = self._take(call.args[0])
+        for word, limit in zip(("maximum", "minimum"), call.args[1:], strict=False):
+            if limit is not None:
+                place = self._emit(word, [place, self._take(limit)], self.shapes[call])
+        self.places[call] = place
+
+    def _pad(self, call: fx.Node, pad: Sequence[int], value: Mapping[str, float]) -> None:
+        """Write a padding, mirrored where there is no value; where it is negative, a cut.
+
+        PyTorch counts the axes from the last. Frames before the first are silent, whatever was
+        asked for: a song begins with context.
+        """
+        place, wanted = self._take(call.args[0]), self.shapes[call]
+        before, after = ([0] * len(wanted) for _ in range(2))
+        for axis, first, last in zip(range(-1, -5, -1), pad[::2], pad[1::2], strict=False):
+            shape = [*self.nodes[place].shape]
+            size = shape[axis]
+            if isinstance(size, Fraction):
+                if size != wanted[axis]:
+                    raise GraphError("pad: by more where there are more frames")
+                place = self._shift(place, -first)
+                continue
+            before[axis], after[axis] = max(0, first), max(0, last)
+            start, stop = max(0, -first), size - max(0, -last)
+            if stop - start < size:
+                shape[axis] = stop - start
+                cut = {"axis": axis % len(shape), "start": start, "stop": stop, "step": 1}
+                place = self._emit("slice", [place], shape, cut)
+        if any(before) or any(after):
+            given = {"before": before, "after": after, **value}
+            place = self._emit("pad" if value else "mirror", [place], wanted, given)
+        self.places[call] = place
 
     def _normalise(self, call: fx.Node, arguments: Mapping[str, Any]) -> None:
         """Write a batch norm: multiply, and add. Behind a convolution, multiply its weights."""
@@ -282,7 +328,10 @@ class _Writer:
         self, place: int, scale: int, channel: Sequence[int], shape: Sequence[Size], alone: bool
     ) -> int:
         node = self.nodes[place]
-        if node.op == "convolution" and node.given["groups"] == 1 and alone:
+        one_sum = node.op == "convolution" and not (
+            node.given["transposed"] and node.given["groups"] > 1
+        )
+        if one_sum and alone:
             weight = self.nodes[node.inputs[1]]
             taps = [1] * (len(weight.shape) - 2)
             form = [1, channel[0], *taps] if node.given["transposed"] else [channel[0], 1, *taps]
@@ -341,6 +390,16 @@ def _named(call: fx.Node) -> dict[str, Any]:
         "input" if name == "self" else name: [*value] if isinstance(value, (list, tuple)) else value
         for name, value in named.items()
     }
+
+
+def _bounds(call: fx.Node) -> tuple[int, int, int, int]:
+    """Return axis, start, stop and step of a slice, counted from the first value."""
+    arguments, source = _named(call), call.args[0]
+    assert isinstance(source, fx.Node)
+    sizes = source.meta["val"].shape
+    axis = arguments.get("dim", 0) % len(sizes)
+    place = slice(arguments.get("start"), arguments.get("end"), arguments.get("step", 1))
+    return axis, *place.indices(sizes[axis])
 
 
 def _positive(axes: Any, rank: int) -> list[int]:

@@ -238,13 +238,8 @@ class _Builder:
             "reshape": lambda: ops.reshape(inputs[0], _ints(sizes), special_zero=False),
             "expand": lambda: _repeat(inputs[0], sizes),
             "matmul": lambda: ops.matmul(*inputs, False, False),
-            "pad": lambda: ops.pad(
-                inputs[0],
-                _ints(given["before"]),
-                _ints(given["after"]),
-                "constant",
-                ops.constant(np.float32(given["value"])),
-            ),
+            "pad": lambda: _pad(inputs[0], given, "constant", np.float32(given["value"])),
+            "mirror": lambda: _pad(inputs[0], given, "reflect"),
             "convolution": lambda: _convolve(inputs, given),
             "average": lambda: _average(inputs[0], given),
             "largest": lambda: _largest(inputs[0], given),
@@ -320,11 +315,20 @@ def _repeat(source: Any, sizes: Sequence[int]) -> Any:
     return ops.multiply(source, ops.constant(np.ones(times, np.float32)))
 
 
+def _pad(source: Any, given: Mapping[str, Any], mode: str, *value: Any) -> Any:
+    return ops.pad(source, _ints(given["before"]), _ints(given["after"]), mode, *value)
+
+
 def _convolve(inputs: Sequence[Any], given: Mapping[str, Any]) -> Any:
-    if given["groups"] != 1:
-        raise GraphError("convolution: in groups")
-    stride, dilation = given["stride"], given["dilation"]
+    stride, dilation, groups = given["stride"], given["dilation"], given["groups"]
     begin, end = list(given["padding"]), list(given["padding"])
+    if groups != 1:
+        if given["transposed"]:
+            raise GraphError("convolution: transposed, in groups")
+        features, *kernel = inputs[1].shape
+        form = _ints([groups, features // groups, *kernel])
+        weight = ops.reshape(inputs[1], form, special_zero=False)
+        return ops.group_convolution(inputs[0], weight, stride, begin, end, dilation)
     if not given["transposed"]:
         return ops.convolution(*inputs, stride, begin, end, dilation)
     more = list(given["output_padding"])

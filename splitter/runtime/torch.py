@@ -70,6 +70,7 @@ class TorchSteps:
             "reshape": lambda: inputs[0].reshape(node.sizes(frames)),
             "expand": lambda: inputs[0].expand(node.sizes(frames)),
             "pad": lambda: _pad(inputs[0], **given),
+            "mirror": lambda: _pad(inputs[0], **given, mode="reflect"),
             "convolution": lambda: _convolve(inputs, given),
             "largest": lambda: F.max_pool2d(inputs[0], given["kernel"], given["stride"]),
             "average": lambda: F.avg_pool2d(
@@ -105,9 +106,17 @@ def _slice(source: Tensor, axis: int, start: int, stop: int, step: int) -> Tenso
     return source[(slice(None),) * axis + (slice(start, stop, step),)]
 
 
-def _pad(source: Tensor, before: Sequence[int], after: Sequence[int], value: float) -> Tensor:
+def _pad(
+    source: Tensor,
+    before: Sequence[int],
+    after: Sequence[int],
+    value: float = 0,
+    mode: str = "constant",
+) -> Tensor:
     pairs = [*zip(before, after, strict=True)]
-    return F.pad(source, [count for pair in reversed(pairs) for count in pair], value=value)
+    if mode == "reflect":
+        pairs = pairs[2:]  # those of the picture
+    return F.pad(source, [count for pair in reversed(pairs) for count in pair], mode, value)
 
 
 def _convolve(inputs: Sequence[Tensor], given: Mapping[str, Any]) -> Tensor:
