@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from math import prod
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -33,9 +34,15 @@ from splitter.audio import OutputFormat, open_song, write_stems
 from splitter.devices import fast_dtype, pick_device
 from splitter.engines.lanes import make_lanes, share_processor
 from splitter.engines.sharing import Lane
+from splitter.graphs import Graph, Node
 from splitter.loading import Model, load_model
 from splitter.memory import reuse_freed_memory
+from splitter.processors import count_processors, has_bfloat16
+from splitter.registry import ModelChoice, find_model
+from splitter.runtime.compiled import compile_model
 from splitter.runtime.computing import Computing
+from splitter.runtime.openvino import Settings
+from splitter.runtime.traced import find_traced
 from splitter.tiling import cut
 
 RATE = 44100  # Hz
@@ -189,6 +196,48 @@ def measure_compiled(model: Model) -> Figures:
     _, plain = time_lane(model)
     first, fast = time_lane(replace(model, network=compiled))
     return {"torch.compile, first tile, s": first, "torch.compile, ×": plain / fast}
+
+
+def measure_stream(name: str, bfloat16: bool) -> Figures:
+    """Measure the compiled network alone, with all threads, and what convolution takes for it.
+
+    What is needed is all that the products of one chunk take; nothing is computed twice.
+    """
+    compiled = compile_model(ModelChoice((name,)), Settings(count_processors(), 1, bfloat16))
+    shape, network = compiled.parts[0].shape, compiled.parts[0].network.result()
+    graph = find_traced(find_model(name)).graph
+    operations = 2 * sum(_multiplications(graph, node, shape.frames) for node in graph.nodes)
+    random = np.random.default_rng(0)
+    heard = random.random((2, shape.frames, shape.size // 2 + 1), np.float32)
+    song = network.begin_song()
+
+    def a_chunk() -> None:
+        song.begin(heard)
+        song.take()
+
+    for _ in range(8):  # until what windows keep is full
+        a_chunk()
+    taken = best_of(20, a_chunk)
+    dtype = torch.bfloat16 if bfloat16 else torch.float32
+    rate = measure_machine(torch.device("cpu"), dtype, count_processors())["convolution, Gflop/s"]
+    done, kind = operations / taken / 1e9, "bfloat16" if bfloat16 else "float32"
+    return {
+        f"stream in {kind}, ×": shape.frames * shape.hop / RATE / taken,
+        f"stream in {kind}, Gflop/s of products": done,
+        f"fastest convolution in {kind}, Gflop/s": rate,
+        f"stream in {kind}, share of it, %": 100 * done / rate,
+    }
+
+
+def _multiplications(graph: Graph, node: Node, frames: int) -> int:
+    """Return how many products of two numbers a node takes."""
+    if node.op not in ("convolution", "matmul"):
+        return 0
+    left, right = (graph.nodes[place].sizes(frames) for place in node.inputs[:2])
+    if node.op == "matmul":
+        return prod(node.sizes(frames)) * left[-1]
+    pixels = left if node.given["transposed"] else node.sizes(frames)
+    return prod(right) * prod(pixels[2:]) * pixels[0]
 
 
 def measure_tiles(model: Model, lanes: int, seconds: float) -> float:
@@ -382,6 +431,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--model", default="unet")
     parser.add_argument("--compile", action="store_true", help="measure torch.compile, too")
+    parser.add_argument("--stream", action="store_true", help="measure the stream alone")
     parser.add_argument("--against", type=Path, help="another checkout, to run by turns")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
@@ -390,6 +440,10 @@ def main() -> None:
             options = ("--device", given.device, "--model", given.model)
             place = Path(temporary)
             show(measure_against(given.against, place, given.seconds, options), given.json)
+        return
+    if given.stream:
+        for bfloat16 in (False, True)[: 1 + has_bfloat16()]:
+            show(measure_stream(given.model, bfloat16), None)
         return
     reuse_freed_memory()
     lanes = share_processor()
@@ -404,6 +458,8 @@ def main() -> None:
         figures |= measure_start(folder, options)
         figures |= measure_steps(song, given.seconds, model, lanes)
         figures |= measure_compiled(model) if given.compile else {}
+        for bfloat16 in (False, True)[: 1 + has_bfloat16()] if given.device == "cpu" else ():
+            figures |= measure_stream(name, bfloat16)
         figures |= measure_roofline(model, lanes, figures["network, s a tile and lane"])
         figures |= measure_commands(song, given.seconds, options)
         counts = [int(count) for count in given.songs.split(",") if count]

@@ -50,7 +50,7 @@ class Compiled:
         self.hash = choice.hash
         self.config = choice.config
         self.lanes = lanes  # songs at a time that keep the processor busy
-        self._parts = parts
+        self.parts = parts
         self._stopped = False
 
     @property
@@ -61,9 +61,9 @@ class Compiled:
     def estimate(self, blocks: Iterable[Block], channels: int) -> Iterator[Array]:
         """Yield the estimates (stems, channels, samples) of a song's (channels, samples)."""
         pairs = channel_pairs(channels, self.config.channels)
-        heard = iter(tee(self._unless_stopped(blocks), len(pairs) * len(self._parts)))
+        heard = iter(tee(self._unless_stopped(blocks), len(pairs) * len(self.parts)))
         networks = [
-            _beside([self._hear(part, next(heard), pair) for pair in pairs]) for part in self._parts
+            _beside([self._hear(part, next(heard), pair) for pair in pairs]) for part in self.parts
         ]
         if len(networks) == 1:
             yield from networks[0]
@@ -77,7 +77,7 @@ class Compiled:
 
     def when_ready(self, call: Callable[[], object]) -> None:
         """Call something when all is compiled: at once, if it is."""
-        self._parts[-1].network.add_done_callback(lambda _: call())
+        self.parts[-1].network.add_done_callback(lambda _: call())
 
     def close(self) -> None:
         """Stop, for good."""
