@@ -5,7 +5,7 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +23,7 @@ from splitter.runtime.computing import Computing
 from splitter.runtime.traced import GRAPH, describe, find_traced, read_traced, write_traced
 from splitter.runtime.tracing import trace_model
 from splitter.separation import separate, separate_blocks
+from splitter.tiling import Block
 from tests import sounds, zoo
 from tests.commands import ENVIRONMENT, Done, call
 from tests.sounds import noise
@@ -251,6 +252,25 @@ def test_weights_of_another_shape_are_one_line_before_a_song_is_opened(
         return
     assert done.status == 2
     assert len(done.complaints) == 1 and f"tensor {name!r}" in done.stderr
+
+
+@pytest.mark.parametrize(("name", "seconds"), [("unet", 17.9), ("unet-fast", 9.0)])
+def test_a_pipes_first_sound_comes_when_the_network_has_heard_its_reach(
+    name: str, seconds: float
+) -> None:
+    read = 0
+
+    def blocks() -> Iterator[Block]:
+        nonlocal read
+        for block in np.array_split(noise(20 * 44100), 400, axis=1):
+            read += block.shape[1]
+            yield block
+
+    compiled = compile_if_best(ModelChoice((name,)), ["cpu"], at_once=True)
+    assert compiled is not None
+    first = next(compiled.estimate(blocks(), 2))
+    assert first.shape[-1] > 0
+    assert read / 44100 <= seconds
 
 
 def test_a_pipe_gives_what_a_file_gives(separate: Callable[..., Done], tmp_path: Path) -> None:

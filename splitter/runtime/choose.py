@@ -50,7 +50,7 @@ def compile_if_best(
         threads = count_processors()
         lanes = min(threads, MOST_LANES) if many else 1
         settings = Settings(threads, lanes, bfloat16=not exact and has_bfloat16())
-        return compile_model(choice, settings, CHUNK_OF_PIPE if at_once else CHUNK)
+        return compile_model(choice, settings, CHUNK_OF_PIPE if at_once else CHUNK, at_once)
     except (GraphError, ModelError, ImportError) as error:
         if runtime == "openvino":
             raise CommandError(

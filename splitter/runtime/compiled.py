@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from itertools import tee
 from pathlib import Path
@@ -96,8 +96,12 @@ class Compiled:
             yield block
 
 
-def compile_model(choice: ModelChoice, settings: Settings, frames: int = CHUNK) -> Compiled:
+def compile_model(
+    choice: ModelChoice, settings: Settings, frames: int = CHUNK, at_once: bool = False
+) -> Compiled:
     """Prepare a model for a processor, in chunks of so many frames.
+
+    `at_once`: what is computed is given before more sound is asked for.
 
     Compiling goes on while the first song is opened. Raises GraphError for what only PyTorch can
     do, and ModelError for weights that cannot be read.
@@ -106,6 +110,7 @@ def compile_model(choice: ModelChoice, settings: Settings, frames: int = CHUNK) 
         raise GraphError("estimates are refined on PyTorch only")
     compiling = ThreadPoolExecutor(1, "splitter-compile")
     parts = [_prepare(folder, settings, frames, compiling) for folder in choice.folders]
+    parts = [replace(part, shape=replace(part.shape, at_once=at_once)) for part in parts]
     compiling.shutdown(wait=False)
     return Compiled(choice, parts, settings.lanes)
 

@@ -41,6 +41,7 @@ class Spectral:
     late: int  # frames that masks come late
     context: int  # samples of mirror image at both ends of a song, a multiple of the grid
     grid: int  # samples
+    at_once: bool = False  # each mask is waited for before more sound is asked for
 
     @property
     def margin(self) -> int:
@@ -159,9 +160,9 @@ def _transform(song: _Counted, shape: Spectral) -> Iterator[Spectrum]:
 
 
 def _mask(spectra: Iterable[Spectrum], steps: Steps, shape: Spectral) -> Iterator[Spectrum]:
-    """Yield the masked spectra (stems, channels, frames, bins), late by a step more than masks.
+    """Yield the masked spectra (stems, channels, frames, bins), late by a step, unless at once.
 
-    Those that lie before the song are left out.
+    While a mask is computed, the next sound is read. Those that lie before the song are left out.
     """
     behind, first = divmod(shape.late, shape.frames)  # chunks, frames
     heard: deque[Spectrum] = deque(maxlen=behind + 2)
@@ -174,13 +175,18 @@ def _mask(spectra: Iterable[Spectrum], steps: Steps, shape: Spectral) -> Iterato
         return answer
 
     for number, spectrum in enumerate(spectra):
-        mask = None if due is None else steps.take()
+        if due and not shape.at_once:
+            mask = steps.take()
+            if number > shape.unheard:
+                yield masked(mask, *due)
         steps.begin(np.abs(spectrum))
-        if mask is not None and due is not None and number > shape.unheard:
-            yield masked(mask, *due)
         heard.extend([spectrum] if heard else [np.zeros_like(spectrum)] * (behind + 1) + [spectrum])
         due = heard[0], heard[1]
-    if due is not None:
+        if shape.at_once:
+            mask = steps.take()
+            if number >= shape.unheard:
+                yield masked(mask, *due)
+    if due and not shape.at_once:
         yield masked(steps.take(), *due)
 
 
