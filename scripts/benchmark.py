@@ -356,10 +356,18 @@ def measure_commands(song: Path, seconds: float, options: tuple[str, ...]) -> Fi
 def measure_against(other: Path, folder: Path, seconds: float, options: tuple[str, ...]) -> Figures:
     """Measure whole commands, by turns with those of another checkout: the best of three each."""
     figures: Figures = {}
-    for name, length in (("short.wav", 3.0), ("long.mp3", seconds)):
-        make_song(folder / name, length)
-        command = ("separate", name, "--overwrite", *options)
-        roots = {"there": other.resolve(), "here": ROOT}
+    songs = folder / "folder"
+    songs.mkdir()
+    for index in range(8):
+        make_song(songs / f"{index}.wav", 60)
+    sources = {
+        "3 s of wav": make_song(folder / "short.wav", 3),
+        f"{seconds:g} s of mp3": make_song(folder / "long.mp3", seconds),
+        "8 wavs of 60 s": songs,
+    }
+    roots = {"there": other.resolve(), "here": ROOT}
+    for name, source in sources.items():
+        command = ("separate", source, "--overwrite", *options)
         run(*command, folder=folder)  # keeps the compiled network
         runs = [
             {place: run(*command, folder=folder, root=root) for place, root in roots.items()}
@@ -367,9 +375,8 @@ def measure_against(other: Path, folder: Path, seconds: float, options: tuple[st
         ]
         best = {place: min(each[place] for each in runs) for place in roots}
         for place, (taken, memory) in best.items():
-            figures |= {f"{length:g} s, {name[-3:]}, {place}, s": taken}
-            figures |= {f"{length:g} s, {name[-3:]}, {place}, MB": memory}
-        figures[f"{length:g} s, {name[-3:]}, times as fast"] = best["there"][0] / best["here"][0]
+            figures |= {f"{name}, {place}, s": taken, f"{name}, {place}, MB": memory}
+        figures[f"{name}, times as fast"] = best["there"][0] / best["here"][0]
     return figures
 
 
@@ -430,6 +437,7 @@ def main() -> None:
     parser.add_argument("--each", type=float, default=60, help="seconds of a folder's song")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--model", default="unet")
+    parser.add_argument("--precision", default="auto", help="of whole commands, with --against")
     parser.add_argument("--compile", action="store_true", help="measure torch.compile, too")
     parser.add_argument("--stream", action="store_true", help="measure the stream alone")
     parser.add_argument("--against", type=Path, help="another checkout, to run by turns")
@@ -437,7 +445,8 @@ def main() -> None:
     given = parser.parse_args()
     if given.against:
         with TemporaryDirectory() as temporary:
-            options = ("--device", given.device, "--model", given.model)
+            device = ("--device", given.device, "--precision", given.precision)
+            options: tuple[str, ...] = (*device, "--model", given.model)
             place = Path(temporary)
             show(measure_against(given.against, place, given.seconds, options), given.json)
         return
