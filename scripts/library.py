@@ -2,10 +2,12 @@
 
     python -m scripts.library --songs 100000 --broken 0.01 --kills 5 [--plot memory.png]
     python -m scripts.library --songs 2000 --shards 8 --kills 2
+    python -m scripts.library --songs 2000 --raylets 3 --every 10 --kills 0
 
 A run, or each of several shards, is started again after it was killed, until all have come to their
-end. Then every good song has its stems, whole; the journal says once of each that it is done; the
-broken ones are listed; and memory has not grown with the songs. Linux only.
+end; of a Ray cluster on this machine, a raylet is killed every so often, and another one started.
+Then every good song has its stems, whole; the journal says once of each that it is done; the broken
+ones are listed; and memory has not grown with the songs. Linux only.
 """
 
 from __future__ import annotations
@@ -16,11 +18,13 @@ import random
 import subprocess
 import sys
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from threading import Event, Thread
 from typing import Any
 
 from tests import sounds
@@ -116,6 +120,31 @@ def run_all(processes: Sequence[Process], out: Path, songs: int, seed: int = 0) 
     return time.monotonic() - began
 
 
+@contextmanager
+def lose_raylets(count: int, every: float, lost: list[float]) -> Iterator[str]:
+    """Yield the address of a cluster that loses a raylet every so many seconds; note when."""
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+    raylets = deque(cluster.add_node(num_cpus=1) for _ in range(count))
+    over = Event()
+
+    def lose() -> None:
+        while not over.wait(every):
+            cluster.remove_node(raylets.popleft(), allow_graceful=False)
+            lost.append(time.monotonic())
+            raylets.append(cluster.add_node(num_cpus=1))
+
+    loser = Thread(target=lose)
+    loser.start()
+    try:
+        yield cluster.address
+    finally:
+        over.set()
+        loser.join()
+        cluster.shutdown()  # type: ignore[no-untyped-call]
+
+
 class Journals:
     """How many songs the journals tell the end of; each byte is read once."""
 
@@ -189,6 +218,8 @@ def main() -> None:
     parser.add_argument("--broken", type=float, default=0.01, help="share of all songs")
     parser.add_argument("--kills", type=int, default=5)
     parser.add_argument("--shards", type=int, default=1)
+    parser.add_argument("--raylets", type=int, default=0, help="of a Ray cluster")
+    parser.add_argument("--every", type=float, default=10.0, help="seconds until one is killed")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--plot", type=Path)
     parser.add_argument("--folder", type=Path, help="work here, and leave it")
@@ -199,10 +230,17 @@ def main() -> None:
         model = sounds.write_small_model(folder / "small")
         bad = make_library(folder / "songs", arguments.songs, arguments.broken, arguments.seed)
         processes = make_processes(folder, model, arguments.shards, arguments.kills)
-        taken = run_all(processes, folder / "out", arguments.songs, arguments.seed)
+        lost: list[float] = []
+        raylets = (arguments.raylets, arguments.every, lost)
+        with lose_raylets(*raylets) if arguments.raylets else nullcontext() as address:
+            for process in processes:
+                if address:
+                    process.command = (*process.command, "--engine", "ray", "--address", address)
+            taken = run_all(processes, folder / "out", arguments.songs, arguments.seed)
         found: dict[str, Any] = check(folder / "songs", folder / "out", bad)
         found |= {"seconds": round(taken), "songs a second": round(arguments.songs / taken, 1)}
         found["starts"] = sum(process.starts for process in processes)
+        found["raylets killed"] = len(lost)
         found["memory, MB"] = describe_memory(processes[0])
         sys.stdout.write(f"{json.dumps(found)}\n")
         if arguments.plot:

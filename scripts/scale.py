@@ -1,12 +1,14 @@
 """Measure what many songs cost, side by side with another checkout of splitter.
 
-    python -m scripts.scale [first] [songs] [journal] [store] [--against CHECKOUT] [--songs 65000]
+    python -m scripts.scale [first] [songs] [journal] [store] [ray] [--against CHECKOUT]
 
     first     65,000 songs in folders of 100: seconds until the first stem
     songs     processor time of a song of 50 ms, beside the network's own
     journal   reading a journal of 300,000 songs: time, memory, bytes of file a song
     store     songs of 50 ms from an S3 server of this machine into it: requests and rate, without
               and with 50 ms of latency, and those of a run after it, which finds all done
+    ray       songs that take no time: how many a second the driver hands out; songs of 50 ms of
+              waiting: what eight workers do, of eight times what one does
 
 Every figure is of a process of its own that imports the checkout's package. The model is one of a
 few thousand weights, so that what is measured is all that is not the network.
@@ -61,6 +63,52 @@ for count in (20, 200):
     for _ in range(count):
         list(separate_blocks([song], 44100, 2, model))
 print((time.process_time() - began) / count)
+"""
+RAY = """
+import json, sys, time
+from pathlib import Path
+from threading import Lock
+import ray
+from splitter.engines import cluster
+from splitter.engines.worker import Outcome, Work
+from splitter.jobs import Job
+
+workers, songs, taken = int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
+old = not hasattr(cluster, "Asked")
+stems = ("vocals", "instrumental")
+
+class Waiting(cluster.RemoteWorker):
+    def start(self):
+        self._turn = Lock()
+        if not old:
+            self._load, self.at_once = lambda: None, 1
+            from concurrent.futures import ThreadPoolExecutor
+            self._threads = ThreadPoolExecutor(3)
+            return super().start()
+    def separate(self, job):
+        with self._turn:
+            time.sleep(taken)
+        return Outcome(job, error="waited")
+
+cluster.RemoteWorker = Waiting
+ray.init(num_cpus=workers, num_gpus=workers, log_to_driver=False, configure_logging=False)
+folder = Path("/nowhere")
+jobs = (
+    Job(folder / f"{i}.mp3", {stem: folder / f"{i}" / f"{stem}.wav" for stem in stems}, 5000, 1.0)
+    for i in range(songs)
+)
+if old:
+    outcomes = cluster._run(jobs, cluster._Cluster(ray, None, Work()))
+else:
+    asked = cluster.Asked(None, Work())
+    outcomes = cluster._Cluster(ray, asked, cluster.Schedule(jobs)).run()
+moments, used = [], []
+for outcome in outcomes:
+    moments.append(time.monotonic())
+    used.append(time.process_time())
+first, last = songs // 2, songs - 1 - songs // 20  # while all workers have work
+count = last - first
+print(json.dumps([count / (moments[last] - moments[first]), (used[last] - used[first]) / count]))
 """
 
 
@@ -217,6 +265,22 @@ def measure_store(checkout: Checkout, _: Path, model: Path, __: int) -> Figures:
     return figures
 
 
+def measure_ray(checkout: Checkout, _: Path, __: Path, songs: int) -> Figures:
+    """Measure how fast a driver hands out songs, and whether workers have to wait for it."""
+    rate, used = json.loads(checkout.ask(RAY, 2, songs, 0))
+    figures = {
+        "songs that Ray's driver hands out, a second": rate,
+        "its processor, ms": 1000 * used,
+    }
+    (one, _used), (eight, _used) = (
+        json.loads(checkout.ask(RAY, workers, 200 * workers, 0.05)) for workers in (1, 8)
+    )
+    figures["songs of 50 ms, one worker, a second"] = one
+    figures["eight workers, a second"] = eight
+    figures["of eight times one, %"] = 100 * eight / one / 8
+    return figures
+
+
 @contextmanager
 def serve_s3() -> Iterator[str]:
     """Start an S3 server."""
@@ -258,6 +322,7 @@ ROWS: Mapping[str, tuple[Callable[[Checkout, Path, Path, int], Figures], int]] =
     "songs": (measure_songs, 0),
     "journal": (measure_journal, 300_000),
     "store": (measure_store, 0),
+    "ray": (measure_ray, 4000),
 }
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import pickle
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from threading import Timer
 from types import SimpleNamespace
 from typing import Any
 
@@ -19,10 +21,11 @@ import pytest
 import soundfile
 import torch
 
-from splitter.engines.cluster import RemoteWorker
+from splitter.engines.remote import Making, RemoteWorker, Report, _Warnings
+from splitter.engines.scheduling import Schedule
 from splitter.engines.worker import Outcome, Worker
 from splitter.errors import SplitterError
-from splitter.jobs import Found, Job
+from splitter.jobs import Found, Job, claim
 from splitter.loading import ModelChoice
 from tests.commands import ENVIRONMENT, ROOT, call
 from tests.jobs import make_song, plan, work
@@ -47,23 +50,40 @@ def test_a_cluster_is_not_told_of_a_device(tmp_path: Path) -> None:
     assert "--device" in done.stderr and "each node" in done.stderr
 
 
-def test_a_node_loads_all_that_was_chosen(tmp_path: Path, small_model_folder: Path) -> None:
-    """As Ray does it: what a worker is made of goes to its node as bytes."""
+@pytest.mark.parametrize("runtime", ["torch", "auto"])
+def test_a_node_loads_all_that_was_chosen(
+    runtime: str, tmp_path: Path, small_model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As Ray does it: what a worker is made of, and what it says, travels as bytes."""
     choice = ModelChoice((str(small_model_folder),) * 2, tta=True, wiener=1)
-    (tmp_path / "song.wav").write_bytes(make_song(0))
-    (job,) = plan([Found(tmp_path / "song.wav")], tmp_path)
+    songs = [tmp_path / f"song {index}.wav" for index in range(3)]
+    for index, song in enumerate(songs):
+        song.write_bytes(make_song(index))
+    songs[1].write_bytes(b"no sound")
+    jobs = plan(map(Found, songs), tmp_path)
     threads = torch.get_num_threads()
+    monkeypatch.setattr("splitter.engines.remote.signal.signal", lambda *_: None)
+    monkeypatch.setattr("splitter.engines.remote.RemoteWorker._log", keep_log)
     try:
-        sent = pickle.loads(pickle.dumps((choice, "cpu", work(), 1)))
-        remote = RemoteWorker(*sent)
-        remote.start()
+        making = Making(choice, "cpu", work(), 1, runtime)
+        remote = RemoteWorker(pickle.loads(pickle.dumps(making)))
+        assert remote.start() == 2
         with remote.worker:
-            outcome = remote.separate(job)
+            reports = [remote.exchange(pickle.loads(pickle.dumps(jobs)))]
+            while sum(len(report.outcomes) for report in reports) < 3:
+                reports.append(pickle.loads(pickle.dumps(remote.exchange([]))))
     finally:
         torch.set_num_threads(threads)
-    assert outcome.separated, outcome.error
-    assert outcome.separated.model == "small+small+tta+wiener1"
-    assert outcome.separated.model_hash == choice.hash
+    outcomes = {outcome.job.song: outcome for report in reports for outcome in report.outcomes}
+    assert sorted(outcomes) == songs and "song 1.wav" in str(outcomes[songs[1]].error)
+    separated = outcomes[songs[0]].separated
+    assert separated, outcomes[songs[0]].error
+    assert separated.model == "small+small+tta+wiener1" and separated.model_hash == choice.hash
+
+
+def keep_log(remote: RemoteWorker) -> None:
+    """Leave the log of this process alone."""
+    remote._warnings = _Warnings()
 
 
 GOOD, BAD, WORSE = (name.ljust(56, "0") for name in ("900d", "bad", "bad2"))  # nodes, as Ray says
@@ -74,22 +94,22 @@ class FakeRay:
 
     def __init__(self, gpus: dict[str, int]) -> None:
         self.gpus = gpus  # of each node
-        self.made = 0
+        self.made: list[dict[str, Any]] = []  # with which options
 
     def nodes(self) -> list[dict[str, Any]]:
         return [
-            {"NodeID": node, "Alive": True, "Resources": {"CPU": 2.0, "GPU": float(gpus)}}
+            {"NodeID": node, "Alive": True, "Resources": {"CPU": 4.0, "GPU": float(gpus)}}
             for node, gpus in self.gpus.items()
         ]
 
     def remote(self, kind: Callable[..., Any]) -> Any:
-        def choose(scheduling_strategy: Any, **_: Any) -> Any:
+        def choose(scheduling_strategy: Any, **options: Any) -> Any:
             def make(*_: Any) -> Any:
-                self.made += 1
-                worker = kind(scheduling_strategy.node_id, self.made)
+                self.made.append(options)
+                worker = kind(scheduling_strategy.node_id, len(self.made))
                 return SimpleNamespace(
                     start=SimpleNamespace(remote=lambda: partial(worker.start)),
-                    separate=SimpleNamespace(remote=lambda job: partial(worker.separate, job)),
+                    exchange=SimpleNamespace(remote=lambda jobs: partial(worker.exchange, jobs)),
                 )
 
             return SimpleNamespace(remote=make)
@@ -108,44 +128,96 @@ class FakeRay:
             raise RayTaskError("made", "traceback", error) from error
 
 
-def run_on(ray: FakeRay, worker: Any, songs: int) -> list[Outcome]:
+def run_on(ray: FakeRay, worker: Any, songs: int, workers_per_gpu: int = 1) -> list[Outcome]:
     from splitter.engines import cluster
 
     jobs = [Job(Path(f"{index:02}.wav"), {}) for index in range(songs)]
+    asked = cluster.Asked(ModelChoice(("nowhere",)), work(), workers_per_gpu=workers_per_gpu)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cluster, "RemoteWorker", worker)
         patch.setattr(cluster, "GRACE", 0.0)
-        choice = ModelChoice(("nowhere",))
-        outcomes = list(cluster._run(iter(jobs), cluster._Cluster(ray, choice, work())))
+        patch.setattr(cluster, "LEAVING", 0.0)
+        patch.setattr(cluster, "POLL", 0.0)
+        outcomes = list(cluster._Cluster(ray, asked, Schedule(jobs)).run())
     assert sorted(outcome.job.song for outcome in outcomes) == [job.song for job in jobs]
     return outcomes
 
 
 @dataclass
 class FakeWorker:
-    """A worker that cannot start on some nodes; the first of all is killed by its first song."""
+    """A worker that cannot start on some nodes; the first of all is killed by its first songs."""
 
     node: str
     number: int
 
-    def start(self) -> None:
+    def start(self) -> int:
         if self.node != GOOD:
             raise SplitterError("nowhere: no such model")
+        return 1
 
-    def separate(self, job: Job) -> Outcome:
+    def exchange(self, jobs: list[Job]) -> Report:
         from ray.exceptions import RayError
 
         if self.number == 1:
             raise RayError("killed")
-        return Outcome(job, error=f"{job.song}: done by {self.number}")
+        return Report([Outcome(job, error=f"{job.song}: done by {self.number}") for job in jobs])
 
 
 def test_a_node_that_loses_a_worker_gets_another_while_others_live() -> None:
     pytest.importorskip("ray")
     ray = FakeRay({GOOD: 2})
-    outcomes = run_on(ray, FakeWorker, 12)
-    assert ray.made == 3
+    outcomes = run_on(ray, FakeWorker, 40)
+    assert len(ray.made) == 3
     assert {str(outcome.error)[-1] for outcome in outcomes} == {"2", "3"}
+
+
+def test_workers_that_share_gpus_share_the_processors() -> None:
+    pytest.importorskip("ray")
+    ray = FakeRay({GOOD: 1})
+    run_on(ray, FakeWorker, 12, workers_per_gpu=2)
+    assert len(ray.made) == 3  # one of which died
+    assert all(options == {"num_cpus": 2, "num_gpus": 0.5} for options in ray.made)
+
+
+class Deadly(FakeWorker):
+    """A worker that one of all songs kills."""
+
+    def exchange(self, jobs: list[Job]) -> Report:
+        from ray.exceptions import RayError
+
+        if any(job.song.stem == "07" for job in jobs):
+            raise RayError("killed")
+        return Report([Outcome(job, error="done") for job in jobs])
+
+
+def test_a_song_that_kills_its_workers_takes_no_other_song_along(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    pytest.importorskip("ray")
+    ray = FakeRay({GOOD: 0})
+    outcomes = run_on(ray, Deadly, 12)
+    (deadly,) = (outcome for outcome in outcomes if outcome.error != "done")
+    assert deadly.error == "07.wav: 3 workers died of it"
+    assert caplog.messages == ["node 900d0000: its worker died; others take its songs"] * 3
+
+
+class Leaving(FakeWorker):
+    """A worker that is told to leave when it has done one song."""
+
+    def exchange(self, jobs: list[Job]) -> Report:
+        done = [Outcome(job, error="done") for job in jobs]
+        if self.number <= 4:
+            return Report(done[:1], leaves=True, warnings=["the disk is slow"])
+        return Report(done)
+
+
+def test_a_worker_that_leaves_gives_its_songs_back(caplog: pytest.LogCaptureFixture) -> None:
+    pytest.importorskip("ray")
+    ray = FakeRay({GOOD: 0})
+    run_on(ray, Leaving, 12)  # more often than a song may have workers that die
+    assert len(ray.made) == 5
+    told = "node 900d0000 is taken away; its songs go to others"
+    assert caplog.messages[:2] == ["node 900d0000: the disk is slow", told]
 
 
 def test_a_node_where_no_worker_can_start_is_told_once_and_left_alone(
@@ -154,7 +226,7 @@ def test_a_node_where_no_worker_can_start_is_told_once_and_left_alone(
     pytest.importorskip("ray")
     ray = FakeRay({BAD: 2, GOOD: 0})
     run_on(ray, FakeWorker, 12)
-    assert ray.made == 3
+    assert len(ray.made) == 3
     assert caplog.messages == ["no worker can start on node bad00000: nowhere: no such model"]
 
 
@@ -163,7 +235,12 @@ def test_a_cluster_where_no_worker_can_start_says_why() -> None:
     ray = FakeRay({BAD: 0, WORSE: 0})
     with pytest.raises(SplitterError, match="node bad00000: nowhere: no such model"):
         run_on(ray, FakeWorker, 12)
-    assert ray.made == 2
+    assert len(ray.made) == 2
+
+
+def test_workers_per_gpu_are_for_a_cluster(tmp_path: Path) -> None:
+    done = call("separate", "song.wav", "--workers-per-gpu", "2", folder=tmp_path)
+    assert done.status == 2 and "add --engine ray" in done.stderr
 
 
 @pytest.mark.slow
@@ -179,16 +256,15 @@ def test_a_real_cluster_says_why_no_worker_can_start(
     shutil.rmtree(gone)
     (job,) = plan([Found(tmp_path / "song.wav")], tmp_path)
     with pytest.raises(SplitterError, match=r"no node of the cluster can work \(node .*gone"):
-        list(cluster.separate_songs([job], work(), choice))
+        list(cluster.separate_songs([job], cluster.Asked(choice, work())))
 
 
 class Mortal(RemoteWorker):
     """A worker on a processor that Ray takes for a GPU, whose process dies of a song, once."""
 
-    def start(self) -> None:
-        model, _, work, processors = self.made_of
-        self.made_of = model, "cpu", work, processors
-        super().start()
+    def start(self) -> int:
+        self.making = replace(self.making, device="cpu")
+        return super().start()
 
     def separate(self, job: Job) -> Outcome:
         deadly = job.song.with_suffix(".deadly")
@@ -200,30 +276,79 @@ class Mortal(RemoteWorker):
 
 @pytest.mark.slow
 def test_a_real_node_that_loses_a_worker_gets_another(
-    tmp_path: Path, small_model_folder: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    small_model_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
-    ray = pytest.importorskip("ray")
+    pytest.importorskip("ray")
     from splitter.engines import cluster
 
+    ray = cluster._import_ray()
     songs = [tmp_path / f"song {index}.wav" for index in range(16)]
     for index, song in enumerate(songs):
         song.write_bytes(make_song(index, seconds=10))
     songs[1].with_suffix(".deadly").touch()
-    jobs = plan(map(Found, songs), tmp_path / "out")
+    jobs = [*map(claim, plan(map(Found, songs), tmp_path / "out"))]
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setattr(cluster, "RemoteWorker", Mortal)
     monkeypatch.setattr(cluster, "GRACE", 0.5)
+    monkeypatch.setattr(cluster, "POLL", 0.2)
     ray.init(num_cpus=2, num_gpus=2, log_to_driver=False, configure_logging=False)
     try:
-        group = cluster._Cluster(ray, ModelChoice((str(small_model_folder),)), work())
+        asked = cluster.Asked(ModelChoice((str(small_model_folder),)), work())
+        group = cluster._Cluster(ray, asked, Schedule(jobs))
         first: set[str] = set()
-        for outcome in cluster._run(iter(jobs), group):
+        for outcome in group.run():
             assert outcome.error is None
             first = first or {str(member.actor) for member in group.members}
     finally:
         ray.shutdown()
-    last = {str(member.actor) for member in group.members if member.started}
+    last = {str(member.actor) for member in group.members}
     assert len(last) == 2 and len(first & last) == 1
+    assert not capfd.readouterr().out  # where paths go
+
+
+class Preempted(Mortal):
+    """A worker that gets SIGTERM as it works on a song, once."""
+
+    def separate(self, job: Job) -> Outcome:
+        if job.song.with_suffix(".notice").exists():
+            job.song.with_suffix(".notice").unlink()
+            Timer(0.1, os.kill, (os.getpid(), signal.SIGTERM)).start()
+        return RemoteWorker.separate(self, job)
+
+
+@pytest.mark.slow
+def test_a_real_worker_that_is_told_to_leave_gives_its_songs_back_at_once(
+    tmp_path: Path,
+    small_model_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    ray = pytest.importorskip("ray")
+    from splitter.engines import cluster
+
+    songs = [tmp_path / f"song {index}.wav" for index in range(8)]
+    for index, song in enumerate(songs):
+        song.write_bytes(make_song(index, seconds=60))
+    songs[3].with_suffix(".notice").touch()
+    jobs = [*map(claim, plan(map(Found, songs), tmp_path / "out"))]
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setattr(cluster, "RemoteWorker", Preempted)
+    ray.init(num_cpus=2, num_gpus=2, log_to_driver=False, configure_logging=False)
+    try:
+        asked = cluster.Asked(ModelChoice((str(small_model_folder),)), work())
+        group = cluster._Cluster(ray, asked, Schedule(jobs))
+        outcomes = list(group.run())
+    finally:
+        ray.shutdown()
+    assert [outcome.error for outcome in outcomes] == [None] * 8
+    assert sorted(outcome.job.song for outcome in outcomes) == songs
+    (told,) = caplog.messages
+    assert told.endswith("is taken away; its songs go to others")
+    assert len(group.members) == 1  # the other worker did the rest, at once
+    assert not list(tmp_path.rglob("*.part"))
 
 
 @pytest.mark.slow
@@ -238,14 +363,14 @@ def test_a_cluster_of_two_nodes_loses_one_and_finishes(
     songs = [tmp_path / f"song {index}.wav" for index in range(24)]
     for index, song in enumerate(songs):
         song.write_bytes(make_song(index, seconds=10))
-    jobs = plan(map(Found, songs), tmp_path / "out")
+    jobs = [*map(claim, plan(map(Found, songs), tmp_path / "out"))]
     os.environ["PYTHONPATH"] = str(ROOT)
     nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
     victim = nodes.add_node(num_cpus=1)
     done = []
     choice = ModelChoice((str(small_model_folder),), wiener=1)
     try:
-        outcomes = engine.separate_songs(jobs, work(), choice, nodes.address)
+        outcomes = engine.separate_songs(jobs, engine.Asked(choice, work()), nodes.address)
         for outcome in outcomes:
             assert outcome.error is None
             done.append(outcome.job.song)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import io
+import json
 import os
 import subprocess
 import sys
@@ -14,11 +15,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
+import jsonschema
 import mutagen
 import numpy as np
 import pytest
 import soundfile
+import yaml
 
 from tests import sounds
 from tests.commands import ENVIRONMENT, ROOT, files_below
@@ -93,3 +97,85 @@ def test_a_web_worker_answers_a_song_with_its_stem_and_the_rest_with_a_reason(
                 urllib.request.urlopen(f"{address}/{query}", data=body)
             assert refused.value.code == status
             refused.value.close()
+
+
+def only(needed: tuple[str, ...] = (), **fields: Any) -> dict[str, Any]:
+    """The schema of an object that has these fields, and no others."""
+    return {
+        "type": "object",
+        "properties": fields,
+        "required": list(needed),
+        "additionalProperties": False,
+    }
+
+
+def many(**item: Any) -> dict[str, Any]:
+    return {"type": "array", "minItems": 1, "items": item}
+
+
+TEXT, NUMBER = {"type": "string"}, {"type": "integer", "minimum": 0}
+TEXTS = {"type": "object", "additionalProperties": TEXT}
+CONTAINER = only(
+    ("name", "image"), name=TEXT, image=TEXT, resources=only(requests=TEXTS, limits=TEXTS)
+)
+POD = only(
+    ("spec",),
+    spec=only(("containers",), containers=many(**CONTAINER), terminationGracePeriodSeconds=NUMBER),
+)
+RAY_JOB = only(  # what we use of a RayJob, ray.io/v1
+    ("apiVersion", "kind", "metadata", "spec"),
+    apiVersion={"const": "ray.io/v1"},
+    kind={"const": "RayJob"},
+    metadata=only(("name",), name=TEXT),
+    spec=only(
+        ("entrypoint", "rayClusterSpec"),
+        entrypoint=TEXT,
+        shutdownAfterJobFinishes={"type": "boolean"},
+        ttlSecondsAfterFinished=NUMBER,
+        backoffLimit=NUMBER,
+        rayClusterSpec=only(
+            ("headGroupSpec", "workerGroupSpecs"),
+            headGroupSpec=only(("template", "rayStartParams"), rayStartParams=TEXTS, template=POD),
+            workerGroupSpecs=many(
+                **only(
+                    ("groupName", "replicas", "minReplicas", "maxReplicas", "template"),
+                    groupName=TEXT,
+                    replicas=NUMBER,
+                    minReplicas=NUMBER,
+                    maxReplicas=NUMBER,
+                    rayStartParams=TEXTS,
+                    template=POD,
+                )
+            ),
+        ),
+    ),
+)
+
+
+def read_yaml(name: str) -> Any:
+    return yaml.safe_load((EXAMPLES / name).read_text(encoding="utf-8"))
+
+
+def test_the_manifest_for_kubernetes_is_a_ray_job() -> None:
+    manifest = read_yaml("kuberay.yaml")
+    jsonschema.validate(manifest, RAY_JOB)
+    check_command(manifest["spec"]["entrypoint"])
+
+
+def test_the_cluster_file_is_one_that_ray_takes() -> None:
+    ray = pytest.importorskip("ray")
+    schema = Path(ray.__file__).parent / "autoscaler" / "ray-schema.json"
+    jsonschema.validate(read_yaml("ray_aws.yaml"), json.loads(schema.read_text(encoding="utf-8")))
+    lines = (EXAMPLES / "ray_aws.yaml").read_text(encoding="utf-8").splitlines()
+    (command,) = (line for line in lines if "ray exec" in line)
+    check_command(command.split("'")[1])
+
+
+def check_command(line: str) -> None:
+    """Have the command's own parser take a line."""
+    from splitter.cli.separate import separate
+
+    program, name, *arguments = line.split()
+    assert (program, name) == ("splitter", "separate")
+    pytest.importorskip("upath")
+    separate.make_context(name, [word.replace("s3://", "memory://") for word in arguments])

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING
 
 from splitter.cli.progress import BatchProgress, watch_signals
@@ -15,7 +15,7 @@ from splitter.signals import Waiting, end_at_once, handling
 
 if TYPE_CHECKING:
     from splitter.engines import Outcome
-    from splitter.engines.worker import Work, Worker
+    from splitter.engines.worker import Work
     from splitter.registry import ModelChoice
     from splitter.songs import Watch
 
@@ -34,6 +34,7 @@ class Batch:
     journal: Journal | None = None
     runtime: str = "auto"  # of runtime.choose.RUNTIMES
     stored: bool = False  # whether songs or stems lie in a store
+    workers_per_gpu: int = 1  # of a cluster
 
 
 def run_batch(
@@ -68,29 +69,15 @@ def _start(jobs: Iterable[Job], batch: Batch, watch: Watch) -> Iterator[Outcome]
     if batch.engine == "ray":
         from splitter.engines import cluster
 
-        return cluster.separate_songs(jobs, batch.work, batch.model, batch.address)
+        asked = cluster.Asked(batch.model, batch.work, batch.runtime, batch.workers_per_gpu)
+        return cluster.separate_songs(jobs, asked, batch.address)
 
     with handling(end_at_once):
         from splitter.engines import local
 
-        worker = _make_worker(batch, watch)
+        worker = local.make_worker(
+            batch.model, batch.devices, batch.work, batch.runtime, watch=watch
+        )
     beside = local.songs_beside(batch.stored)
-    return local.separate_songs(jobs, worker, local.songs_at_once(worker), beside)
-
-
-def _make_worker(batch: Batch, watch: Watch) -> Worker:
-    """Put the model to work for many songs, by the runtime that suits the device."""
-    from splitter.engines.worker import Worker
-    from splitter.memory import reuse_freed_memory
-    from splitter.runtime.choose import compile_if_best
-
-    exact = batch.work.computing.precision == "float32"
-    compiled = compile_if_best(batch.model, batch.devices, batch.runtime, many=True, exact=exact)
-    if compiled:
-        # what compiling took is given back before
-        compiled.when_ready(partial(reuse_freed_memory, large=False))
-        return Worker(compiled, batch.work, watch=watch)
-    reuse_freed_memory()
-    from splitter.engines.lanes import load_models, share_processor
-
-    return Worker(load_models(batch.model, batch.devices), batch.work, share_processor(), watch)
+    at_once = local.songs_at_once(worker, os.cpu_count() or 1)
+    return local.separate_songs(jobs, worker, at_once, beside)

@@ -77,6 +77,7 @@ class Options:
     runtime: str
     engine: str
     address: str | None
+    workers_per_gpu: int | None
     shard: Shard | None
     retry_failed: bool
     max_failures: int | None
@@ -114,6 +115,8 @@ def check_options(options: Options) -> None:
         )
     if options.engine != "ray" and options.address:
         raise click.UsageError("--address names a Ray cluster; add --engine ray")
+    if options.engine != "ray" and options.workers_per_gpu:
+        raise click.UsageError("--workers-per-gpu is for a Ray cluster; add --engine ray")
     if STDIN in options.songs:
         _check_stdin(options)
     if options.page:

@@ -179,6 +179,7 @@ class Run:
             self.journal,
             options.runtime,
             self._stored,
+            options.workers_per_gpu or 1,
         )
 
     def _report(self, outcome: Outcome) -> bool:

@@ -250,6 +250,13 @@ EXAMPLES = [
     help="Join the Ray cluster at this address.  [default: start one here]",
 )
 @option(
+    "--workers-per-gpu",
+    type=click.IntRange(1, 64),
+    metavar="N",
+    group=COMPUTING,
+    help="Let N workers share each GPU of a Ray cluster.  [default: 1]",
+)
+@option(
     "--shard",
     type=parse_shard,
     metavar="I/N",

@@ -1,14 +1,14 @@
 """Separate many songs on a Ray cluster.
 
-    driver ── jobs ──▶ node 1: worker (model on its GPU, or on its cores)
+    driver ── songs ──▶ node 1: worker (model on its GPU, or on its cores)
            ◀─ outcomes ─ node 2: worker
                          …
 
-Each node has a worker, the same that works on one machine, or one for each of its GPUs. A worker
-has a few songs at a time, once it has its model. When a node or a worker dies, its songs in flight
-are given to others, and what lives on gets another worker; nodes that join get work. A node on
-which a worker cannot start gets no more of them. The journal is the driver's: nothing is done
-twice, whoever dies.
+Each node has a worker, the same that works on one machine, or some for each of its GPUs. A worker
+has a few seconds of songs at a time, once it has its model: see `scheduling`. When a node or a
+worker dies, or is about to be taken away, its songs are given to others, and what lives on gets
+another worker; nodes that join get work. A node on which a worker cannot start gets no more of
+them. The journal is the driver's: nothing is done twice, whoever dies.
 """
 
 from __future__ import annotations
@@ -18,77 +18,81 @@ import logging
 import os
 import socket
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import urlsplit
 
-from splitter.engines.lanes import load_models, share_processor
-from splitter.engines.stores import separate_stored
-from splitter.engines.worker import Outcome, Work, Worker
+from splitter.engines.remote import Making, RemoteWorker, Report, complete
+from splitter.engines.scheduling import TRIES, Hand, Schedule
+from splitter.engines.worker import Outcome, Work
 from splitter.errors import CommandError, MissingExtra, SplitterError
 from splitter.jobs import Job
-from splitter.loading import ModelChoice
-from splitter.memory import reuse_freed_memory
+from splitter.registry import ModelChoice
 
 log = logging.getLogger(__name__)
 
-TRIES = 3  # a song whose workers die so often is taken to be the reason
-AHEAD = 1  # songs that wait at a worker beside those that it works on
 POLL = 2.0  # seconds between looks at which nodes there are
 GRACE = 30.0  # seconds without new work for a node that lost a worker: it may be dead itself
+LEAVING = 150.0  # seconds without new work for a node that is taken away: it may be gone by then
 PATIENCE = 10.0  # seconds for a cluster to answer; Ray itself tries for a quarter of an hour
 
 
-class RemoteWorker:
-    """A worker on a node, as Ray makes one; `processors` is how many of the node's are its own."""
+@dataclass(frozen=True)
+class Asked:
+    """What all workers are to do."""
 
-    def __init__(self, model: ModelChoice, device: str, work: Work, processors: int) -> None:
-        self.made_of = model, device, work, processors
-
-    def start(self) -> None:
-        """Load the model: here, and not as it is made, since Ray tells of this what went wrong."""
-        import torch
-
-        model, device, work, processors = self.made_of
-        reuse_freed_memory()
-        torch.set_num_threads(processors)
-        self.worker = Worker(load_models(model, [device]), work, share_processor())
-
-    def separate(self, job: Job) -> Outcome:
-        """Separate one song."""
-        return separate_stored(self.worker, job)
+    model: ModelChoice
+    work: Work
+    runtime: str = "auto"  # of runtime.choose.RUNTIMES
+    workers_per_gpu: int = 1
 
 
-@dataclass
+@dataclass(eq=False)
 class _Member:
-    """A worker of the cluster, and the songs that it has."""
+    """A worker of the cluster."""
 
     actor: Any
     node: str
-    room: int  # songs at a time
-    songs: set[Any] = field(default_factory=set)  # references
-    started: bool = False
+    hand: Hand = field(default_factory=lambda: Hand(0))  # once it has started
+
+    @property
+    def place(self) -> str:
+        """Return the name of its node, as it is told."""
+        return f"node {self.node[:8]}"
 
 
 class _Cluster:
     """The workers of a Ray cluster, as nodes come and go."""
 
-    def __init__(self, ray: Any, model: ModelChoice, work: Work) -> None:
+    def __init__(self, ray: Any, asked: Asked, schedule: Schedule) -> None:
         self.ray = ray
-        self.model = model
-        self.work = work
+        self.asked = asked
+        self.schedule = schedule
         self.members: list[_Member] = []
-        self.starting: dict[Any, _Member] = {}
-        self.given: dict[Any, tuple[_Member, Job]] = {}
+        self.starting: dict[Any, _Member] = {}  # by the calls that have no answer yet
+        self.exchanging: dict[Any, _Member] = {}
         self.resting: dict[str, float] = {}  # node → until when
         self.failures: dict[str, str] = {}  # node → why no worker can start there
+        self.looked = -POLL  # when
 
-    def look_around(self) -> None:
+    def run(self) -> Iterator[Outcome]:
+        """Yield outcomes until there are no more songs."""
+        while not self.schedule.is_over:
+            self._look_around()
+            self._give()
+            yield from self._take()
+
+    def _list_nodes(self) -> list[dict[str, Any]]:
+        return [node for node in self.ray.nodes() if node["Alive"]]
+
+    def _look_around(self) -> None:
         """Start workers on nodes that have too few; raise SplitterError if none can be had."""
-        alive = [node for node in self.ray.nodes() if node["Alive"]]
-        alive = [node for node in alive if node["Resources"].get("CPU", 0) >= 1]
+        if self.members and time.monotonic() < self.looked + POLL:
+            return
+        self.looked = time.monotonic()
+        alive = [node for node in self._list_nodes() if node["Resources"].get("CPU", 0) >= 1]
         usable = [node for node in alive if node["NodeID"] not in self.failures]
         if not usable and not self.members:
             reason = next(iter(self.failures.values()), "no node that is alive has a processor")
@@ -96,84 +100,111 @@ class _Cluster:
         known = Counter(member.node for member in self.members)
         for node in usable:
             name, gpus = node["NodeID"], int(node["Resources"].get("GPU", 0))
-            missing = max(gpus, 1) - known[name]
-            if missing > 0 and time.monotonic() > self.resting.get(name, 0):
-                self._start_workers(missing, name, node["Resources"])
+            wanted = max(gpus * self.asked.workers_per_gpu, 1)
+            if wanted > known[name] and time.monotonic() > self.resting.get(name, 0):
+                self._start_workers(wanted - known[name], name, node["Resources"])
 
     def _start_workers(self, number: int, node: str, resources: dict[str, float]) -> None:
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-        gpus, processors = int(resources.get("GPU", 0)), int(resources["CPU"])
-        share = max(processors // max(gpus, 1), 1)
+        asked, gpus = self.asked, int(resources.get("GPU", 0))
+        share = max(int(resources["CPU"]) // max(gpus * asked.workers_per_gpu, 1), 1)
+        level = logging.getLogger("splitter").getEffectiveLevel()
+        device = "cuda" if gpus else "cpu"
+        making = Making(asked.model, device, asked.work, share, asked.runtime, level)
         kind = self.ray.remote(RemoteWorker).options(
             num_cpus=share,
-            num_gpus=1 if gpus else 0,
-            max_concurrency=share + AHEAD,
+            num_gpus=1 / asked.workers_per_gpu if gpus else 0,
             scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False),
         )
         for _ in range(number):
-            actor = kind.remote(self.model, "cuda" if gpus else "cpu", self.work, share)
-            member = _Member(actor, node, share + AHEAD)
+            member = _Member(kind.remote(making), node)
             self.members.append(member)
-            self.starting[actor.start.remote()] = member
-        log.debug("node %s: %d workers", node, number)
+            self.starting[member.actor.start.remote()] = member
+        log.debug("%s: %d workers", member.place, number)
 
-    def give(self, jobs: deque[Job]) -> None:
-        """Hand out jobs to whoever has room, the idlest first."""
-        started = (member for member in self.members if member.started)
-        for member in sorted(started, key=lambda member: len(member.songs)):
-            while jobs and len(member.songs) < member.room:
-                job = jobs.popleft()
-                song = member.actor.separate.remote(job)
-                member.songs.add(song)
-                self.given[song] = (member, job)
+    def _give(self) -> None:
+        """Hand out songs to all who wait for them, and ask what they have done."""
+        asked = {*self.starting.values(), *self.exchanging.values()}
+        for member in self.members:
+            if member not in asked:
+                jobs = self.schedule.draw(member.hand, time.monotonic())
+                if member.hand.songs:
+                    call = member.actor.exchange.remote([replace(job, there=None) for job in jobs])
+                    self.exchanging[call] = member
 
-    def take(self) -> Iterator[tuple[Job, Outcome | None]]:
-        """Wait a little for jobs to end; yield them, with None for those that were lost."""
-        if not self.starting and not self.given:
+    def _take(self) -> Iterator[Outcome]:
+        """Wait a little for workers to answer; yield what they have done, or died of."""
+        calls = [*self.starting, *self.exchanging]
+        if not calls:
             time.sleep(POLL)
             return
-        done, _ = self.ray.wait([*self.starting, *self.given], num_returns=1, timeout=POLL)
-        for reference in done:
-            if reference in self.starting:
-                self._welcome(reference)
+        self.ray.wait(calls, num_returns=1, timeout=POLL)
+        answered, _ = self.ray.wait(calls, num_returns=len(calls), timeout=0)
+        for call in answered:
+            if call in self.starting:
+                self._welcome(call)
             else:
-                yield self._receive(reference)
+                yield from self._receive(call)
 
-    def _welcome(self, start: Any) -> None:
+    def _welcome(self, call: Any) -> None:
         """Count on a worker that has started; if it has not, count on its node no more."""
         from ray.exceptions import RayError
 
-        member = self.starting.pop(start)
+        member = self.starting.pop(call)
         try:
-            self.ray.get(start)
-            member.started = True
+            member.hand = Hand(self.ray.get(call))
         except RayError as error:
             self._dismiss(member)
+            if not self._lives(member):
+                return
             if member.node not in self.failures:
-                self.failures[member.node] = f"node {member.node[:8]}: {_explain(error)}"
+                self.failures[member.node] = f"{member.place}: {_explain(error)}"
                 log.warning("no worker can start on %s", self.failures[member.node])
+        self.schedule.expect(sum(member.hand.at_once for member in self.members))
 
-    def _receive(self, song: Any) -> tuple[Job, Outcome | None]:
-        from ray.exceptions import RayError, RayTaskError
+    def _receive(self, call: Any) -> Iterator[Outcome]:
+        from ray.exceptions import RayError
 
-        member, job = self.given.pop(song)
-        member.songs.discard(song)
+        member = self.exchanging.pop(call)
         try:
-            return job, self.ray.get(song)
-        except RayTaskError as error:
-            return job, Outcome(job, error=f"{job.song}: {_explain(error)}")
-        except RayError:
-            self._dismiss(member)
-            self.resting[member.node] = time.monotonic() + GRACE
-            return job, None
+            report: Report = self.ray.get(call)
+        except RayError as error:
+            log.debug("%s: %s", member.place, _explain(error))
+            yield from self._lose(member)
+            return
+        for warning in report.warnings:
+            log.warning("%s: %s", member.place, warning)
+        songs = [outcome.job.song for outcome in report.outcomes]
+        jobs = self.schedule.end(member.hand, songs, time.monotonic())
+        for job, outcome in zip(jobs, report.outcomes, strict=True):
+            yield complete(outcome, job)
+        if report.leaves:
+            log.warning("%s is taken away; its songs go to others", member.place)
+            self._dismiss(member, LEAVING)
+            self.schedule.give_back(member.hand, died=False)
 
-    def _dismiss(self, member: _Member) -> None:
-        self.members = [other for other in self.members if other is not member]
+    def _lose(self, member: _Member) -> Iterator[Outcome]:
+        """Give the songs of a worker that died to others; yield those that it died of."""
+        died = self._lives(member)
+        log.warning(
+            "%s: its %s died; others take its songs", member.place, "worker" if died else "machine"
+        )
+        self._dismiss(member, GRACE)
+        for job in self.schedule.give_back(member.hand, died):
+            yield Outcome(job, error=f"{job.song}: {TRIES} workers died of it")
+
+    def _lives(self, member: _Member) -> bool:
+        """Tell whether a worker's node is alive."""
+        return any(node["NodeID"] == member.node for node in self._list_nodes())
+
+    def _dismiss(self, member: _Member, rest: float = 0.0) -> None:
+        self.members.remove(member)
+        self.resting[member.node] = time.monotonic() + rest
 
 
 def separate_songs(
-    jobs: Iterable[Job], work: Work, model: ModelChoice, address: str | None = None
+    jobs: Iterable[Job], asked: Asked, address: str | None = None
 ) -> Iterator[Outcome]:
     """Separate songs on the cluster at `address`; yield outcomes in the order of their coming.
 
@@ -183,35 +214,9 @@ def separate_songs(
     ray = _import_ray(alone=address is None)
     _connect(ray, address)
     try:
-        yield from _run(iter(jobs), _Cluster(ray, model, work))
+        yield from _Cluster(ray, asked, Schedule(jobs)).run()
     finally:
         ray.shutdown()
-
-
-def _run(jobs: Iterator[Job], cluster: _Cluster) -> Iterator[Outcome]:
-    waiting: deque[Job] = deque()
-    tries: dict[Any, int] = {}
-    while True:
-        _fill(waiting, jobs, max(1, sum(member.room for member in cluster.members)))
-        if not waiting and not cluster.given:
-            return
-        cluster.look_around()
-        cluster.give(waiting)
-        for job, outcome in cluster.take():
-            if outcome is not None:
-                yield outcome
-                continue
-            tries[job.song] = tries.get(job.song, 0) + 1
-            if tries[job.song] < TRIES:
-                log.warning("%s: its worker died; another one takes it", job.song)
-                waiting.appendleft(job)
-            else:
-                yield Outcome(job, error=f"{job.song}: {TRIES} workers died of it")
-
-
-def _fill(waiting: deque[Job], jobs: Iterator[Job], room: int) -> None:
-    while len(waiting) < room and (job := next(jobs, None)) is not None:
-        waiting.append(job)
 
 
 def _explain(error: Exception) -> str:
@@ -246,4 +251,10 @@ def _import_ray(alone: bool = False) -> Any:
     except ImportError as error:
         raise MissingExtra("ray") from error
     logging.getLogger("ray").setLevel(logging.ERROR)  # its notices are for those who know Ray
+    ray._private.worker.print_to_stdstream = _keep_from_stdout
     return ray
+
+
+def _keep_from_stdout(told: dict[str, Any], *_: Any, **__: Any) -> None:
+    """Log what Ray tells of workers that died, which it prints among our paths."""
+    log.debug("%s", " ".join(map(str, told.get("lines", ()))))

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from functools import partial
 from threading import BoundedSemaphore
 
 from splitter.engines.stores import separate_stored
-from splitter.engines.worker import Outcome, Worker
+from splitter.engines.worker import Outcome, Work, Worker
 from splitter.jobs import Job
+from splitter.memory import reuse_freed_memory
+from splitter.registry import ModelChoice
+from splitter.runtime.choose import compile_if_best
+from splitter.songs import Watch, unwatched
 
 WAITING = 2  # songs that wait for their turn, so that nobody waits for the next one's name
 AHEAD = 16  # songs that are fetched or stored while others are computed
@@ -45,13 +49,43 @@ def _is_full(running: Mapping[Future[Outcome], int], job: Job, at_once: int, bes
     return len(running) >= (at_once if ahead else at_once + beside)
 
 
-def songs_at_once(worker: Worker) -> int:
+def make_worker(
+    model: ModelChoice,
+    devices: Sequence[str],
+    work: Work,
+    runtime: str = "auto",  # of runtime.choose.RUNTIMES
+    processors: int = 0,  # that are its own; 0: all that this process may use
+    watch: Watch = unwatched,
+) -> Worker:
+    """Put a model to work for many songs, by the runtime that suits the device.
+
+    This concerns the whole process, so only a program may call it, once, at its start.
+    """
+    exact = work.computing.precision == "float32"
+    compiled = compile_if_best(
+        model, devices, runtime, many=True, exact=exact, processors=processors
+    )
+    if compiled:
+        # what compiling took is given back before
+        compiled.when_ready(partial(reuse_freed_memory, large=False))
+        return Worker(compiled, work, watch=watch)
+    reuse_freed_memory()
+    import torch
+
+    from splitter.engines.lanes import load_models, share_processor
+
+    if processors:
+        torch.set_num_threads(processors)
+    return Worker(load_models(model, devices), work, share_processor(), watch)
+
+
+def songs_at_once(worker: Worker, processors: int) -> int:
     """Return how many songs keep a worker busy: as many as it has lanes on a processor.
 
     More take memory and no less time. A GPU is so fast that all processors decode and encode for
     it.
     """
-    return max(2, worker.lanes, (os.cpu_count() or 1) if worker.on_gpu else 0)
+    return max(2, worker.lanes, processors if worker.on_gpu else 0)
 
 
 def songs_beside(stored: bool) -> int:

@@ -32,6 +32,7 @@ def compile_if_best(
     many: bool = False,  # songs at a time, which share the processor
     at_once: bool = False,  # whether the first sound is waited for
     exact: bool = True,  # in float32, also where the processor is faster in bfloat16
+    processors: int = 0,  # to compute on; 0: all that this process may use
 ) -> Compiled | None:
     """Return a model that is compiled for the processor; None where PyTorch is to run it.
 
@@ -47,7 +48,7 @@ def compile_if_best(
         from splitter.runtime.compiled import CHUNK, CHUNK_OF_PIPE, compile_model
         from splitter.runtime.openvino import Settings
 
-        threads = count_processors()
+        threads = processors or count_processors()
         lanes = min(threads, MOST_LANES) if many else 1
         settings = Settings(threads, lanes, bfloat16=not exact and has_bfloat16())
         return compile_model(choice, settings, CHUNK_OF_PIPE if at_once else CHUNK, at_once)
