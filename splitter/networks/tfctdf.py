@@ -22,14 +22,11 @@ class Block(nn.Module):
 
     def __init__(self, features: int, rows: int) -> None:
         super().__init__()
-        layers: list[nn.Module] = []
-        for _ in range(CONVOLUTIONS):
-            layers += [
-                nn.Conv2d(features, features, 3, padding=1, bias=False),
-                nn.BatchNorm2d(features),
-                nn.ReLU(inplace=True),
-            ]
-        self.convolve = nn.Sequential(*layers)
+        parts = [
+            _norm(nn.Conv2d(features, features, 3, padding=1, bias=False), features)
+            for _ in range(CONVOLUTIONS)
+        ]
+        self.convolve = nn.Sequential(*(layer for part in parts for layer in part))
         self.narrow = nn.Linear(rows, rows // BOTTLENECK, bias=False)
         self.widen = nn.Linear(rows // BOTTLENECK, rows, bias=False)
         self.norms = nn.ModuleList(nn.BatchNorm2d(features) for _ in range(2))
@@ -39,6 +36,11 @@ class Block(nn.Module):
         local: Tensor = signal + self.convolve(signal)
         narrow = torch.relu(self.norms[0](_across_rows(self.narrow, local)))
         return local + torch.relu(self.norms[1](_across_rows(self.widen, narrow)))
+
+
+def _norm(layer: nn.Module, features: int) -> nn.Sequential:
+    """Put batch norm and ReLU behind a convolution."""
+    return nn.Sequential(layer, nn.BatchNorm2d(features), nn.ReLU(inplace=True))
 
 
 def _across_rows(dense: nn.Linear, signal: Tensor) -> Tensor:
@@ -71,19 +73,11 @@ class TfcTdf(nn.Module):
         self.after = nn.ModuleList(Block(*size) for size in sizes[:-1])
         pairs = list(pairwise(sizes))
         self.down = nn.ModuleList(
-            nn.Sequential(
-                nn.Conv2d(upper, lower, 2, 2, bias=False),
-                nn.BatchNorm2d(lower),
-                nn.ReLU(inplace=True),
-            )
+            _norm(nn.Conv2d(upper, lower, 2, 2, bias=False), lower)
             for (upper, _), (lower, _) in pairs
         )
         self.up = nn.ModuleList(
-            nn.Sequential(
-                nn.ConvTranspose2d(lower, upper, 2, 2, bias=False),
-                nn.BatchNorm2d(upper),
-                nn.ReLU(inplace=True),
-            )
+            _norm(nn.ConvTranspose2d(lower, upper, 2, 2, bias=False), upper)
             for (upper, _), (lower, _) in pairs
         )
         self.leave = nn.ConvTranspose2d(width, outputs, (patch, 1), (patch, 1))
