@@ -4,9 +4,12 @@
     python -m scripts.mutants splitter/jobs.py --count 20
 
 Each mutant is one change, drawn at random: a comparison, an operator, a number, a condition, a call
-that is dropped. It lies in a copy of the tree, and a forked process runs the tests that are named
-after its module (`find_tests`), so that PyTorch is imported once. The table says which share was
-noticed; of the others each either needs a test, or changes nothing that matters.
+that is dropped. It lies in a copy of the tree, and a forked process, so that PyTorch is imported
+once, runs the tests that pass its line, up to the first that notices. Which those are is measured
+before, with coverage.py, and kept in DIR/tests; the quickest come first. Of a line that no test
+passes in its own process, the tests that are named after its module are run (`find_tests`). The
+table says which share was noticed; of the others each either needs a test, or changes nothing that
+matters.
 """
 
 from __future__ import annotations
@@ -20,9 +23,10 @@ import shutil
 import sys
 import tempfile
 import time
-from collections import Counter
-from collections.abc import Iterator
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -31,6 +35,7 @@ import numpy as np
 
 ROOT = Path(__file__).parents[1]
 SECONDS = 120  # of a processor that the tests of a mutant may take
+SHARE = 0.25  # of them, at most, for tests that take so long without a change
 IMPORTED_ONCE = ("torch", "av", "soundfile", "soxr", "mutagen", "click", "pytest", "scipy.signal")
 SWAPS: dict[type[Any], type[Any]] = {
     ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq,
@@ -155,6 +160,129 @@ def draw(modules: list[Path], count: int, seed: int) -> list[Mutant]:
     return [every[index] for index in order[:count]]
 
 
+def find_lines(tree: ast.Module, node: ast.AST) -> range:
+    """Return the lines of a node's statement, of one with a body those of its head."""
+    found = range(0)
+    for statement in ast.walk(tree):
+        if isinstance(statement, ast.stmt) and any(child is node for child in ast.walk(statement)):
+            found = range(statement.lineno, (statement.end_lineno or 0) + 1)
+            body = getattr(statement, "body", None)
+            if body:
+                found = range(statement.lineno, max(body[0].lineno, statement.lineno + 1))
+    return found
+
+
+class Tests:
+    """Which tests pass which lines, and how long they take."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}  # of a processor, by test
+        self.passing: dict[str, dict[int, set[str]]] = defaultdict(lambda: defaultdict(set))
+
+    def add(self, record: dict[str, Any]) -> None:
+        """Take in what was measured of the tests of a file."""
+        self.seconds |= record["seconds"]
+        for module, lines in record["lines"].items():
+            for line, tests in lines.items():
+                self.passing[module][int(line)] |= set(tests) & record["seconds"].keys()
+
+    def select(self, module: str, lines: range, named: list[str]) -> list[str]:
+        """Select tests, the quickest first: those of the lines, or of the module; else `named`.
+
+        What is run when a module is imported belongs to no test of its own. `named` are files.
+        """
+        passing = self.passing[module]
+        found = set[str]().union(*(passing[line] for line in lines))
+        found = found or set[str]().union(*passing.values())
+        if not found:
+            return named
+        chosen, total = [], 0.0
+        for test in sorted(found, key=self.seconds.__getitem__):
+            total += self.seconds[test]
+            if total < SHARE * SECONDS:
+                chosen.append(test)
+        return chosen
+
+
+class Watch:
+    """A plugin of pytest that measures tests one by one."""
+
+    def __init__(self, coverage: Any) -> None:
+        self.coverage = coverage
+        self.seconds: dict[str, float] = {}
+        self._began = 0.0
+
+    def pytest_runtest_logstart(self, nodeid: str) -> None:
+        self.coverage.switch_context(nodeid)
+        self._began = _measure()
+
+    def pytest_runtest_logreport(self, report: Any) -> None:
+        if report.when == "call" and report.passed:
+            self.seconds[report.nodeid] = round(_measure() - self._began, 3)
+        elif report.failed:
+            self.seconds.pop(report.nodeid, None)
+
+    def pytest_runtest_logfinish(self, nodeid: str) -> None:
+        self.coverage.switch_context("")
+
+    def list_lines(self, folder: Path) -> dict[str, dict[int, list[str]]]:
+        """List the tests that pass a line, by module and line."""
+        data, found = self.coverage.get_data(), {}
+        for path in data.measured_files():
+            contexts = data.contexts_by_lineno(path)
+            found[Path(path).relative_to(folder).as_posix()] = {
+                line: [test for test in tests if test] for line, tests in contexts.items()
+            }
+        return found
+
+
+class Choice:
+    """A plugin of pytest that runs chosen tests, or files, only; in their order, file by file."""
+
+    def __init__(self, tests: list[str]) -> None:
+        self.order = {test: number for number, test in enumerate(tests)}
+
+    def pytest_collection_modifyitems(self, items: list[Any]) -> None:
+        ours = sorted((item for item in items if self._rank(item) >= 0), key=self._rank)
+        files = list(dict.fromkeys(item.path for item in ours))
+        items[:] = sorted(ours, key=lambda item: files.index(item.path))
+
+    def _rank(self, item: Any) -> int:
+        file = item.nodeid.partition("::")[0]
+        return self.order.get(item.nodeid, self.order.get(file, -1))
+
+
+def _measure() -> float:
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
+
+
+def measure_tests(folder: Path, keep: Path) -> Tests:
+    """Measure all tests, each file in a process of its own; what is kept is not measured again."""
+    keep.mkdir(exist_ok=True)
+    tests = Tests()
+    for path in sorted((folder / "tests").glob("test_*.py")):
+        record = keep / f"{path.stem}.json"
+        if not record.exists():
+            fork(partial(_measure_file, folder, path, record))
+        if record.exists():
+            tests.add(json.loads(record.read_text("utf-8")))
+    return tests
+
+
+def _measure_file(folder: Path, path: Path, record: Path) -> int:
+    from coverage import Coverage
+
+    coverage = Coverage(data_file=None, source=[str(folder / "splitter")])
+    coverage.start()
+    watch = Watch(coverage)
+    code = _run_pytest(folder, [path], watch)
+    coverage.stop()
+    facts = {"seconds": watch.seconds, "lines": watch.list_lines(folder)}
+    record.write_text(json.dumps(facts), encoding="utf-8")
+    return code
+
+
 def copy_tree(folder: Path) -> None:
     """Copy what the tests need; what is large is linked."""
     for name in ("splitter", "tests", "scripts"):
@@ -164,22 +292,27 @@ def copy_tree(folder: Path) -> None:
             (folder / path.name).symlink_to(path)
 
 
-def run_tests(folder: Path, tests: list[Path]) -> bool:
-    """Tell whether tests pass, in a process that has imported what is large."""
+def fork(act: Callable[[], int]) -> bool:
+    """Act in a process that has imported what is large; tell whether its status is 0."""
     child = os.fork()
     if child == 0:
         code = 1
         try:
-            code = _run_here(folder, tests)
+            code = act()
         finally:
             os._exit(code)
     return os.waitpid(child, 0)[1] == 0
 
 
-def _run_here(folder: Path, tests: list[Path]) -> int:
+def _run_tests(folder: Path, tests: list[str]) -> int:
+    resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
+    paths = [folder / name for name in dict.fromkeys(test.partition("::")[0] for test in tests)]
+    return _run_pytest(folder, paths, Choice(tests), "-x", "--timeout", str(2 * SECONDS))
+
+
+def _run_pytest(folder: Path, paths: list[Path], plugin: object, *options: str) -> int:
     import pytest
 
-    resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
     silence = os.open(os.devnull, os.O_RDWR)
     for number in range(3):
         os.dup2(silence, number)
@@ -187,22 +320,25 @@ def _run_here(folder: Path, tests: list[Path]) -> int:
     os.environ["PYTHONPATH"] = str(folder)
     sys.path.insert(0, str(folder))
     sys.dont_write_bytecode = True
-    paths = [str(folder / "tests" / test.name) for test in tests]
-    options = ["-x", "-q", "-p", "no:cacheprovider", "--timeout", str(2 * SECONDS)]
-    return int(pytest.main([*options, *paths]))
+    options = ("-q", "-p", "no:cacheprovider", *options)
+    return int(pytest.main([*options, *map(str, paths)], plugins=[plugin]))
 
 
-def judge(mutant: Mutant, folder: Path) -> Mutant:
+def judge(mutant: Mutant, folder: Path, tests: Tests) -> Mutant:
     """Run the tests of a mutant."""
     module = ROOT / mutant.module
-    tests = find_tests(module, folder / "tests")
-    source, line, words = mutate(module.read_text("utf-8"), mutant.number)
-    if not tests:
+    original = module.read_text("utf-8")
+    named = [f"tests/{path.name}" for path in find_tests(module, folder / "tests")]
+    tree = ast.parse(original)
+    lines = find_lines(tree, list(find_changes(tree))[mutant.number][0])
+    chosen = tests.select(mutant.module, lines, named)
+    source, line, words = mutate(original, mutant.number)
+    if not chosen:
         return Mutant(mutant.module, mutant.number, line, words, "no tests")
     place = folder / mutant.module
     place.write_text(source, encoding="utf-8")
-    passed = run_tests(folder, tests)
-    shutil.copy(module, place)
+    passed = fork(partial(_run_tests, folder, chosen))
+    place.write_text(original, encoding="utf-8")
     outcome = "survived" if passed else "noticed"
     return Mutant(mutant.module, mutant.number, line, words, outcome)
 
@@ -228,11 +364,12 @@ def main() -> None:
         folder = Path(scratch) / "tree"
         folder.mkdir()
         copy_tree(folder)
+        tests = measure_tests(folder, options.keep / "tests")
         for mutant in draw(modules, options.count, options.seed):
             key = mutant.module, mutant.number
             if key in done:
                 continue
-            done[key] = judge(mutant, folder)
+            done[key] = judge(mutant, folder, tests)
             print(json.dumps(asdict(done[key]), ensure_ascii=False), file=file, flush=True)
             if time.monotonic() - began > options.seconds:
                 break

@@ -22,6 +22,7 @@ import pytest
 import soundfile
 
 from splitter.audio import Reading, open_song
+from splitter.audio.mpeg import Frame, walk
 from splitter.errors import AudioError
 from tests.codecs import FORMATS, RATE, SAMPLES, Pipe, Sink, chirps, make, read
 
@@ -328,3 +329,57 @@ def test_headers_with_wrong_sizes_print_no_traceback_of_a_library(
     assert done.returncode == 0, done.stderr
     for trace in ("Traceback", "exception being dropped", "Exception ignored"):
         assert trace not in done.stderr
+
+
+def test_pcm_is_as_long_as_its_bytes_whatever_else_its_head_counts(tmp_path: Path) -> None:
+    signal = np.zeros((2, 9000), np.float32)
+    wave, ieee, long = (tmp_path / f"song.{name}" for name in ("wav", "aiff", "w64"))
+    for path in (wave, ieee, long):
+        soundfile.write(path, signal.T, RATE)
+    data = bytearray(wave.read_bytes())
+    data[4:8] = (30_000).to_bytes(4, "little")  # of RIFF, whose chunk of sound is longer
+    wave.write_bytes(data)
+    data = bytearray(ieee.read_bytes())
+    place = data.index(b"COMM") + 10
+    data[place : place + 4] = (8000).to_bytes(4, "big")  # samples
+    ieee.write_bytes(data)
+    data = bytearray(long.read_bytes())
+    place = data.index(b"fmt ") + 24 + 4
+    data[place : place + 4] = (RATE * 3 // 4).to_bytes(4, "little")  # but no other number of bytes
+    long.write_bytes(data)
+    for path in (wave, ieee, long):
+        assert read(path).shape == signal.shape, path
+
+
+def test_a_song_of_which_nothing_can_be_decoded_is_no_empty_song(tmp_path: Path) -> None:
+    data = bytearray(make(tmp_path / "song", "wma", chirps()).read_bytes())
+    place = data.index(bytes.fromhex("3626b2758e66cf11a6d900aa0062ce6c")) + 50  # the sound
+    data[place + 24 :] = bytes(len(data) - place - 24)
+    with pytest.raises(AudioError, match="not an audio file"):
+        read(BytesIO(data))
+
+
+def test_frames_that_are_lost_at_the_beginning_of_a_stream_are_told(
+    songs: dict[str, bytes], caplog: pytest.LogCaptureFixture
+) -> None:
+    stream = BytesIO()
+    with av.open(stream, "w", format="ac3") as output:
+        track = cast(Any, output.add_stream("ac3", rate=RATE, layout="stereo"))
+        frame = av.AudioFrame.from_ndarray(chirps(), "fltp", "stereo")
+        frame.sample_rate, frame.pts = RATE, 0
+        output.mux(track.encode(frame))
+        output.mux(track.encode(None))
+    data = bytearray(stream.getvalue())
+    assert read(BytesIO(data)).shape[1] > SAMPLES - 2000
+    assert not caplog.messages
+    size = data.index(data[:2], 2)
+    for number in range(3):
+        data[number * size + 100] ^= 1
+    assert read(BytesIO(data)).shape[1] > SAMPLES - 7000
+    assert "its first 3 frames cannot be decoded; it begins behind them" in caplog.text
+    caplog.clear()
+    frames = [p.data for p in walk(BytesIO(songs["lavf.mp3"]).read) if isinstance(p, Frame)]
+    read(BytesIO(bytes(3400) + b"".join(frames)))  # as where two frames were cut
+    assert not caplog.messages
+    read(BytesIO(bytes(4000) + b"".join(frames)))
+    assert "4000 bytes before or behind its sound are not audio" in caplog.text

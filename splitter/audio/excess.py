@@ -9,11 +9,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from splitter.audio.fields import FIELDS, TOTALS
+from splitter.audio.ogg import read_comments
 
 COVER_BYTES = 8_000_000  # at most; a block of FLAC holds less than 16 MB
 TEXT_BYTES = 1_000_000  # of all texts together
 COMMENTS = 1000
 _ID3_BYTES = 16_000_000  # of a whole tag that cannot be walked over
+# bytes before the comments of an Ogg stream, by how it begins
+_OGG = {b"\x01vorbis": 7, b"OpusHead": 8, b"\x7fFLAC": 4, b"Speex   ": 0, b"\x80theora": 7}
+_PICTURES = (b"metadata_block_picture", b"coverart")  # in base64
 _BOXES = 64  # that are looked at on one level
 _KNOWN = {name for field in FIELDS.values() for name in (field.vorbis, *field.others)}
 _KNOWN |= FIELDS.keys() | {name for names in TOTALS.values() for name in names}
@@ -34,10 +38,18 @@ class Excess:
         self.patches[offset] = patch
         self.remarks.append(describe_excess("cover", size, COVER_BYTES))
 
-    def hide_comments(self, kept: str, offset: int, patch: bytes) -> None:
+    def hide_comments(self, offset: int, patch: bytes) -> None:
         """Note comments that are too many."""
         self.patches[offset] = patch
-        self.remarks.append(f"has more than {COMMENTS:,} comments; {kept}")
+        self.remarks.append(f"has more than {COMMENTS:,} comments; those behind them are not read")
+
+    def keep_known(self, block: bytes | memoryview) -> None:
+        """Note the known fields of a block of Vorbis comments that are too many."""
+        self.remarks.append(
+            f"has more than {COMMENTS:,} comments; others than title, artist and the like are not"
+            " read"
+        )
+        self.texts |= _read_comments(block)
 
 
 def describe_excess(name: str, size: int, most: int) -> str:
@@ -47,10 +59,12 @@ def describe_excess(name: str, size: int, most: int) -> str:
 
 
 def find_excess(peek: Peek) -> Excess:
-    """Look through the tags of a FLAC, an MP4 file, or one that begins with ID3."""
+    """Look through the tags of a FLAC, an Ogg or MP4 file, or one that begins with ID3."""
     found, head = Excess(), peek(0, 8)
     if head[:4] == b"fLaC":
         _look_into_flac(peek, found)
+    elif head[:4] == b"OggS":
+        _look_into_ogg(peek, found)
     elif head[4:] == b"ftyp":
         _look_into_boxes(peek, 0, 1 << 62, found)
     elif head[:3] == b"ID3":
@@ -69,24 +83,56 @@ def _look_into_flac(peek: Peek, found: Excess) -> None:
         elif head[0] & 0x7F == 4:
             vendor = int.from_bytes(peek(offset + 4, 4), "little")
             if int.from_bytes(peek(offset + 8 + vendor, 4), "little") > COMMENTS:
-                found.hide_comments("others than title, artist and the like", offset, padding)
-                found.remarks[-1] += " are not read"
-                found.texts = _read_comments(peek(offset + 4, size))
+                found.patches[offset] = padding
+                found.keep_known(peek(offset + 4, size))
         offset += 4 + size
 
 
-def _read_comments(block: bytes) -> dict[str, str]:
-    """Read the known fields of a block of Vorbis comments, the first of each name."""
-    texts: dict[str, str] = {}
+def _look_into_ogg(peek: Peek, found: Excess) -> None:
+    """Let a stream say that it has no comments, where they are too many, or a cover too large."""
+    for comments in read_comments(peek):
+        start = next((n for name, n in _OGG.items() if comments.opening.startswith(name)), None)
+        if start is None:
+            continue
+        block = memoryview(comments.packet)[start:]
+        place = 4 + int.from_bytes(block[:4], "little")  # behind the vendor
+        cover = max((size * 3 // 4 for size in _measure_pictures(block)), default=0)
+        if int.from_bytes(block[place : place + 4], "little") > COMMENTS:
+            found.keep_known(block)
+        elif cover > COVER_BYTES:
+            found.remarks.append(describe_excess("cover", cover, COVER_BYTES))
+            found.texts |= _read_comments(block)
+        else:
+            continue
+        found.patches |= comments.change(peek, start + place, bytes(4))
+
+
+def _measure_pictures(block: bytes | memoryview) -> Iterator[int]:
+    """Yield the sizes of pictures among Vorbis comments, as text."""
+    for name, start, end in _walk_comments(block):
+        if name in _PICTURES:
+            yield end - start
+
+
+def _read_comments(block: bytes | memoryview) -> dict[str, str]:
+    """Read the known fields of a block of Vorbis comments; several are joined as FFmpeg does."""
+    texts: dict[str, list[str]] = {}
+    for name, start, end in _walk_comments(block):
+        key = name.decode("ascii", "replace")
+        if key in _KNOWN and len(texts.setdefault(key, [])) < COMMENTS:
+            texts[key].append(bytes(block[start:end]).decode("utf-8", "replace"))
+    return {key: ";".join(several) for key, several in texts.items()}
+
+
+def _walk_comments(block: bytes | memoryview) -> Iterator[tuple[bytes, int, int]]:
+    """Yield the names of Vorbis comments, in lower case, and where their texts begin and end."""
     place = 8 + int.from_bytes(block[:4], "little")  # behind the vendor and the count
     while place + 4 <= len(block):
-        size = int.from_bytes(block[place : place + 4], "little")
-        name, _, text = block[place + 4 : place + 4 + size].partition(b"=")
-        key = name.decode("ascii", "replace").lower()
-        if key in _KNOWN:
-            texts.setdefault(key, text.decode("utf-8", "replace"))
-        place += 4 + size
-    return texts
+        end = place + 4 + int.from_bytes(block[place : place + 4], "little")
+        name, equals, _ = bytes(block[place + 4 : min(end, place + 64)]).partition(b"=")
+        if equals:
+            yield name.lower(), place + 5 + len(name), end
+        place = end
 
 
 def _look_into_boxes(peek: Peek, place: int, end: int, found: Excess) -> None:
@@ -114,7 +160,7 @@ def _look_into_list(peek: Peek, place: int, end: int, found: Excess) -> None:
         number += 1
         if number > COMMENTS:
             rest = min(end - place, 0xFFFFFFFF).to_bytes(4, "big") + b"free"
-            found.hide_comments("those behind them are not read", place, rest)
+            found.hide_comments(place, rest)
             return
         if name == b"covr" and size > COVER_BYTES:
             found.hide_cover(size, place + 4, b"free")
@@ -141,7 +187,7 @@ def _look_into_id3(peek: Peek, found: Excess) -> None:
         return
     for number, (place, name, length) in enumerate(_walk_frames(peek, size, head[3], width)):
         if number == COMMENTS:
-            found.hide_comments("those behind them are not read", place, b"\0")
+            found.hide_comments(place, b"\0")
             return
         if name in (b"APIC", b"PIC") and length > COVER_BYTES:
             found.hide_cover(length, place, b"X")

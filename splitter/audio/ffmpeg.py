@@ -80,6 +80,7 @@ class FFmpegDecoder:
             self._track.codec_context.flags2 |= av.codec.context.Flags2.skip_manual
         self.cover: bytes | memoryview | None = None
         self._failed = False  # something could not be decoded, and nothing good has come since
+        self._undecoded = 0  # packets
         self._torn = False  # a packet is shorter than it should be
         self._damage: str | None = None  # where something good has come since
         self._priming = 0  # samples before the song that a track's duration may include
@@ -92,11 +93,15 @@ class FFmpegDecoder:
         self._frames = self._decode()
         self._first = next(self._frames, None)  # only now rate and channels are certain
         self._describe(raw)
-        if self._first is None and (self._failed or self._exact):
+        if self._first is None and (self._failed or self.samples):
             raise UndecodableError("not one sample of it can be decoded")
         if self._ogg_vorbis and self._first and not is_one_page(self._source.read_at):
             self._first_granule = self._first.pts or 0  # not 0 in what was cut out
-        self._failed &= self._format not in _STREAMS
+        if self._format in _STREAMS:
+            self._failed = False
+            if self._undecoded > 1:  # one may have been cut
+                frames = f"its first {self._undecoded} frames cannot be decoded"
+                self.remarks.append(f"{frames}; it begins behind them")
 
     def _describe(self, raw: RawFormat | None) -> None:
         context = self._track.codec_context
@@ -199,6 +204,7 @@ class FFmpegDecoder:
                 frames = self._track.codec_context.decode(packet)[int(first) :]
             except av.FFmpegError:
                 self._failed = True
+                self._undecoded += 1
                 continue
             first = False
             for frame in frames:
@@ -248,8 +254,8 @@ class FFmpegDecoder:
 
     def find_end(self, decoded: int) -> int:
         """Drop the padding that fills the last frames of lossy codecs."""
-        if self._codec.startswith("pcm_") and self._format == "aiff":
-            return decoded  # its samples are counted twice; if the counts differ, nothing is lost
+        if self._codec.startswith("pcm_") and self._format != _MOV:
+            return decoded  # has no padding, and FFmpeg's count of it may be an estimate
         last, stated = self._last_frame
         end = self._exact
         if self._ogg_vorbis:

@@ -11,6 +11,7 @@ from splitter.audio.mpeg import Claim, Frame, FrameHeader, Gap, Start, Torn, wal
 from splitter.audio.resampling import resampled_length
 
 _SLACK = 3  # frames by which a header may err; it counts its own frame, or one that was cut off
+_LONGEST = 1729  # bytes of a frame
 _JUNK = 1 << 17  # bytes before or behind the frames that are no part of a song
 
 
@@ -89,8 +90,11 @@ class MpegDecoder(FFmpegDecoder):
             return describe_early_end(max(self._missing, 1) * frame / self._torn_frame.rate)
         if self._torn_frame or self._failed:
             return describe_break(decoded, self.rate)
-        if self._lost > _JUNK and not self._claimed:
-            return Fault(f"{self._lost} bytes before or behind its sound are not audio")
+        if self._lost > 2 * _LONGEST and not self._claimed:  # more than two frames that were cut
+            text = f"{self._lost} bytes before or behind its sound are not audio"
+            if self._lost > _JUNK:
+                return Fault(text)
+            self.remarks.append(text)
         return None
 
     def _read_cover(self) -> bytes | memoryview | None:

@@ -8,7 +8,7 @@ have several links, as a radio begins another one with every title.
 
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 Peek = Callable[[int, int], bytes]  # (offset, size) → bytes, fewer where they are not known
 
@@ -19,14 +19,19 @@ _FIRST, _LAST = 2, 4  # flags of pages
 _MIRRORED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 
-def is_intact(page: bytes) -> bool:
-    """Tell whether a page's checksum fits: that of zlib, with each byte's bits the other way."""
+def is_intact(page: bytes | bytearray) -> bool:
+    """Tell whether a page's checksum fits."""
+    return _sum(page) == page[22:26]
+
+
+def _sum(page: bytes | bytearray) -> bytes:
+    """Give a page's checksum: that of zlib, with each byte's bits the other way."""
     bare = page[:22] + bytes(4) + page[26:]
     checksum = zlib.crc32(bare.translate(_MIRRORED), 0xFFFFFFFF) ^ 0xFFFFFFFF
-    return checksum.to_bytes(4, "big").translate(_MIRRORED) == page[22:26]
+    return checksum.to_bytes(4, "big").translate(_MIRRORED)
 
 
-def _measure(page: bytes) -> int:
+def _measure(page: bytes | bytearray) -> int:
     """Give the length of a page of which at least the table of segments is here."""
     return _HEAD + page[26] + sum(page[_HEAD : _HEAD + page[26]])
 
@@ -112,12 +117,12 @@ def has_broken_pages(read: Callable[[int], bytes]) -> bool:
     return links.broken
 
 
-def _hop(peek: Peek) -> Iterator[bytes]:
-    """Yield the heads of all pages, and read little else."""
+def _hop(peek: Peek) -> Iterator[tuple[int, bytes]]:
+    """Yield the offsets and the heads of all pages, and read little else."""
     offset = known = 0
     while len(head := peek(offset, _HEAD + 255)) >= _HEAD:
         if head[:4] == b"OggS":
-            yield head
+            yield offset, head
             known, offset = offset, offset + _measure(head)
         else:  # the last page was torn, or there is junk
             place = peek(known + 1, _LONGEST).find(b"OggS")
@@ -128,7 +133,7 @@ def _hop(peek: Peek) -> Iterator[bytes]:
 def is_chained(peek: Peek) -> bool:
     """Tell whether a file has more than one link."""
     beginning = True
-    for head in _hop(peek):
+    for _, head in _hop(peek):
         first = bool(head[5] & _FIRST)
         if first and not beginning:
             return True
@@ -138,10 +143,55 @@ def is_chained(peek: Peek) -> bool:
 
 def is_one_page(peek: Peek) -> bool:
     """Tell whether all sound is on one page, the first that has a place and the last."""
-    for head in _hop(peek):
+    for _, head in _hop(peek):
         if int.from_bytes(head[6:14], "little", signed=True) > 0:
             return bool(head[5] & _LAST)
     return False
+
+
+@dataclass
+class Comments:
+    """The second packet of a stream, where its comments are, and the pages that it lies on."""
+
+    opening: bytes  # of the stream, which say what it is
+    packet: bytearray = field(default_factory=bytearray)
+    pages: list[tuple[int, int]] = field(default_factory=list)  # offsets, in the file and in it
+    whole: bool = False
+
+    def add_page(self, offset: int, page: bytes) -> None:
+        """Take in the next page of the stream."""
+        table = page[_HEAD : _HEAD + page[26]]
+        sizes = table[: next((n for n, size in enumerate(table, 1) if size < 255), 255)]
+        self.whole = bool(sizes) and sizes[-1] < 255
+        self.pages.append((offset, len(self.packet)))
+        self.packet += page[_HEAD + len(table) :][: sum(sizes)]
+
+    def change(self, peek: Peek, place: int, patch: bytes) -> Iterator[tuple[int, bytes]]:
+        """Yield the pages, by offset, as they are when other bytes stand in a place."""
+        ends = [start for _, start in self.pages[1:]] + [len(self.packet)]
+        for (offset, start), end in zip(self.pages, ends, strict=True):
+            places = range(max(start, place), min(end, place + len(patch)))
+            if places:
+                page = bytearray(peek(offset, _LONGEST))
+                del page[_measure(page) :]
+                for at in places:
+                    page[_HEAD + page[26] + at - start] = patch[at - place]
+                page[22:26] = _sum(page)
+                yield offset, bytes(page)
+
+
+def read_comments(peek: Peek) -> Iterator[Comments]:
+    """Yield the comments of all streams of the first link, undecoded."""
+    found: dict[bytes, Comments] = {}
+    for offset, head in _hop(peek):
+        stream = head[14:18]
+        if head[5] & _FIRST and stream not in found:
+            found[stream] = Comments(peek(offset + _HEAD + head[26], 8))
+        elif stream in found and not found[stream].whole:
+            found[stream].add_page(offset, peek(offset, _measure(head)))
+        elif all(comments.whole for comments in found.values()):
+            break
+    yield from found.values()
 
 
 @dataclass(frozen=True)
