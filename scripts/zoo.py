@@ -3,8 +3,9 @@
     python scripts/zoo.py DATA -o zoo --minutes 8
 
 Sizes are the presets' own, on the spectrogram of `scripts/ablation.json` (16 kHz mono), where they
-compute less than at 44.1 kHz stereo. The time is the processor's: what is slower takes fewer steps.
-A network that is done is kept, one that was interrupted goes on from its checkpoint.
+compute less than at 44.1 kHz stereo. Minutes are those that this process has each processor for, so
+other work on the machine changes nothing; what is slower takes fewer steps. A network that is done
+is kept, one that was interrupted goes on from its checkpoint.
 """
 
 from __future__ import annotations
@@ -31,7 +32,9 @@ from splitter.training.recipe import RECIPE, Recipe, read_recipe, write_recipe
 from splitter.training.seams import find_seam, take_song
 from splitter.training.sources import Pools, find_sources, load_sources, sort_pools
 
-BASE = Path(__file__).with_name("zoo.json")
+BASE = Path(__file__).with_name("ablation.json")
+# many steps in little time
+SMALL: Mapping[str, Any] = {"crop": 32768, "batch": 2, "warmup": 20, "validation_songs": 24}
 SPECTROGRAM = ("window", "hop", "bands")
 WARM, TIMED = 1, 5  # steps that are not timed, and steps that are
 HEADER = (
@@ -65,7 +68,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path)
     parser.add_argument("-o", "--output", type=Path, default=Path("zoo"))
-    parser.add_argument("--recipe", type=Path, default=BASE)
+    parser.add_argument("--recipe", type=Path, help="[scripts/ablation.json, with smaller batches]")
     parser.add_argument("--cache", type=Path, help="decoded sound [OUTPUT/cache]")
     parser.add_argument(
         "--minutes", type=float, default=8.0, help="of each processor, for each network"
@@ -75,7 +78,9 @@ def main() -> None:
     arguments = parser.parse_args()
     reuse_freed_memory()
     arguments.output.mkdir(parents=True, exist_ok=True)
-    base = replace(read_recipe(arguments.recipe), seed=arguments.seed)
+    given = arguments.recipe
+    base = read_recipe(given) if given else replace(read_recipe(BASE), **SMALL)
+    base = replace(base, seed=arguments.seed)
     sources = load_sources(
         find_sources(arguments.data), arguments.cache or arguments.output / "cache", base.rate
     )
