@@ -57,8 +57,7 @@ class Run:
                 env=ENVIRONMENT,
                 stdout=subprocess.DEVNULL,
                 stderr=stderr,
-                # a shell starts what runs in its background deaf to Ctrl-C
-                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+                preexec_fn=hear,
             )
             self._id = self._process.pid
 
@@ -73,6 +72,12 @@ class Run:
         return os.waitstatus_to_exitcode(os.waitpid(self._id, 0)[1])
 
 
+def hear() -> None:
+    """Let signals come through that a shell has its background, and nohup its command, ignore."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 def fork(folder: Path, arguments: list[str]) -> int:
     """Start a run as a child of this process, which has PyTorch but has not computed."""
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # till the child can catch it
@@ -85,7 +90,7 @@ def fork(folder: Path, arguments: list[str]) -> int:
         for number, name in ((1, os.devnull), (2, "stderr")):
             os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
         sys.argv = ["splitter", *arguments]
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        hear()
         handle(end_at_once)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         main()

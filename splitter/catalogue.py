@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from splitter.errors import ModelError
+from splitter.errors import ModelError, reason
 from splitter.schema import Length, Range, Words, parse, read_json
 
 Address = Annotated[str, Words(lambda text: text.startswith(("http://", "https://")), "of the web")]
@@ -70,5 +70,7 @@ def read_catalogue(path: Path | None = None) -> dict[str, Entry]:
             raise ValueError("it is not a list")
         entries = [parse(Entry, item) for item in raw]
     except (OSError, ValueError) as error:
-        raise ModelError(f"{place}: cannot be read as a catalogue of models ({error})") from error
+        raise ModelError(
+            f"{place}: cannot be read as a catalogue of models ({reason(error)})"
+        ) from error
     return {entry.name: entry for entry in entries}

@@ -66,6 +66,12 @@ class MissingExtra(CommandError):  # noqa: N818 - reads as the advice that it is
         super().__init__(f"an optional package is missing; pip install '{DISTRIBUTION}[{extra}]'")
 
 
+def reason(error: Exception) -> str:
+    """Say in a line why something failed: in the system's words, or in the library's."""
+    words = str(getattr(error, "strerror", None) or error).splitlines()
+    return words[0] if words else type(error).__name__
+
+
 def is_shortage(error: BaseException) -> bool:
     """Tell whether an error says that memory is short, a device's or the system's."""
     if isinstance(error, RuntimeError):

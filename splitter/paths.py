@@ -92,6 +92,8 @@ def open_path(place: str) -> Path:
     if scheme not in STORES:
         known = ", ".join(f"{store}://" for store in STORES)
         raise SplitterError(f"{place}: cannot be opened; download it, or name a file or {known}")
+    if scheme != "memory" and not rest.strip("/"):
+        raise SplitterError(f"{place}: names no bucket; write {scheme}://bucket/folder")
     try:
         from upath import UPath
 

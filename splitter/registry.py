@@ -22,7 +22,7 @@ from typing import Annotated, Any, TypeVar
 from platformdirs import user_cache_path
 
 from splitter.catalogue import read_catalogue
-from splitter.errors import ModelError
+from splitter.errors import ModelError, reason
 from splitter.paths import check_plain_file, is_plain_name
 from splitter.schema import Length, Range, Words, parse, read_json
 
@@ -147,7 +147,7 @@ def read_config(path: Path) -> Config:
     try:
         raw = read_json(path)
     except (OSError, ValueError) as error:
-        raise ModelError(f"{path}: cannot be read as a model's config ({error})") from error
+        raise ModelError(f"{path}: cannot be read as a model's config ({reason(error)})") from error
     return config_from(raw, path)
 
 

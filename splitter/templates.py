@@ -31,6 +31,8 @@ _UNSEEN = re.compile("[\0-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 
 def check_template(template: str, stems: int) -> None:
     """Raise SplitterError if `template` cannot name this number of stems."""
+    if not template:
+        raise SplitterError(f"is empty; write {TEMPLATE}, say")
     try:
         parsed = [part for name in template.split("/") for part in string.Formatter().parse(name)]
     except ValueError as error:
@@ -44,8 +46,8 @@ def check_template(template: str, stems: int) -> None:
             raise SplitterError(f"{template}: write a field as {{{name}}} or {{{name}|fallback}}")
     if stems > 1 and "stem" not in find_fields(template):
         raise SplitterError(f"{template}: gives all stems one name; add {{stem}}")
-    if not Path(template).name:
-        raise SplitterError(f"an empty template names nothing; write {TEMPLATE}, say")
+    if template.endswith("/"):
+        raise SplitterError(f"{template}: ends in a folder; add the name of a file")
     try:
         place_inside(Path(), template)
     except SplitterError as error:

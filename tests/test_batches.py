@@ -160,6 +160,24 @@ def test_failures_are_retried_bounded_and_grouped(separate: Separate, tmp_path: 
     assert separate(songs[7], "--retry-failed").status == 2
 
 
+@pytest.mark.parametrize("songs", [("bad.mp3",), ("bad.mp3", "good.wav")])
+def test_failures_are_written_for_one_song_and_for_many(
+    separate: Separate, tmp_path: Path, songs: tuple[str, ...]
+) -> None:
+    (tmp_path / "bad.mp3").write_bytes(b"no sound")
+    sounds.write(tmp_path / "good.wav", sounds.noise(5000))
+    assert separate(*songs, "-o", "out", "--failures", "failed").status == 1
+    assert (tmp_path / "failed").read_bytes() == b"bad.mp3\0"
+    assert separate("good.wav", "-o", "else", "--failures", "failed").status == 0
+    assert (tmp_path / "failed").read_bytes() == b""  # not those of the run before
+
+
+def test_a_shard_without_songs_says_so(separate: Separate, tmp_path: Path) -> None:
+    sounds.write(tmp_path / "song.wav", sounds.noise(5000))
+    said = [separate("song.wav", "-o", f"{i}", "--shard", f"{i}/2").stderr for i in (1, 2)]
+    assert sum("none of 1 song is in shard " in text for text in said) == 1
+
+
 def test_a_second_run_into_a_folder_is_refused_while_the_first_is_alive(
     separate: Separate, tmp_path: Path
 ) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -73,33 +74,111 @@ def test_one_broken_song_harms_no_other(small_model_folder: Path, tmp_path: Path
     assert not (tmp_path / "broken" / "vocals.wav").exists()
 
 
-@pytest.mark.parametrize(
-    ("arguments", "complaint"),
-    [
-        (("separate",), "name a song or a folder"),
-        (("separate", "song.wav", "--format", "xyz"), "xyz"),
-        (("separate", "song.wav", "--stems", "drums"), "no stem 'drums'"),
-        (("nosuch",), "there is no command 'nosuch'; choose separate, "),
-        (("seperate", "song.wav"), "there is no command 'seperate'; did you mean 'separate'?"),
-        (("song.wav",), "song.wav is not a command; to separate it, write: splitter separate song"),
-        (("separate", "song.wav", "--fromat", "mp3"), "no option --fromat; did you mean --format?"),
-        (("separate", "song.wav", "--stems"), "--stems needs a value"),
-        (("separate", "song.wav", "--wiener", "-1"), "--wiener: write a whole number, 0 or more"),
-        (("separate", "-song.wav"), "to name the file, write ./-song.wav"),
-        (("train",), "DATA is missing; write splitter train [OPTIONS] DATA"),
-        (("train", ".", "-o", "x", "--recipe", "none.json"), "--recipe: "),
-    ],
-)
+WRONG = {  # command line → what is said, in one line
+    # commands
+    "-q": "name a command: separate, listen, train, evaluate, models, doctor",
+    "nosuch": "splitter has no command 'nosuch'; choose separate, ",
+    "seperate song.wav": "splitter has no command 'seperate'; did you mean 'separate'?",
+    "song.wav": "song.wav is not a command; to separate it, write: splitter separate song.wav",
+    "s3://a/b.mp3": "s3://a/b.mp3 is not a command; to separate it, write: splitter separate s3:",
+    "help": "there is no command 'help'; write splitter --help",
+    "version": "there is no command 'version'; write splitter --version",
+    "models nosuch": "splitter models has no command 'nosuch'; choose add, get, ",
+    "models serch unet": "splitter models has no command 'serch'; did you mean 'search'?",
+    "models --speed": "--speed goes with --networks",
+    # options before the command, misspelled, or of another command
+    "-o out separate song.wav": "-o goes after the command; write splitter separate -o",
+    "--model=unet separate song.wav": "--model goes after the command; write splitter separate",
+    "--format mp3 song.wav": "--format goes after the command; write splitter separate --format",
+    "--steps 5 train .": "--steps goes after the command; write splitter train --steps",
+    "--networks": "--networks goes after the command; write splitter train --networks",
+    "models --offline get x": "--offline goes after the command; write splitter models get --off",
+    "--modell x separate song.wav": "splitter separate has no option --modell; did you mean --mod",
+    "--hlep": "splitter has no option --hlep; did you mean --help?",
+    "-x separate song.wav": "splitter separate has no option -x; splitter separate --help lists",
+    "separate song.wav --fromat mp3": "no option --fromat; did you mean --format?",
+    "separate song.wav --stem vocals": "no option --stem; did you mean --stems?",
+    "separate song.wav --quite": "no option --quite; did you mean --quiet?",
+    "separate song.wav -qx": "no option -x; splitter separate --help lists all",
+    "separate -song.wav": "to name the file, write ./-song.wav",
+    "train . -o x -j 4": "splitter train has no option -j; splitter train --help lists all",
+    "train . -o x --model unet": "splitter train has no option --model; splitter train --help",
+    "doctor --json": "splitter doctor has no option --json; splitter doctor --help lists all",
+    # values
+    "separate": "name a song or a folder",
+    "separate ''": "SONGS: a name is empty; write . for the current folder",
+    "separate song.wav -o ''": "--output is empty; write . for the current folder",
+    "separate song.wav --stems": "--stems needs a value",
+    "separate song.wav --stems ''": "--stems is empty; choose from vocals, instrumental",
+    "separate song.wav --stems drums": "no stem 'drums'",
+    "separate song.wav --quiet=1": "--quiet takes no value",
+    "separate song.wav --format xyz": "--format: 'xyz' is unknown; choose wav, ",
+    "separate song.wav --wiener -1": "--wiener: write a whole number, 0 or more",
+    "separate song.wav --rate 44.1k": "--rate: write a whole number from 8000 to 384000",
+    "separate song.wav --overlap 2": "--overlap: write a number from 0 to 0.95",
+    "separate song.wav --bits 17": "--bits: '17' is not a bit depth; write 16, 24 or 32 (float)",
+    "separate song.wav --bitrate fast": "--bitrate: 'fast' is not a bitrate; write one such",
+    "separate song.wav --start x": "--start: 'x' is not a time; write seconds or 1:30",
+    "separate song.wav --shard 9/8": "--shard: '9/8' is not a shard; write I/N, from 1/N to N/N",
+    "separate song.wav --raw x": "--raw x: not RATE:CHANNELS:FORMAT as in 48000:2:s16le",
+    "separate song.wav --track ''": "--track is empty; write a number or a language",
+    "separate song.wav --device gpu": "no device is called 'gpu'; use auto, cpu, cuda or mps",
+    "separate song.wav --model nosuch": "no model is called 'nosuch'; choose from ",
+    "separate song.wav --template ''": "--template is empty; write {name}/{stem}.{ext}, say",
+    "separate song.wav --template {stem}/": "{stem}/: ends in a folder; add the name of a file",
+    "separate song.wav --failures no/x": "--failures no/x: there is no folder no",
+    "separate s3://": "SONGS: s3://: names no bucket; write s3://bucket/folder",
+    "train": "DATA is missing; write splitter train [OPTIONS] DATA",
+    "train .": "--output is missing; add --output FOLDER",
+    "train . more -o x": "more: one argument too many; write splitter train [OPTIONS] DATA",
+    "train . -o .": "-o .: name a folder for the model, such as models/mine",
+    "train . -o x --recipe none.json": "--recipe: ",
+    "models get unet": "unet: came with splitter; there is nothing to download",
+    "models remove nosuch": "you have not added a model 'nosuch'; there is none to remove",
+    "models search --catalogue no": "no: cannot be read as a catalogue of models (No such file",
+    # contradictions
+    "separate song.wav -q --progress json": "--quiet and --progress json exclude each other",
+    "separate song.wav --progress json -q": "--quiet and --progress json exclude each other",
+    "separate song.wav --raw 44100:2:s16le --track 1": "--raw has no tracks; leave out --track",
+    "separate song.wav --retry-failed": "--retry-failed is for folders",
+    "separate song.wav --stems vocals -o x.wav -f mp3": "-o x.wav: its name says wav; leave out",
+}
+
+
+@pytest.mark.parametrize(("line", "complaint"), WRONG.items())
 def test_a_wrong_command_is_told_so_with_status_2(
-    tmp_path: Path, arguments: tuple[str, ...], complaint: str
+    tmp_path: Path, line: str, complaint: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     sounds.write(tmp_path / "song.wav", sounds.song(0.1))
     sounds.write(tmp_path / "-song.wav", sounds.song(0.1))
-    done = call(*arguments, folder=tmp_path)
+    done = call(*shlex.split(line), folder=tmp_path)
     assert done.status == 2
-    (line,) = done.stderr.splitlines()
-    assert line.startswith("splitter: ") and complaint in line
+    (said,) = done.stderr.splitlines()
+    assert said.startswith("splitter: ") and complaint in said
     assert not done.stdout
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_every_command_takes_q_and_v_at_any_place(tmp_path: Path, before: bool) -> None:
+    for command in (
+        "separate x.wav",
+        "listen x.wav",
+        "train x -o y",
+        "evaluate x",
+        "models show x",
+    ):
+        words = ["-qv", *command.split()] if before else [*command.split(), "-v", "-q"]
+        (said,) = call(*words, folder=tmp_path).complaints
+        assert "x" in said and "option" not in said
+
+
+def test_a_folder_that_cannot_be_used_is_one_line(tmp_path: Path) -> None:
+    sounds.write(tmp_path / "data/vocals/a.wav", sounds.voice(0.1))
+    (tmp_path / "file").write_text("in the way")
+    done = call("train", "data", "-o", "mine", "--run", "file/run", folder=tmp_path)
+    assert done.status == 1
+    assert done.complaints == ["splitter: file/run: cannot be used (Not a directory)"]
 
 
 @pytest.mark.parametrize("command", [("evaluate", "."), ("train", ".", "-o", "x")])

@@ -65,9 +65,12 @@ def test_a_node_loads_all_that_was_chosen(
     monkeypatch.setattr("splitter.engines.remote.signal.signal", lambda *_: None)
     monkeypatch.setattr("splitter.engines.remote.RemoteWorker._log", keep_log)
     try:
+        monkeypatch.chdir(tmp_path)
         making = Making(choice, "cpu", work(), 1, runtime)
         remote = RemoteWorker(pickle.loads(pickle.dumps(making)))
+        monkeypatch.chdir("/")  # where Ray happens to be
         assert remote.start() == 2
+        assert Path.cwd() == tmp_path
         with remote.worker:
             reports = [remote.exchange(pickle.loads(pickle.dumps(jobs)))]
             while sum(len(report.outcomes) for report in reports) < 3:

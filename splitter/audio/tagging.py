@@ -13,7 +13,7 @@ from mutagen import mp3 as mpeg
 from splitter.audio.covers import find_kind, find_mp4_kind, holds_cover
 from splitter.audio.fields import FIELDS, TOTALS
 from splitter.audio.tags import Tags
-from splitter.errors import AudioError
+from splitter.errors import AudioError, reason
 
 
 def fit_tags(tags: Tags, container: str, remarks: list[str]) -> Tags:
@@ -33,7 +33,7 @@ def write_tags(path: Path, container: str, tags: Tags) -> None:
     try:
         write(path, tags)
     except mutagen.MutagenError as error:
-        raise AudioError(f"{path}: tags cannot be written ({error})") from error
+        raise AudioError(f"{path}: tags cannot be written ({reason(error)})") from error
 
 
 def _picture(cover: bytes) -> flac.Picture:

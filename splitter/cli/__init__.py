@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import os
 import signal
 import sys
 from pathlib import Path
@@ -15,11 +16,11 @@ from pathlib import Path
 import click
 
 from splitter import __version__
-from splitter.cli.command import verbose
+from splitter.cli.command import Commands, volume
 from splitter.cli.messages import complain
 from splitter.cli.screen import Screen
 from splitter.cli.streams import fill_streams, lose_stdout
-from splitter.cli.usage import explain, explain_command
+from splitter.cli.usage import explain
 from splitter.errors import CommandError, SplitterError, saying_shortage
 from splitter.signals import Raising, Stopped, end_at_once, handle, handling
 
@@ -36,7 +37,7 @@ COMMANDS = {
 EXIT_INTERRUPTED = 130
 
 
-class LazyCommands(click.Group):
+class LazyCommands(Commands):
     """A group that imports a command's module when the command is called."""
 
     def list_commands(self, _: click.Context) -> list[str]:
@@ -51,14 +52,6 @@ class LazyCommands(click.Group):
             command = getattr(importlib.import_module(f"splitter.cli.{name}"), name)
         assert isinstance(command, click.Command)
         return command
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command; say what was probably meant where there is none."""
-        if args[0] not in COMMANDS and not args[0].startswith("-"):
-            raise click.UsageError(explain_command(args[0], list(COMMANDS)), ctx)
-        return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> object:
         """Run the command; where whoever reads its output has gone, end quietly."""
@@ -80,7 +73,7 @@ class LazyCommands(click.Group):
 
 @click.group(cls=LazyCommands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="splitter")
-@verbose
+@volume
 def splitter() -> None:
     """Take a song apart into vocals and instrumental."""
 
@@ -131,3 +124,8 @@ def _run(screen: Screen) -> int:
     except SplitterError as error:
         complain(error)
         return error.status
+    except OSError as error:  # of a file or folder that a command was to read or write
+        if error.filename is None:
+            raise
+        complain(f"{os.fsdecode(error.filename)}: cannot be used ({error.strerror})")
+        return 1

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from splitter.cli.screen import Screen
+from splitter.cli.usage import explain_command
 
 COMMON = "Common options"
 EXAMPLE_WIDTH = 34  # columns of an example before what it does
@@ -55,19 +56,43 @@ def option(*names: str, group: str = COMMON, **more: Any) -> Callable[..., Any]:
     return click.option(*names, cls=Option, group=group, **more)
 
 
-def verbose(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add -v, which may stand before or behind the name of a command."""
+def volume(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add -q and -v, which may stand before or behind the name of a command."""
 
     def set_level(_: click.Context, __: click.Parameter, given: bool) -> None:
         if given:
             logging.getLogger("splitter").setLevel(logging.DEBUG)
 
-    add: Callable[[Callable[..., Any]], Callable[..., Any]] = click.option(
-        "-v",
-        "--verbose",
-        is_flag=True,
-        expose_value=False,
-        callback=set_level,
-        help="Say what is decided for each song.",
+    def hide_progress(context: click.Context, _: click.Parameter, given: bool) -> None:
+        if given:
+            choose_progress(context.ensure_object(Screen), "none")
+
+    flags = (
+        ("-q", "--quiet", hide_progress, "Show no progress."),
+        ("-v", "--verbose", set_level, "Say what is decided for each song."),
     )
-    return add(command)
+    for *names, callback, words in reversed(flags):
+        add = click.option(*names, is_flag=True, expose_value=False, callback=callback, help=words)
+        command = add(command)
+    return command
+
+
+def choose_progress(screen: Screen, kind: str) -> None:
+    """Have progress shown as a bar, as JSON or not at all, unless that was asked otherwise."""
+    if {screen.kind, kind} == {"none", "json"}:
+        raise click.UsageError("--quiet and --progress json exclude each other; give one")
+    if kind != "bar":
+        screen.kind = kind
+
+
+class Commands(click.Group):
+    """A group that says what was probably meant by a command that it does not have."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command."""
+        names = self.list_commands(ctx)
+        if args[0] not in names and not args[0].startswith("-"):
+            raise click.UsageError(explain_command(ctx.command_path, args[0], names), ctx)
+        return super().resolve_command(ctx, args)

@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 import click
 
 from splitter import __version__
-from splitter.cli.command import pass_screen, verbose
+from splitter.cli.command import pass_screen, volume
 from splitter.cli.messages import complain
 from splitter.cli.models import describe_model
 from splitter.cli.screen import Screen, State
@@ -22,7 +22,7 @@ EXTRAS = ("museval", "matplotlib", "ray", "fsspec")
 
 
 @click.command()
-@verbose
+@volume
 @pass_screen
 def doctor(screen: Screen) -> None:
     """Check this installation: packages, formats, models and devices.

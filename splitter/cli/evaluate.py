@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from splitter.cli.command import pass_screen, verbose
+from splitter.cli.command import pass_screen, volume
 from splitter.cli.completion import complete_devices, complete_models
 from splitter.cli.messages import complain, printable
 from splitter.cli.parameters import refining
@@ -102,7 +102,7 @@ ALL = "all"
     help="Also write a page for each song, and an index, to a folder: scores/ for scores.json.",
 )
 @click.option("--per-song", is_flag=True, help="Also print a line for each song.")
-@verbose
+@volume
 @pass_screen
 def evaluate(
     screen: Screen,

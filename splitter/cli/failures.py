@@ -10,6 +10,7 @@ from pathlib import Path
 
 from splitter.atomic import write_atomically
 from splitter.cli.messages import count
+from splitter.errors import SplitterError
 
 MOST_REASONS = 10  # that are told, the most frequent first
 
@@ -20,14 +21,14 @@ class Failures:
     """The songs that failed; a path and a reason are kept of each."""
 
     def __init__(self) -> None:
-        self._songs: dict[str, list[Path]] = defaultdict(list)
+        self._songs: dict[str, list[str]] = defaultdict(list)
 
     def __len__(self) -> int:
         return sum(map(len, self._songs.values()))
 
-    def add(self, song: Path, error: str) -> None:
+    def add(self, song: str, error: str) -> None:
         """Take in a song; errors that differ in names and figures only have one reason."""
-        reason = error.replace(str(song), "").lstrip(": ")
+        reason = error.replace(song, "").lstrip(": ")
         reason = re.sub(r"(?<!\w)\S*[/\\]\S*(?=:)", "…", reason)  # a stem, say
         self._songs[re.sub(r"\d+(?:\.\d+)?", "N", reason)].append(song)
 
@@ -44,4 +45,7 @@ class Failures:
     def write(self, path: Path) -> None:
         """Write the names of all songs that failed, as --files0-from reads them."""
         songs = [song for songs in self._songs.values() for song in songs]
-        write_atomically(path, b"".join(os.fsencode(song) + b"\0" for song in songs))
+        try:
+            write_atomically(path, b"".join(os.fsencode(song) + b"\0" for song in songs))
+        except OSError as error:
+            raise SplitterError(f"{path}: cannot be written ({error.strerror})") from error

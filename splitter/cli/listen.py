@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from splitter.cli.command import Command, option, pass_screen, verbose
+from splitter.cli.command import Command, option, pass_screen, volume
 from splitter.cli.completion import complete_files, complete_folders, complete_models
 from splitter.cli.parameters import parse_place
 from splitter.cli.screen import Screen, State
@@ -76,8 +76,7 @@ EXAMPLES = [
     show_default=True,
     help="Write the stems of songs in this format.",
 )
-@option("-q", "--quiet", is_flag=True, help="Show no progress.")
-@verbose
+@volume
 @pass_screen
 def listen(
     screen: Screen,
@@ -88,7 +87,6 @@ def listen(
     models: Sequence[str],
     against: Sequence[Path],
     container: str,
-    quiet: bool,
 ) -> None:
     """Write a page for each song, on which you hear, see and compare its stems.
 
@@ -97,7 +95,6 @@ def listen(
     shows their waveforms and spectrograms. It is one HTML file that needs no server and no network.
     The paths of the pages are printed to standard output.
     """
-    screen.kind = "none" if quiet else "bar"
     screen.show(State("loading"))
     from splitter.pages import find_takes
     from splitter.plots import import_imsave
@@ -174,11 +171,8 @@ def _separate(
     from splitter.cli.separate import separate, separate_songs
 
     arguments = [*options, "--", *map(os.fspath, songs)]
-    kind = screen.kind
     with separate.make_context("separate", arguments, obj=screen) as context:
-        well = separate_songs(screen, jobs, **context.params)
-    screen.kind = kind
-    return well
+        return separate_songs(screen, jobs, **context.params)
 
 
 def _find_rivals(

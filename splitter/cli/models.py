@@ -12,6 +12,7 @@ from pathlib import Path
 import click
 
 from splitter.catalogue import read_catalogue
+from splitter.cli.command import Commands, pass_screen, volume
 from splitter.cli.progress import Pace
 from splitter.cli.screen import Screen, State
 from splitter.errors import CommandError
@@ -38,13 +39,14 @@ catalogue_option = click.option(
 )
 
 
-@click.group(invoke_without_command=True)
+@click.group(cls=Commands, invoke_without_command=True)
 @click.option(
     "--networks", is_flag=True, help="List the networks you can train, for train --network."
 )
 @click.option(
     "--speed", is_flag=True, help="With --networks: measure how fast each is on this machine."
 )
+@volume
 @click.pass_context
 def models(context: click.Context, networks: bool, speed: bool) -> None:
     """List the models you can use: name, hash, sample rate, size, stems, what each is good for.
@@ -153,6 +155,7 @@ def _read_card(folder: Path) -> list[str]:
 @click.option(
     "--as", "family", help="Read FILES as this family of networks.  [default: recognised]"
 )
+@volume
 def add(files: tuple[Path, ...], name: str | None, config: Path | None, family: str | None) -> None:
     """Convert another program's weights into a model.
 
@@ -175,6 +178,7 @@ def _tell_added(folder: Path) -> None:
 @models.command()
 @click.argument("words", nargs=-1)
 @catalogue_option
+@volume
 def search(words: tuple[str, ...], catalogue: Path | None) -> None:
     """List the models you can download: size, stems, score, use and licence.
 
@@ -196,7 +200,15 @@ def search(words: tuple[str, ...], catalogue: Path | None) -> None:
     help="Fetch the files from this address.  [default: from their publishers]",
 )
 @catalogue_option
-def get(names: tuple[str, ...], offline: bool, mirror: str | None, catalogue: Path | None) -> None:
+@volume
+@pass_screen
+def get(
+    screen: Screen,
+    names: tuple[str, ...],
+    offline: bool,
+    mirror: str | None,
+    catalogue: Path | None,
+) -> None:
     """Download models, check them and convert them.
 
     Repeat the command to resume a download that was stopped. Set https_proxy to use a proxy. No
@@ -208,7 +220,7 @@ def get(names: tuple[str, ...], offline: bool, mirror: str | None, catalogue: Pa
     entries = read_catalogue(catalogue)
     for name in names:
         if name not in entries:
-            raise CommandError(f"{name}: not in the catalogue; see `splitter models search`")
+            raise CommandError(f"{name}: {_explain_absence(name)}")
         if (added_folder() / check_name(name)).exists():
             raise CommandError(
                 f"{name}: already installed; `splitter models remove {name}` deletes it"
@@ -219,7 +231,7 @@ def get(names: tuple[str, ...], offline: bool, mirror: str | None, catalogue: Pa
         entry, folder = entries[name], added_folder().with_name("downloads") / name
         paths = []
         for download in entry.downloads:
-            with downloading(download.name) as watch:
+            with downloading(screen, download.name) as watch:
                 paths.append(fetch_file(download, folder, mirror, watch))
         config = paths.pop() if entry.config else None
         origin = Origin(
@@ -230,10 +242,16 @@ def get(names: tuple[str, ...], offline: bool, mirror: str | None, catalogue: Pa
         _tell_added(added_folder() / name)
 
 
+def _explain_absence(name: str) -> str:
+    if name in list_models():
+        return "came with splitter; there is nothing to download"
+    return "not in the catalogue; see `splitter models search`"
+
+
 @contextmanager
-def downloading(name: str) -> Iterator[Callable[[int, int | None], None]]:
+def downloading(screen: Screen, name: str) -> Iterator[Callable[[int, int | None], None]]:
     """Show how far a download is, and the time that is left."""
-    screen, pace = Screen(), Pace()
+    pace = Pace()
 
     def watch(done: int, total: int | None) -> None:
         size = f"{done / 1e6:.0f}" + (f" of {total / 1e6:.0f} MB" if total else " MB")
@@ -249,6 +267,7 @@ def downloading(name: str) -> Iterator[Callable[[int, int | None], None]]:
 
 @models.command()
 @click.argument("name")
+@volume
 def show(name: str) -> None:
     """Print a model's card: its origin, licence, scores and limits."""
     folder = find_model(name)
@@ -261,12 +280,14 @@ def show(name: str) -> None:
 
 @models.command()
 @click.argument("names", nargs=-1, required=True)
+@volume
 def remove(names: tuple[str, ...]) -> None:
     """Delete models that you added or downloaded."""
     for name in names:
         if name not in list_added():
-            known = ", ".join(list_added()) or "none"
-            raise CommandError(f"you have not added a model {name!r}; choose from {known}")
+            known = ", ".join(list_added())
+            way_out = f"choose from {known}" if known else "there is none to remove"
+            raise CommandError(f"you have not added a model {name!r}; {way_out}")
     for name in names:
         shutil.rmtree(added_folder() / name)
 

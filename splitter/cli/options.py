@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -84,8 +85,6 @@ class Options:
     failures: Path | None
     as_json: bool
     null: bool
-    progress: str
-    quiet: bool
 
     @property
     def existing(self) -> str | None:
@@ -102,6 +101,15 @@ def check_options(options: Options) -> None:
     """Refuse what contradicts itself."""
     if not options.songs and not options.files0_from:
         raise click.UsageError("name a song or a folder: splitter separate song.mp3")
+    if not options.output:
+        raise click.UsageError("--output is empty; write . for the current folder")
+    if options.failures and not options.failures.parent.is_dir():
+        folder = options.failures.parent
+        raise click.UsageError(f"--failures {options.failures}: there is no folder {folder}")
+    if options.raw and options.track is not None:
+        raise click.UsageError("--raw has no tracks; leave out --track")
+    if options.track == "":
+        raise click.UsageError("--track is empty; write a number or a language, such as 2 or de")
     if options.overwrite and options.skip_existing:
         raise click.UsageError("--overwrite and --skip-existing exclude each other; give one")
     if options.null and options.as_json:
@@ -182,9 +190,10 @@ def choose_output(options: Options, model: Config) -> Output:
         settled = fit_format(some, rate=44100, channels=1, bits=16)
         if options.to_pipe:
             fit_pipe(settled)
-        check_template(options.template, len(wanted or stems))
     except SplitterError as error:
         raise click.UsageError(str(error)) from error
+    with _naming("--template"):
+        check_template(options.template, len(wanted or stems))
     if needs_tags(options.template) and not all(map(is_local, options.songs)):
         raise click.UsageError(
             "--template: the tags of a song in a store are not known before it is fetched; name "
@@ -197,8 +206,10 @@ def choose_output(options: Options, model: Config) -> Output:
 
 def choose_stems(text: str | None, model: Config) -> tuple[str, ...]:
     """Read the stems that are asked for, by whatever name; () is all that the model makes."""
-    names = text.split(",") if text else ()
-    return tuple(dict.fromkeys(_choose_stem(name.strip(), model.known_stems) for name in names))
+    names = [name.strip() for name in (text or "").split(",") if name.strip()]
+    if text is not None and not names:
+        raise click.UsageError(f"--stems is empty; choose from {', '.join(model.all_stems)}")
+    return tuple(dict.fromkeys(_choose_stem(name, model.known_stems) for name in names))
 
 
 def _choose_stem(given: str, stems: Sequence[str]) -> str:
@@ -225,7 +236,7 @@ def _find_file(options: Options, stems: Sequence[str]) -> Path | None:
         raise click.UsageError(f"-o {options.output}: cannot write {suffix}; choose from {known}")
     if options.container not in (None, suffix):
         raise click.UsageError(
-            f"-o {options.output}: is not a {options.container} file; leave out --format, or write "
+            f"-o {options.output}: its name says {suffix}; leave out --format, or write "
             f"-o {place.with_suffix(f'.{options.container}')}"
         )
     if len(options.songs) != 1 or options.files0_from or is_folder(options.songs[0]):
@@ -243,11 +254,18 @@ def _find_file(options: Options, stems: Sequence[str]) -> Path | None:
 
 def choose_reading(options: Options) -> Reading:
     """Say what of the songs is read, and how."""
-    try:
+    with _naming("--raw"):
         raw = parse_raw(options.raw) if options.raw else None
-    except SplitterError as error:
-        raise click.UsageError(str(error)) from error
     return Reading(options.start, options.duration, options.keep_partial, raw, options.track)
+
+
+@contextmanager
+def _naming(option: str) -> Iterator[None]:
+    """Say which option asks for what cannot be."""
+    try:
+        yield
+    except SplitterError as error:
+        raise click.UsageError(f"{option} {error}") from error
 
 
 def choose_journal(

@@ -85,4 +85,6 @@ def parse_place(value: object) -> Path:
 
 def parse_song(value: object) -> Path:
     """Read the place of a song; "-" is standard input, "./-" a file of that name."""
+    if not value:
+        raise click.BadParameter("a name is empty; write . for the current folder")
     return STDIN if str(value) == "-" else parse_place(value)

@@ -73,17 +73,23 @@ class Plan:
     def _plan(self) -> Iterator[Job]:
         jobs = plan_jobs(self._find(), self.output.folder, self._name_early)
         named = {locate(song) for song in self._places if not is_folder(song)}
+        wanted = 0
         try:
             for job in jobs:
                 for path in named.intersection(map(locate, job.stems.values())):
                     raise DataError(f"{path}: a stem would replace it; choose another --output")
                 self.extent.pass_by(job)
                 if self._wants(job):
+                    wanted += 1
                     yield job
         except DataError as error:
             raise click.UsageError(str(error)) from error
         if not self.extent.passed:
             log.warning("found no songs")
+        elif not wanted:
+            shard = self.options.shard
+            which = f"is in shard {shard.index}/{shard.count}" if shard else "has failed"
+            log.info("none of %s %s", count(self.extent.passed, "song"), which)
 
     @cached_property
     def _places(self) -> Sequence[Path]:

@@ -67,6 +67,7 @@ class Run:
     plan: Plan
     unsaid: list[OSError] = field(default_factory=list)
     clipping: Clipping = field(default_factory=Clipping)
+    failures: Failures = field(default_factory=Failures)
 
     def preview(self, jobs: Iterable[Job]) -> bool:
         """Print what would be written; tell whether nothing stands in the way of any song."""
@@ -78,9 +79,7 @@ class Run:
         try:
             check_existing(job.stems.values(), self.output, ours.claimed)
         except SplitterError as error:
-            complain(error)
-            self._print(describe_failure(song, str(error)), [])
-            return False
+            return self._fail(song, str(error))
         self._print(describe_planned(song, job.stems), job.stems.values())
         return True
 
@@ -88,8 +87,12 @@ class Run:
         """Separate what is not done yet; say what failed, and tell whether all went well."""
         first, jobs = peek(jobs, 2)
         if self._is_batch(len(first) > 1):
-            return self._separate_many(jobs)
-        return _all_well(map(self.separate, jobs))
+            well = self._separate_many(jobs)
+        else:
+            well = _all_well(map(self.separate, jobs))
+        if self.options.failures:
+            self.failures.write(self.options.failures)
+        return well
 
     def _is_batch(self, many: bool) -> bool:
         """Tell whether there is work for an engine: many songs, and no pipe among them."""
@@ -134,17 +137,13 @@ class Run:
 
     def _report_all(self, outcomes: Iterable[Outcome]) -> Iterator[bool]:
         """Report outcomes, until too many songs have failed; then say why they did."""
-        failures, most = Failures(), self.options.max_failures
+        most = self.options.max_failures
         for outcome in outcomes:
-            if outcome.separated is None:
-                failures.add(outcome.job.song, str(outcome.error))
             yield self._report(outcome)
-            if most is not None and len(failures) >= most:
+            if most is not None and len(self.failures) >= most:
                 complain(f"{count(most, 'song')} failed, as many as --max-failures allows; stopped")
                 break
-        failures.tell()
-        if self.options.failures:
-            failures.write(self.options.failures)
+        self.failures.tell()
 
     def _skip(self, job: Job) -> Job | None:
         """Skip a job that is done; else return it, with the stems that it may replace."""
@@ -185,12 +184,17 @@ class Run:
     def _report(self, outcome: Outcome) -> bool:
         song = str(outcome.job.song)
         if outcome.separated is None:
-            complain(outcome.error)
-            self._print(describe_failure(song, str(outcome.error)), [])
-            return False
+            return self._fail(song, str(outcome.error))
         self.clipping.add(outcome.separated)
         self._print(describe(song, outcome.separated), outcome.separated.stems.values())
         return True
+
+    def _fail(self, song: str, error: str) -> bool:
+        """Say why a song failed, and note it."""
+        complain(error)
+        self.failures.add(song, error)
+        self._print(describe_failure(song, error), [])
+        return False
 
     def separate(self, job: Job) -> bool:
         """Separate one song; say what failed, and tell whether it went well."""
@@ -209,9 +213,7 @@ class Run:
         except CommandError:
             raise
         except SplitterError as error:
-            complain(error)
-            self._print(describe_failure(song, str(error)), [])
-            return False
+            return self._fail(song, str(error))
         self.clipping.add(done)
         self._print(describe(song, done), done.stems.values())
         return True

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from splitter.cli.command import Command, option, pass_screen, verbose
+from splitter.cli.command import Command, choose_progress, option, pass_screen, volume
 from splitter.cli.completion import (
     complete_devices,
     complete_files,
@@ -58,6 +58,10 @@ EXAMPLES = [
 ]
 
 
+def _set_progress(context: click.Context, _: click.Parameter, kind: str | None) -> None:
+    choose_progress(context.ensure_object(Screen), kind or "bar")
+
+
 @click.command(cls=Command, examples=EXAMPLES)
 @click.argument("songs", nargs=-1, type=parse_song, shell_complete=complete_files)
 @option(
@@ -94,8 +98,7 @@ EXAMPLES = [
 @option("--overwrite", is_flag=True, help="Replace stems that exist.")
 @option("--skip-existing", is_flag=True, help="Skip songs whose stems all exist.")
 @option("-n", "--dry-run", is_flag=True, help="Print what would be written, and write nothing.")
-@option("-q", "--quiet", is_flag=True, help="Show no progress.")
-@verbose
+@volume
 @option("--include", multiple=True, metavar="GLOB", group=SONGS, help="Take only these songs.")
 @option("--exclude", multiple=True, metavar="GLOB", group=SONGS, help="Skip these songs, folders.")
 @option(
@@ -289,10 +292,10 @@ EXAMPLES = [
 @option(
     "--progress",
     type=click.Choice(PROGRESS),
-    default="bar",
-    show_default=True,
+    expose_value=False,
+    callback=_set_progress,
     group=PROGRAMS,
-    help="Show progress on standard error as a bar, as JSON, or not at all.",
+    help="Show progress on standard error as a bar, as JSON, or not at all.  [default: bar]",
 )
 @pass_screen
 def separate(screen: Screen, /, **given: Any) -> None:
@@ -313,7 +316,6 @@ def separate_songs(screen: Screen, jobs: list[Job] | None = None, /, **given: An
     All jobs are added to `jobs`, in the order of their songs.
     """
     with handling(end_at_once):
-        screen.kind = "none" if given["quiet"] else given["progress"]
         screen.show(State("loading"))
 
         from splitter.cli.options import (

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from splitter.cli.command import pass_screen, verbose
+from splitter.cli.command import pass_screen, volume
 from splitter.cli.completion import complete_devices, complete_models
 from splitter.cli.messages import format_speed
 from splitter.cli.progress import Pace, watch_items
@@ -44,8 +44,9 @@ def list_networks(context: click.Context, _: click.Parameter, wanted: bool) -> N
 @click.option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path),
+    type=click.Path(path_type=Path, file_okay=False),
     required=True,
+    metavar="FOLDER",
     help="Write the model to this folder.",
 )
 @click.option(
@@ -111,7 +112,7 @@ def list_networks(context: click.Context, _: click.Parameter, wanted: bool) -> N
     callback=list_networks,
     help="List the networks and the sizes that each takes, and exit.",
 )
-@verbose
+@volume
 @pass_screen
 def train(
     screen: Screen,
@@ -137,6 +138,8 @@ def train(
     Repeat the command to resume a run that was stopped. To train on N GPUs, run
     torchrun --nproc-per-node N -m -- splitter train …
     """
+    if not output.name or output.name == "..":
+        raise click.UsageError(f"-o {output}: name a folder for the model, such as models/mine")
     screen.show(State("loading"))
     import torch
 

@@ -11,12 +11,14 @@ preempted), it drops what it is at, leaves no unfinished stem, and says so at on
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import BoundedSemaphore
@@ -45,6 +47,7 @@ class Making:
     processors: int  # of the node's, for this worker
     runtime: str = "auto"  # of runtime.choose.RUNTIMES
     level: int = logging.INFO  # of what its log tells
+    folder: Path = field(default_factory=Path.cwd)  # of the driver, for relative paths
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,8 @@ class RemoteWorker:
 
     def _load(self) -> None:
         making = self.making
+        with suppress(OSError):  # there is none of that name, and none is needed for URLs
+            os.chdir(making.folder)
         self.worker = make_worker(
             making.model, [making.device], making.work, making.runtime, making.processors
         )

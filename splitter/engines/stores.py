@@ -8,7 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from splitter.engines.worker import Outcome, Worker
-from splitter.errors import AudioError, StoppedError
+from splitter.errors import AudioError, StoppedError, reason
 from splitter.jobs import Job
 from splitter.objects import fetch, store
 from splitter.outputs import check_existing
@@ -42,7 +42,7 @@ def separate_stored(
         except StoppedError:
             raise
         except Exception as error:  # a store's names are Unicode, and its errors of any kind
-            return Outcome(job, error=f"{job.song}: cannot be fetched or stored ({error})")
+            return Outcome(job, error=f"{job.song}: cannot be fetched or stored ({reason(error)})")
     return Outcome(job, replace(outcome.separated, song=job.song, stems=dict(job.stems)))
 
 

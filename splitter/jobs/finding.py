@@ -14,7 +14,7 @@ from operator import itemgetter
 from pathlib import Path, PurePath
 
 from splitter.audio import CONTAINERS, SUFFIXES, read_mark
-from splitter.errors import DataError
+from splitter.errors import DataError, reason
 from splitter.objects import list_tree
 from splitter.paths import Facts, is_folder, is_local, list_folder, locate, locate_folder, look_at
 
@@ -210,7 +210,7 @@ def _walk_store(place: Path, search: Search) -> Iterator[Found]:
                 if not path.name.startswith("."):
                     yield Found(path, here, found.facts)
     except Exception as error:  # stores have errors of their own kinds
-        raise DataError(f"{place}: cannot be listed ({error})") from error
+        raise DataError(f"{place}: cannot be listed ({reason(error)})") from error
 
 
 def _is_stem(path: Path, search: Search) -> bool:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from splitter.atomic import write_atomically
-from splitter.errors import DataError
+from splitter.errors import DataError, reason
 from splitter.registry import Channels, Rate
 from splitter.schema import Range, parse, read_json
 
@@ -98,7 +98,7 @@ def read_recipe(path: Path) -> Recipe:
     try:
         raw = read_json(path)
     except (OSError, ValueError) as error:
-        raise DataError(f"{path}: cannot be read as a recipe ({error})") from error
+        raise DataError(f"{path}: cannot be read as a recipe ({reason(error)})") from error
     return recipe_from(raw, path)
 
 

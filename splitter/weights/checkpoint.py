@@ -14,7 +14,7 @@ import safetensors
 import yaml
 from torch import Tensor
 
-from splitter.errors import ModelError
+from splitter.errors import ModelError, reason
 from splitter.loading import read_tensors
 from splitter.registry import Config
 from splitter.schema import parse_json
@@ -91,8 +91,7 @@ def read_facts(path: Path) -> Mapping[str, Any]:
         if not isinstance(facts, dict):
             raise ValueError("it has no keys and values")
     except (OSError, ValueError, TypeError, RecursionError, yaml.YAMLError) as error:
-        said = str(error).splitlines()[0]
-        raise ModelError(f"{path}: cannot be read as yaml or json ({said})") from error
+        raise ModelError(f"{path}: cannot be read as yaml or json ({reason(error)})") from error
     return facts
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from splitter.errors import ModelError
+from splitter.errors import ModelError, reason
 from splitter.weights.tensorflow import LARGEST, read_fields, read_varint
 
 GRAPH, NODE, INITIALIZER, INPUT = 7, 1, 5, 11  # fields of ModelProto and GraphProto
@@ -35,7 +35,7 @@ def read_onnx(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         shapes = [_read_shape(_bytes(part)) for kind, part in parts if kind == INPUT]
         return dict(_in_order(parts, stored)), {"shape": shapes[0] if shapes else []}
     except (OSError, ValueError, IndexError, TypeError) as error:
-        raise ModelError(f"{path}: cannot be read as an ONNX file ({error})") from error
+        raise ModelError(f"{path}: cannot be read as an ONNX file ({reason(error)})") from error
 
 
 def _in_order(parts: list[Any], stored: dict[str, Tensor]) -> Iterator[tuple[str, Tensor]]:

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from splitter.errors import ModelError
+from splitter.errors import ModelError, reason
 
 MAGIC = 0xDB4775248B80FB57
 FOOTER = 48  # bytes
@@ -40,7 +40,9 @@ def read_bundle(path: Path) -> dict[str, Tensor]:
         index, data = _find_parts(path)
         return dict(_read_tensors(index, data))
     except (OSError, ValueError, IndexError, struct.error, tarfile.TarError, EOFError) as error:
-        raise ModelError(f"{path}: cannot be read as a TensorFlow checkpoint ({error})") from error
+        raise ModelError(
+            f"{path}: cannot be read as a TensorFlow checkpoint ({reason(error)})"
+        ) from error
 
 
 def _find_parts(path: Path) -> tuple[bytes, bytes]:

@@ -19,7 +19,7 @@ from typing import Any, BinaryIO
 import torch
 from torch import Tensor
 
-from splitter.errors import ModelError
+from splitter.errors import ModelError, reason
 
 TENSOR_NAMES = re.compile(
     r"collections OrderedDict|fractions Fraction|torch Size|torch device|torch dtype"
@@ -55,8 +55,8 @@ def read_torch(path: Path) -> Any:
     except ModelError:
         raise
     except Exception as error:  # a damaged file can fail anywhere in PyTorch
-        said = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ModelError(f"{path}: cannot be read as a PyTorch file ({said[:120]})") from error
+        said = reason(error)[:120]
+        raise ModelError(f"{path}: cannot be read as a PyTorch file ({said})") from error
     return content
 
 
