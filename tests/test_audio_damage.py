@@ -22,7 +22,7 @@ import pytest
 import soundfile
 
 from splitter.audio import Reading, open_song
-from splitter.audio.mpeg import Frame, walk
+from splitter.audio.mpeg import ADTS, Frame, walk
 from splitter.errors import AudioError
 from tests.codecs import FORMATS, RATE, SAMPLES, Pipe, Sink, chirps, make, read
 
@@ -109,6 +109,42 @@ def test_an_mp3_without_a_tag_that_breaks_off_within_a_frame_is_an_error(
     assert read(Pipe(bare)).shape[1] >= SAMPLES
     with pytest.raises(AudioError, match="breaks off"):
         read(Pipe(bare[:-10]))
+
+
+def test_mpeg_audio_that_breaks_off_within_the_head_of_a_frame_is_an_error() -> None:
+    data = mux("mp2", "mp2")
+    frames = [piece.data for piece in walk(BytesIO(data).read) if isinstance(piece, Frame)]
+    whole = b"".join(frames[:90])
+    for junk in (b"", b"\xff", bytes(3)):
+        assert read(BytesIO(whole + junk)).shape[1] == 90 * 1152
+    for torn in (2, 3, 4, 400):
+        with pytest.raises(AudioError, match=r"breaks off after 2\.35 s"):
+            read(BytesIO(whole + frames[90][:torn]))
+
+
+def test_bytes_between_frames_of_aac_are_damage_and_tags_are_none() -> None:
+    """FFmpeg looks for the next frame, and says nothing."""
+    data = mux("adts", "aac")
+    frames = [piece.data for piece in walk(BytesIO(data).read, ADTS) if isinstance(piece, Frame)]
+    assert b"".join(frames) == data
+    first, second = b"".join(frames[:100]), b"".join(frames[108:])
+    tag = b"ID3\4\0\0\0\0\0\x14" + bytes(20)
+    for joined in (first + second, first + tag + second, tag + first, bytes(700) + first):
+        read(BytesIO(joined))
+    with pytest.raises(AudioError, match="damaged"):
+        read(BytesIO(first + bytes(3000) + second))
+
+
+def test_a_caf_that_breaks_off_is_an_error_unless_its_size_is_open(tmp_path: Path) -> None:
+    path = tmp_path / "song.caf"
+    soundfile.write(path, chirps().T, RATE, "PCM_24")
+    data = path.read_bytes()
+    assert read(BytesIO(data)).shape[1] == SAMPLES
+    with pytest.raises(AudioError, match=r"breaks off after 1\.\d\d of 2\.2\d s"):
+        read(BytesIO(data[: len(data) * 2 // 3]))
+    place = data.index(b"data") + 4
+    streamed = data[:place] + b"\xff" * 8 + data[place + 8 :]
+    assert read(BytesIO(streamed[: len(data) * 2 // 3])).shape[1] > SAMPLES // 2
 
 
 def test_tags_and_junk_behind_the_sound_are_no_damage(songs: dict[str, bytes]) -> None:

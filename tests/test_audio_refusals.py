@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from splitter.audio import Reading, open_song
+from splitter.audio import Reading, open_song, sources
 from splitter.errors import AudioError
 from tests.codecs import (
     RATE,
@@ -212,6 +212,26 @@ def test_the_search_for_sound_among_empty_parts_is_bounded(kind: str) -> None:
     with pytest.raises(AudioError, match="has thousands of empty parts before its sound"):
         read(file)
     assert file.reads < 10_100
+
+
+class Endless(Pipe):
+    """Empty parts for ever, and more of them than are asked for."""
+
+    given = 0  # bytes
+
+    def read(self, size: int = -1) -> bytes:
+        data = super().read(size) or b"\0\0\0\x08free" * 8192
+        self.given += len(data)
+        return data
+
+
+@pytest.mark.parametrize("kind", EMPTY_PARTS)
+def test_a_pipe_is_not_searched_for_ever(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sources, "_REMEMBERED", 1 << 21)
+    pipe = Endless(EMPTY_PARTS[kind][:4096])
+    with pytest.raises(AudioError):
+        read(pipe)
+    assert pipe.given < 3 << 20
 
 
 def test_a_pipe_that_promises_days_is_not_believed(

@@ -164,18 +164,22 @@ def test_a_folder_says_how_many_songs_are_done(
 
 
 def test_a_cluster_says_how_many_songs_are_done(
-    log_lines: None, capsys: pytest.CaptureFixture[str]
+    log_lines: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nobody watches songs there: only their ends are known here."""
+    """Nobody watches songs there: only their ends are known here, and workers start for long."""
+    times = [100.0]
+    monkeypatch.setattr("time.monotonic", lambda: times[-1])
     jobs = [Job(Path(f"{index}.wav"), {}, size=100) for index in range(4)]
     extent = Extent()
     progress = BatchProgress(Screen(), extent)
     for job in jobs:
         extent.add(job)
     extent.end()
-    for job in jobs[:3]:
+    for job, now in zip(jobs[:3], (160.0, 165.0, 170.0), strict=True):
+        times.append(now)
         progress.count(Outcome(job, error="broken"))
-    assert "75%, 3 of 4 songs, 3 failed, " in capsys.readouterr().err.splitlines()[-1]
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.endswith("75%, 3 of 4 songs, 3 failed, 0.0 × real time, 0:05 left")
 
 
 def test_scoring_says_how_many_songs_are_done(log_lines: None, data: Path, tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from splitter.audio.headers import (
     read_header,
     read_open_au,
 )
+from splitter.audio.mpeg import ADTS, has_gap
 from splitter.audio.native import read_native
 from splitter.audio.ogg import Ending, has_broken_pages, is_one_page, read_ending
 from splitter.audio.options import RAW_ENCODINGS, RawFormat
@@ -285,10 +286,13 @@ class FFmpegDecoder:
         return fault
 
     def _find_gap(self, decoded: int) -> Fault | None:
-        """Look for what FFmpeg passes over without a word: by the pages of Ogg, else by time."""
+        """Look for what FFmpeg passes over without a word: by pages or frames, else by time."""
         if self._format == "ogg":
             broken = self._source.seekable and has_broken_pages(self._source.restart())
             return Fault("damaged: some of its pages are broken or missing") if broken else None
+        if self._format == "aac" and self._source.seekable:
+            broken = has_gap(self._source.restart(), ADTS)
+            return Fault("damaged: some bytes in its middle are no sound") if broken else None
         if not self._has_gaps():
             return None
         text = f"has gaps: {self._lost / self.rate:.2f} s of its sound are missing"

@@ -146,16 +146,18 @@ def _is_open_ended(size: int) -> bool:
 def _read_caf(peek: Peek) -> Header:
     """Read the packet table, which counts what belongs to the song (Apple's CAF specification).
 
-    Some programs count the last packet as a full one.
+    Some programs count the last packet as a full one. A size of -1 is open.
     """
-    packet = 1  # samples
-    for name, body, _ in _walk_chunks(peek, 8, ">4sQ"):
+    packet, end = 1, None  # samples, bytes
+    for name, body, size in _walk_chunks(peek, 8, ">4sQ"):
         if name == b"desc" and len(description := peek(body, 24)) == 24:
             packet = int.from_bytes(description[20:24], "big")
         if name == b"pakt" and len(table := peek(body, 24)) == 24:
             _, samples, priming, _ = struct.unpack(">QQII", table)
-            return Header(samples or None, skipped=priming, slack=max(packet - 1, 0))
-    return Header()
+            return Header(samples or None, end, skipped=priming, slack=max(packet - 1, 0))
+        if name == b"data" and size < 1 << 63:
+            end = body + size
+    return Header(end=end)
 
 
 def _walk_chunks(peek: Peek, offset: int, form: str) -> Iterator[tuple[bytes, int, int]]:

@@ -1,4 +1,4 @@
-"""MPEG audio (mp3, mp2) as what it is: a chain of frames, with anything between, before and behind.
+"""MPEG audio (mp3, mp2, AAC) as what it is: a chain of frames, with anything between and around.
 
 A player finds the next frame and goes on, so people join, cut, tag and record such files at will.
 `walk` does the same, and says what lay between the frames: that tells junk from damage, which no
@@ -10,7 +10,7 @@ decoder can, since to a decoder both are bytes without a frame.
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 _KBITS = {  # (MPEG 1, layer) → kbit/s by index (ISO 11172-3, 13818-3)
     (True, 1): (0, 32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448),
@@ -22,6 +22,10 @@ _KBITS = {  # (MPEG 1, layer) → kbit/s by index (ISO 11172-3, 13818-3)
 }
 _RATES = (44100, 48000, 32000)  # Hz, of MPEG 1
 _HALVINGS = {3: 0, 2: 1, 0: 2}  # of the rate, by the version's bits: MPEG 1, 2, 2.5
+_ADTS_RATES = (
+    *(96000, 88200, 64000, 48000, 44100, 32000, 24000),
+    *(22050, 16000, 12000, 11025, 8000, 7350),
+)  # Hz, by index
 _DECODER_DELAY = 529  # samples that every decoder adds (gabriel.mp3-tech.org/mp3infotag.html)
 _CHAIN = 3  # frames in a row that make a beginning: random bytes look like one frame in 10,000
 _READ = 65536  # bytes
@@ -109,8 +113,34 @@ def _make_pattern() -> bytes:
     return rb"\xff" + b"".join(b"[" + re.escape(bytes(column)) + b"]" for column in columns)
 
 
-_HEAD = re.compile(_make_pattern(), re.DOTALL)
-_HEAD_OR_TAG = re.compile(rb"ID3|TAG|APETAGEX|LYRICSBEGIN|" + _HEAD.pattern, re.DOTALL)
+@dataclass(frozen=True)
+class Syntax:
+    """How frames of a kind begin."""
+
+    parse: Callable[[bytes], FrameHeader | None]  # the first bytes of a frame
+    size: int  # bytes that it needs
+    head: re.Pattern[bytes]  # finds where a frame may begin
+
+    @cached_property
+    def head_or_tag(self) -> re.Pattern[bytes]:
+        """Find where a frame or a tag may begin."""
+        return re.compile(rb"ID3|TAG|APETAGEX|LYRICSBEGIN|" + self.head.pattern, re.DOTALL)
+
+
+@lru_cache(maxsize=1024)
+def parse_adts(head: bytes) -> FrameHeader | None:
+    """Read the first seven bytes of a frame of AAC (ISO 13818-7, 6.2); None if they begin none."""
+    if len(head) < 7 or head[0] != 0xFF or head[1] & 0xF6 != 0xF0:
+        return None
+    rate, size = head[2] >> 2 & 15, (head[3] & 3) << 11 | head[4] << 3 | head[5] >> 5
+    channels = (head[2] & 1) << 2 | head[3] >> 6
+    if rate >= len(_ADTS_RATES) or size < 7:
+        return None
+    return FrameHeader(size, 1024, _ADTS_RATES[rate], channels, (head[1], head[2], head[3] >> 6))
+
+
+MPEG = Syntax(parse_frame, 4, re.compile(_make_pattern(), re.DOTALL))
+ADTS = Syntax(parse_adts, 7, re.compile(rb"\xff[\xf0\xf1\xf8\xf9].", re.DOTALL))
 
 
 def read_claim(frame: bytes) -> Claim | None:
@@ -145,8 +175,9 @@ def _read_xing(frame: bytes, place: int, samples_per_frame: int) -> Claim:
 class _Window:
     """The bytes ahead."""
 
-    def __init__(self, read: Callable[[int], bytes]) -> None:
+    def __init__(self, read: Callable[[int], bytes], syntax: Syntax) -> None:
         self.data = bytearray()
+        self.syntax = syntax
         self._read = read
 
     def fill(self, size: int) -> bool:
@@ -169,21 +200,33 @@ class _Window:
 
     def header(self, place: int) -> FrameHeader | None:
         """Read the header of a frame at this place."""
-        return parse_frame(bytes(self.data[place : place + 4])) if self.fill(place + 4) else None
+        end = place + self.syntax.size
+        return self.syntax.parse(bytes(self.data[place:end])) if self.fill(end) else None
 
 
-def walk(read: Callable[[int], bytes]) -> Iterator[Piece]:
+def has_gap(read: Callable[[int], bytes], syntax: Syntax) -> bool:
+    """Tell whether something other than frames and tags lies between two frames."""
+    return any(isinstance(piece, Gap) and piece.place == "middle" for piece in walk(read, syntax))
+
+
+def walk(read: Callable[[int], bytes], syntax: Syntax = MPEG) -> Iterator[Piece]:
     """Yield the frames of MPEG audio, and what else there is; tags are passed over.
 
     `read` gives at most so many bytes, none at the end.
     """
-    window = _Window(read)
+    window = _Window(read, syntax)
+    last: FrameHeader | None = None
+    beginning = b""  # of the last frame
     kind: object = None  # of the last frame
     gap, tagged = 0, True  # bytes, and whether a tag came: a recording may begin
     while window.fill(1):
         header = window.header(0)
         known = header is not None and header.kind == kind and not gap
         if header is None or not (known or _begins(window, 0)):
+            rest = window.data[: syntax.size]
+            if last and not gap and len(rest) < syntax.size and beginning == rest[:2]:
+                yield Torn(last)  # within its head
+                return
             size = _measure_tag(window)
             tagged |= size > 0
             skipped = size or _find_head(window, 1)
@@ -208,6 +251,7 @@ def walk(read: Callable[[int], bytes]) -> Iterator[Piece]:
         if not claim:
             yield Frame(frame, header)
         kind, gap, tagged = header.kind, 0, False
+        last, beginning = header, frame[:2]
     if gap:
         yield Gap(gap, "end")
 
@@ -230,7 +274,7 @@ def _begins(window: _Window, place: int) -> bool:
 def _find_head(window: _Window, place: int) -> int:
     """Give the place where a frame or a tag may begin, or the end of the bytes at hand."""
     window.fill(place + 11)
-    found = _HEAD_OR_TAG.search(window.data, place)
+    found = window.syntax.head_or_tag.search(window.data, place)
     return found.start() if found else max(len(window.data) - 10, 1)  # a tag's name may be cut
 
 
@@ -241,7 +285,7 @@ def _find_inner(window: _Window, header: FrameHeader) -> int:
         return 0
     if not window.fill(header.size + 1) or _measure_tag(window, header.size):
         return 0
-    for head in _HEAD.finditer(window.data, 4, header.size + 2):
+    for head in window.syntax.head.finditer(window.data, 4, header.size + 2):
         if _begins(window, head.start()):
             return head.start()
     return 0

@@ -210,9 +210,6 @@ class PipeSource:
 
     def restart(self) -> Callable[[int], bytes]:
         """Give a function that reads what has come already, and then the rest."""
-        if len(self._opening) < self._count:
-            size = f"{_REMEMBERED >> 20} MB"
-            raise UndecodableError(f"has {size} before its sound; give it as a file")
         self._waiting = bytes(self._opening)
         return self._read_on
 
@@ -225,6 +222,10 @@ class PipeSource:
         data, self._waiting = self._waiting[:size], self._waiting[size:]
         if data:
             return data
+        if self._remembering and self._count >= _REMEMBERED:
+            words = f"has {_REMEMBERED >> 20} MB before its sound; give it as a file"
+            self._interrupt = UndecodableError(words)
+            return b""
         try:
             data = self._take(size)
         except BaseException as error:
@@ -232,11 +233,12 @@ class PipeSource:
             self._interrupt = error
             return b""
         self._remember(data)
-        return data
+        self._waiting = data[size:]  # more than was asked for would overrun FFmpeg's buffer
+        return data[:size]
 
     def _remember(self, data: bytes) -> None:
         self._count += len(data)
-        if self._remembering and len(self._opening) < _REMEMBERED:
+        if self._remembering:
             self._opening += data
         self._ending.append(data)
         self._ending_size += len(data)

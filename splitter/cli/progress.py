@@ -139,7 +139,7 @@ class BatchProgress:
     done: int = 0
     failed: int = 0
     audio: float = 0.0  # seconds separated
-    pace: Pace = field(default_factory=Pace)  # from the first sound on, where that is known
+    pace: Pace = field(default_factory=Pace)  # from the first sound or else the first song on
     _bytes: float = 0.0  # of songs that have come to their end
     _sizes: dict[str, int] = field(default_factory=dict)  # of songs under way
     _current: dict[str, tuple[float, float]] = field(default_factory=dict)  # seconds done, bytes
@@ -201,8 +201,11 @@ class BatchProgress:
             return
         all_songs, total = known
         fraction = min(size / total, 1.0) if total else 0.0
+        if self.pace is self._whole and ended:  # on a cluster, where workers had to start
+            self.pace = Pace(fraction)
+        pace = self._whole if self.pace.begun else self.pace
         songs = f"{ended} of {all_songs} songs{failed}", f"{ended}/{all_songs} songs"
-        facts = [songs, self.pace.speed(seconds), *self.pace.left(fraction)]
+        facts = [songs, pace.speed(seconds), *self.pace.left(fraction)]
         self.screen.show(State(doing, fraction, facts))
 
     @property

@@ -113,7 +113,7 @@ def make_stream(graph: Graph) -> Stream:
         work.add(node)
     late = work.late[-1]
     if late is None or late < 0 or graph.output.rate != 1:
-        raise GraphError("the output has not the frames of the input")
+        raise GraphError("what comes out has another number of frames than what goes in")
     return Stream(Graph(work.nodes), int(late), find_stride(graph))
 
 
@@ -159,7 +159,7 @@ class _Rewriting:
         node = self.old.nodes[place]
         steps = (until - (self.late[place] or 0)) * node.rate
         if steps.denominator != 1:
-            raise GraphError(f"{node.op}: paths of different grids are joined")
+            raise GraphError(f"its {node.op} joins layers of different steps in time")
         return self._window(self.places[place], place, int(steps), 0)
 
     def _window(self, place: int, old: int, kept: int, ahead: int) -> int:
@@ -248,7 +248,7 @@ def find_order(graph: Graph) -> list[int]:
         if node.op == "reshape" and (after < 1 or before % ahead_of(node.shape, axis)):
             raise GraphError("reshape: frames are taken apart")
         if not _keeps_time(node, sources, own):
-            raise GraphError(f"{node.op}: mixes frames")
+            raise GraphError(f"its {node.op} mixes frames")
         runs.append(after)
     return runs
 

@@ -17,6 +17,7 @@ from torch import Tensor, fx, nn
 from torch.func import functional_call, functionalize
 from torch.fx.experimental.proxy_tensor import make_fx
 
+from splitter.errors import reason
 from splitter.graphs import Graph, GraphError, Node, Size
 from splitter.networks.composites import COMPOSITES
 
@@ -44,7 +45,7 @@ def trace(module: nn.Module, make_input: Callable[[int], Tensor], frames: int) -
     calls = [node for node in short.graph.nodes if node.op != "output"]
     longer = [node for node in long.graph.nodes if node.op != "output"]
     if len(calls) != len(longer):
-        raise GraphError("what is done depends on the number of frames")
+        raise GraphError("its operations change with the length of the song")
     names = [*_weights(module)]
     for node, other in zip(calls, longer, strict=True):
         writer.add(node, other, names)
@@ -67,7 +68,7 @@ def _record(module: nn.Module, picture: Tensor) -> fx.GraphModule:
             record = make_fx(functionalize(call), {**COMPOSITES}, tracing_mode="fake")
             traced = record(_weights(module), picture)
         except (RuntimeError, TypeError, NotImplementedError) as error:
-            raise GraphError(f"cannot be traced ({error})") from error
+            raise GraphError(f"PyTorch cannot list its operations ({reason(error)})") from error
     traced.graph.eliminate_dead_code()
     return traced
 
@@ -237,7 +238,7 @@ class _Writer:
         elif word in ("empty", "new_empty"):
             return  # of no use but to what nobody asks for
         else:
-            raise GraphError(f"{word}: is not known to graphs")
+            raise GraphError(f"it uses {word}, which cannot be streamed")
 
     def _slice(self, call: fx.Node, longer: fx.Node) -> None:
         """Write a cut, or every second frame and the like."""
@@ -246,7 +247,7 @@ class _Writer:
         axis, start, stop, step = _bounds(call)
         if isinstance(shape[axis], Fraction):
             if _bounds(longer)[1] != start or wanted[axis] != shape[axis] / step:
-                raise GraphError("slice: only some of the frames")
+                raise GraphError("it uses only some of the frames")
             self.places[call] = self._thin(self._shift(place, start), axis, step, wanted)
         elif shape == wanted:
             self.places[call] = place
@@ -359,14 +360,14 @@ class _Writer:
         kernel = arguments["kernel_size"]
         padding, dilation = arguments.get("padding", [0, 0]), arguments.get("dilation", [1, 1])
         if any(padding) or {*dilation} != {1}:
-            raise GraphError("max_pool2d: of an unknown kind")
+            raise GraphError("its max_pool2d is of a kind that cannot be streamed")
         given = {"kernel": kernel, "stride": arguments.get("stride") or kernel, "padding": [0, 0]}
         self._put(call, "largest", [self._take(call.args[0])], given)
 
     def _average(self, call: fx.Node, arguments: Mapping[str, Any]) -> None:
         """Write a mean over neighbours, as it is away from the picture's edges."""
         if arguments.get("ceil_mode") or arguments.get("divisor_override"):
-            raise GraphError("avg_pool2d: of an unknown kind")
+            raise GraphError("its avg_pool2d is of a kind that cannot be streamed")
         kernel = arguments["kernel_size"]
         given = {
             "kernel": kernel,

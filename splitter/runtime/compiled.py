@@ -150,7 +150,7 @@ def _check_weights(path: Path, graph: Graph) -> None:
             tensor = tensors.get(name := node.given["name"])
             sizes = None if tensor is None else tuple(tensor.get_shape())
             if tensor is None or sizes != node.sizes(1) or tensor.get_dtype() not in _FLOATS:
-                raise GraphError(f"tensor {name!r} is missing or misshapen")
+                raise GraphError(f"tensor {name!r} is missing or has another shape")
 
 
 def _describe(traced: Traced, stream: Stream, frames: int) -> Spectral:

@@ -246,13 +246,13 @@ class _Builder:
             "window": lambda: self._window(inputs[0], node, sizes),
         }
         if node.op not in special:
-            raise GraphError(f"{node.op}: is not known to OpenVINO")
+            raise GraphError(f"it uses {node.op}, which is not known to OpenVINO")
         return special[node.op]()
 
     def _weight(self, name: str, sizes: Sequence[int]) -> Array:
         weight = self.weights.get(name)
         if weight is None or weight.shape != tuple(sizes):
-            raise GraphError(f"tensor {name!r} is missing or misshapen")
+            raise GraphError(f"tensor {name!r} is missing or has another shape")
         return np.asarray(weight, np.float32)
 
     def _window(self, source: Any, node: Node, sizes: tuple[int, ...]) -> Any:

@@ -79,7 +79,7 @@ class TorchSteps:
             "window": lambda: self._window(place, inputs[0], **given),
         }
         if node.op not in special:
-            raise GraphError(f"{node.op}: is not known to PyTorch's runtime")
+            raise GraphError(f"it uses {node.op}, which is not known here")
         return special[node.op]()
 
     def _window(self, place: int, source: Tensor, axis: int, frames: int, ahead: int) -> Tensor:

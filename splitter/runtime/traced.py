@@ -16,6 +16,7 @@ from pathlib import Path
 from platformdirs import user_cache_path
 
 from splitter.atomic import write_atomically
+from splitter.errors import reason
 from splitter.graphs import Graph, GraphError, read_graph, write_graph
 from splitter.registry import CONFIG, Config, models_folder, read_config
 
@@ -77,10 +78,10 @@ def read_traced(text: str, origin: str) -> Traced:
         stated = head.pop("hash")
         whole = stated == _hash((json.dumps(head) + body).encode("utf-8"))
         if not whole or head["origin"] != origin:
-            raise GraphError("a graph of something else, or damaged")
+            raise GraphError("it is another kind of file")
         return Traced(head["size"], head["hop"], read_graph(body))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise GraphError(f"not a graph ({error})") from error
+        raise GraphError(f"the list of its operations is damaged ({reason(error)})") from error
 
 
 def hash_code() -> str:

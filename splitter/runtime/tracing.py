@@ -20,7 +20,7 @@ def trace_model(config: Config, path: Path) -> Traced:
     """Trace a model's network; raise GraphError if it is none that masks spectra."""
     network = build_network(config, path)
     if not isinstance(network, MaskModel) or network.own_tiles or network.views.lengths:
-        raise GraphError(f"{path}: only networks that mask magnitudes by frames become graphs")
+        raise GraphError(f"{path}: only networks that mask magnitudes frame by frame can")
     stft, frames = network.stft, 2 * network.unet.stride
 
     def make_input(frames: int) -> Tensor:

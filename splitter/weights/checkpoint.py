@@ -49,8 +49,10 @@ class Checkpoint:
         """Look a fact up that nothing else tells; raise ModelError without it."""
         value = self.fact(*keys)
         if value is None:
-            where = self.facts_path or "give its yaml or json by --config"
-            raise ModelError(f"{self.path}: its tensors do not tell {'.'.join(keys)}; {where}")
+            beside = f"add it to {self.facts_path}" if self.facts_path else "give its yaml or json"
+            raise ModelError(
+                f"{self.path}: its tensors do not tell {'.'.join(keys)}; {beside} (--config)"
+            )
         return value
 
     def agree(self, name: str, told: object, *keys: str) -> None:

@@ -65,7 +65,7 @@ def _read_tensor(content: bytes) -> tuple[str, Tensor]:
     shape = [axis for number, value in fields if number == 1 for axis in _numbers(value)]
     raw = b"".join(_bytes(value) for number, value in fields if number in (4, 9))
     if len(shape) > MOST_AXES or len(raw) != 4 * prod(shape):
-        raise ValueError(f"tensor {name[:80]} is cut off")
+        raise ValueError(f"tensor {name[:80]} is incomplete")
     return name, torch.from_numpy(np.frombuffer(raw, "<f4").reshape(shape).copy())
 
 
@@ -95,7 +95,7 @@ def _only(fields: Iterator[tuple[int, int | bytes]], wanted: int) -> bytes:
 
 def _bytes(value: int | bytes | None) -> bytes:
     if not isinstance(value, bytes):
-        raise ValueError("a field is missing or malformed")
+        raise ValueError("it is damaged, or another kind of file")
     return value
 
 

@@ -51,7 +51,7 @@ def _find_parts(path: Path) -> tuple[bytes, bytes]:
         return _find_in_archive(path)
     indexes = sorted(path.glob("*.index")) if path.is_dir() else [path]
     if len(indexes) != 1:
-        raise ValueError(f"there are {len(indexes)} files *.index")
+        raise ValueError(f"its folder has {len(indexes)} .index files, not one")
     data = indexes[0].with_suffix(".data-00000-of-00001")
     for part in (indexes[0], data):
         if part.stat().st_size > LARGEST:
@@ -71,7 +71,7 @@ def _find_in_archive(path: Path) -> tuple[bytes, bytes]:
                 content = archive.extractfile(member)
                 found[kind] = content.read() if content else b""
     if len(found) != 2:
-        raise ValueError("it has no index and data files")
+        raise ValueError("its .index or its .data file is missing")
     return found["index"], found["data-00000-of-00001"]
 
 
@@ -80,18 +80,18 @@ def _read_tensors(index: bytes, data: bytes) -> Iterator[tuple[str, Tensor]]:
         fields = dict(read_fields(value))
         if not key:
             if fields.get(1, 1) != 1 or fields.get(2, 0):
-                raise ValueError("the checkpoint is in several parts, or big-endian")
+                raise ValueError("it is split into several files, or made on a big-endian machine")
             continue
         kind, offset, size = (_whole(fields.get(number, 0)) for number in (1, 4, 5))
         if 7 in fields or kind not in (FLOAT, INT64):
             raise ValueError(
-                f"{key.decode('utf-8', 'replace')[:80]} is split into slices, or not of floats"
+                f"tensor {key.decode('utf-8', 'replace')[:80]} is split, or not of 32-bit floats"
             )
         if kind == INT64:
             continue  # the step at which training ended
         shape = _read_shape(value)
         if size != 4 * prod(shape) or offset + size > len(data):
-            raise ValueError(f"{key.decode('utf-8', 'replace')[:80]} is cut off")
+            raise ValueError(f"tensor {key.decode('utf-8', 'replace')[:80]} is incomplete")
         array = np.frombuffer(data, "<f4", prod(shape), offset).reshape(shape)
         yield key.decode("utf-8"), torch.from_numpy(array.copy())
 
@@ -99,7 +99,7 @@ def _read_tensors(index: bytes, data: bytes) -> Iterator[tuple[str, Tensor]]:
 def _read_table(index: bytes) -> Iterator[tuple[bytes, bytes]]:
     """Yield keys and values in their order."""
     if len(index) < FOOTER or struct.unpack("<Q", index[-8:])[0] != MAGIC:
-        raise ValueError("the index is malformed")
+        raise ValueError("its index is damaged")
     footer = index[-FOOTER:]
     _, at = _read_handle(footer, 0)
     blocks, _ = _read_handle(footer, at)
@@ -115,7 +115,7 @@ def _read_handle(content: bytes, at: int) -> tuple[tuple[int, int], int]:
 
 def _read_block(index: bytes, offset: int, size: int) -> Iterator[tuple[bytes, bytes]]:
     if offset + size + 5 > len(index) or size < 4:
-        raise ValueError("a block lies beyond the end")
+        raise ValueError("it is damaged")
     if index[offset + size]:
         raise ValueError("its index is compressed")
     block = index[offset : offset + size]
@@ -127,7 +127,7 @@ def _read_block(index: bytes, offset: int, size: int) -> Iterator[tuple[bytes, b
         fresh, at = read_varint(block, at)
         length, at = read_varint(block, at)
         if shared > len(key) or at + fresh + length > end:
-            raise ValueError("a key lies beyond its block")
+            raise ValueError("it is damaged")
         key = key[:shared] + block[at : at + fresh]
         yield key, block[at + fresh : at + fresh + length]
         at += fresh + length
@@ -142,7 +142,7 @@ def read_varint(content: bytes, at: int) -> tuple[int, int]:
         value |= (byte & 127) << shift
         if byte < 128:
             return value, at
-    raise ValueError("a number has no end")
+    raise ValueError("it is damaged")
 
 
 def read_fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:
@@ -159,9 +159,9 @@ def read_fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:
         if kind == 2:
             size, at = read_varint(message, at)
         elif not size:
-            raise ValueError("a field is of an unknown kind")
+            raise ValueError("it is damaged")
         if at + size > len(message):
-            raise ValueError("a field lies beyond its message")
+            raise ValueError("it is damaged")
         yield tag >> 3, message[at : at + size]
         at += size
 
@@ -175,7 +175,7 @@ def _read_shape(entry: bytes) -> list[int]:
         if number == 2 and isinstance(axis, bytes)
     ]
     if len(axes) > MOST_AXES:
-        raise ValueError("a tensor has too many axes")
+        raise ValueError("it is damaged")
     return axes
 
 

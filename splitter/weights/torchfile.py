@@ -19,7 +19,7 @@ from typing import Any, BinaryIO
 import torch
 from torch import Tensor
 
-from splitter.errors import ModelError, reason
+from splitter.errors import ModelError
 
 TENSOR_NAMES = re.compile(
     r"collections OrderedDict|fractions Fraction|torch Size|torch device|torch dtype"
@@ -55,8 +55,7 @@ def read_torch(path: Path) -> Any:
     except ModelError:
         raise
     except Exception as error:  # a damaged file can fail anywhere in PyTorch
-        said = reason(error)[:120]
-        raise ModelError(f"{path}: cannot be read as a PyTorch file ({said})") from error
+        raise ModelError(f"{path}: not a PyTorch file, or a damaged one") from error
     return content
 
 
@@ -74,7 +73,7 @@ def _check_names(path: Path) -> None:
                 raise ModelError(f"{path}: is compressed, which PyTorch's own files never are")
             names = [item.filename for item in members if item.filename.endswith("data.pkl")]
             if len(names) != 1:
-                raise ModelError(f"{path}: cannot be read as a PyTorch file (no data.pkl)")
+                raise ModelError(f"{path}: not a PyTorch file, or a damaged one")
             _check_pickle(io.BytesIO(archive.read(names[0])), path)
         return
     with path.open("rb") as file:
