@@ -387,6 +387,15 @@ def test_pcm_is_as_long_as_its_bytes_whatever_else_its_head_counts(tmp_path: Pat
         assert read(path).shape == signal.shape, path
 
 
+def test_a_wav_whose_head_says_another_codec_is_no_short_song(tmp_path: Path) -> None:
+    path = tmp_path / "song.wav"
+    soundfile.write(path, np.zeros((40_000, 2)), RATE)
+    data = bytearray(path.read_bytes())
+    data[21] ^= 4  # 0x0401 is Intel's Music Coder
+    with pytest.raises(AudioError, match=r"breaks off after 0\.21 of 0\.91 s"):
+        read(BytesIO(data))
+
+
 def test_a_song_of_which_nothing_can_be_decoded_is_no_empty_song(tmp_path: Path) -> None:
     data = bytearray(make(tmp_path / "song", "wma", chirps()).read_bytes())
     place = data.index(bytes.fromhex("3626b2758e66cf11a6d900aa0062ce6c")) + 50  # the sound

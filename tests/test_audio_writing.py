@@ -365,3 +365,9 @@ def test_memory_does_not_grow_with_the_rate_that_is_asked_for(tmp_path: Path, cl
     tracemalloc.stop()
     assert soundfile.info(tmp_path / "stem.wav").frames == 48 * 2 * 65536
     assert peak < 12e6  # bytes; a block of 65,536 samples alone would become 25 MB
+
+
+def test_an_encoder_that_does_not_start_leaves_no_part(tmp_path: Path) -> None:
+    with pytest.raises(AudioError, match="cannot be written"):
+        StemWriter(tmp_path / "stem.flac", 2_000_000, 2, OutputFormat("flac"))
+    assert not list(tmp_path.iterdir())

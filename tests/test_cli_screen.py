@@ -31,6 +31,8 @@ def state(doing: str = "separating song.mp3") -> State:
         (12, "43%"),
         (19, "43%, 0:05 left"),
         (39, "43%, 103/240 s, 25 ×, 0:05 left"),
+        (72, "separating song.mp3: 43%, 103 of 240 s, 25 × real time, 0:05 left"),
+        (73, f"separating song.mp3: 43% |{'█' * 2:6}| 103 of 240 s, 25 × real time, 0:05 left"),
         (79, f"separating song.mp3: 43% |{'█' * 5:12}| 103 of 240 s, 25 × real time, 0:05 left"),
         (199, f"separating song.mp3: 43% |{'█' * 17:40}| 103 of 240 s, 25 × real time, 0:05 left"),
         (None, "separating song.mp3: 43%, 103 of 240 s, 25 × real time, 0:05 left"),

@@ -11,6 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from splitter.networks import PRESETS
 from splitter.networks.blocks import BLOCKS, Dense, MultiRes, Recurrent
 from splitter.networks.bottoms import NonLocal, Vector
+from splitter.networks.demucs import _wave_places
 from splitter.networks.mask import Views
 from splitter.networks.picture import PictureUNet
 from splitter.networks.quantising import CODE, Codebook
@@ -280,3 +281,11 @@ def test_perplexity_is_the_number_of_codes_that_are_used_alike() -> None:
     book = codebook()
     book.sizes.copy_(torch.tensor([5.0, 5.0, 5.0, 0, 0, 0, 0, 0]))
     assert book.measure()["perplexity"] == pytest.approx(3)
+
+
+def test_steps_are_told_by_waves_whose_periods_reach_ten_thousand_turns() -> None:
+    """Attention is all you need, 3.5; cosines come first in Demucs."""
+    cosines, sines = _wave_places(8, 3)[2].split(4)
+    angles = 2 / 10000 ** (torch.arange(4) / 3)
+    torch.testing.assert_close(cosines, angles.cos(), rtol=1e-6, atol=0)
+    torch.testing.assert_close(sines, angles.sin(), rtol=1e-6, atol=0)

@@ -31,6 +31,7 @@ PUBLISHED = {
     "umxhq, a target": ("open-unmix", {}, ONE, 8.9),
     "umxl, a target": ("open-unmix", {"hidden": 1024}, ONE, 28.3),
     "Spleeter, a stem": ("spleeter", {}, ONE, 9.8),
+    "MDX-Net, a file of 66.8 MB": ("mdx-net", {}, ONE, 16.7),
     "MDX23C InstVoc HQ": ("mdx23c", {}, TWO, 112.0),
     "MDX23C D1581": ("mdx23c", {"growth": 64, "window": 12288, "hop": 2048}, TWO, 45.8),
 }

@@ -85,6 +85,20 @@ def fill(store: str, songs: int) -> Path:
     return place
 
 
+def test_a_journal_in_a_store_is_at_most_a_minute_behind(
+    store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = fill(store, 3)
+    jobs = plan(find_songs([place / "songs"], Search(recursive=True)), place / "out")
+    now = began = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    with open_journal(place / "out", {}) as journal:
+        for job, seconds, segments in zip(jobs, (1, 59, 61), (0, 0, 1), strict=True):
+            now = began + seconds
+            journal.add(job)
+            assert len(list((place / "out" / ".splitter").glob("*.jsonl"))) == segments
+
+
 def test_songs_in_a_store_become_stems_in_a_store(
     store: str, tmp_path: Path, small_model: Model
 ) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from splitter.errors import ModelError
 from splitter.weights.adding import add_model
+from splitter.weights.tensorflow import read_fields
 from tests.commands import files_below
 from tests.foreign import REFERENCES, checkpoint_files
 
@@ -74,3 +75,9 @@ def test_a_damaged_checkpoint_gets_one_line_and_leaves_nothing(name: str, tmp_pa
 @pytest.mark.parametrize("name", SMALL)
 def test_two_thousand_damaged_checkpoints(name: str, tmp_path: Path) -> None:
     assert try_damaged(name, 400, tmp_path) > 40
+
+
+@pytest.mark.parametrize("kind", [3, 4, 6, 7])
+def test_fields_of_unknown_kinds_are_not_passed_over(kind: int) -> None:
+    with pytest.raises(ValueError, match="unknown kind"):
+        list(read_fields(bytes([8 | kind, 0, 8, 1])))

@@ -323,10 +323,13 @@ class FFmpegDecoder:
         return max(round(decoded * stated / size), decoded + 1)
 
     def _find_missing_time(self, decoded: int) -> int | None:
-        """Compare with the duration of a Matroska file of one track, in samples.
+        """Compare with the duration of a Matroska file of one track, in samples, or of a WAV.
 
-        Behind damage FFmpeg may find no other cluster, and end as if that were the end.
+        Behind damage FFmpeg may find no other cluster, and end as if that were the end. A WAV
+        whose codec is not what its head says gives much less than its bytes a second promise.
         """
+        if self._format == "wav" and not self._codec.startswith("pcm_"):
+            return self.samples if self.samples and 2 * decoded < self.samples else None
         tracks = len(self._container.streams) - len(self._find_pictures())
         if "matroska" not in self._format or tracks > 1 or not self._container.duration:
             return None
