@@ -1,11 +1,13 @@
 """Time splitter beside its peers: the same song, the same cores, whole programs, one after another.
 
-    python scripts/benchmark_peers.py [--seconds 240] [--only splitter,demucs] [--venvs FOLDER]
+    python scripts/benchmark_peers.py [--seconds 240] [--only demucs] [--same] [--venvs FOLDER]
 
 Each peer gets a virtual environment of its own from PyPI and separates the song by its own code
 with its own defaults; start-up, loading, decoding and writing are counted. Where pretrained weights
 cannot be fetched, random ones of the same architecture take their place: speed does not depend on
 their values. soundfile reads and writes where a peer needs a program that may be missing.
+
+With --same, splitter runs each peer's own network, of random weights and the same size, beside it.
 """
 
 from __future__ import annotations
@@ -18,8 +20,9 @@ import sys
 import time
 import types
 import venv
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, TemporaryFile
 from typing import Any
 
 TORCH = "torch==2.13.0"
@@ -36,6 +39,39 @@ SYSTEMS = {
     "audio-separator": "MDX-Net Inst HQ (audio-separator)",
     "spleeter": "2stems (spleeter, TensorFlow)",
 }
+
+FOUR = ("drums", "bass", "other", "vocals")
+# peer → the same network here: its name, sizes and stems
+SAME: dict[str, tuple[str, dict[str, Any], tuple[str, ...]]] = {
+    "demucs": ("demucs", {"bottom_channels": 512, "t_layers": 5, "dconv_mode": 3}, FOUR),
+    "openunmix": ("open-unmix", {"hidden": 1024}, FOUR),
+    "audio-separator": ("mdx-net", {}, ("instrumental",)),
+    "spleeter": ("spleeter", {}, ("vocals", "accompaniment")),
+}
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What a program needed."""
+
+    seconds: float
+    megabytes: float  # at most, of memory
+    wrong: str = ""  # the last line that it said, if it failed
+
+
+def write_same(peer: str, folder: Path) -> float:
+    """Write a model of random weights with a peer's network; return the millions of them."""
+    import torch
+
+    from splitter.loading import Config, build_network, save_model
+
+    torch.manual_seed(0)
+    name, sizes, stems = SAME[peer]
+    residual = "vocals" if stems == ("instrumental",) else "rest"
+    config = Config(name, sizes, stems=stems, residual=residual)
+    network = build_network(config, folder)
+    save_model(folder, config, network)
+    return sum(weight.numel() for weight in network.parameters()) / 1e6
 
 
 def read(song: Path) -> Any:
@@ -181,12 +217,17 @@ def install(name: str, folder: Path) -> Path:
     return python
 
 
-def take_time(command: list[str], folder: Path) -> tuple[float, str]:
-    """Run a program; return the seconds that it took, and what went wrong."""
+def take(command: list[str], folder: Path) -> Taken:
+    """Run a program; say what it needed, and what went wrong."""
     begun = time.perf_counter()
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-    wrong = (done.stderr.strip() or "?").splitlines()[-1] if done.returncode else ""
-    return time.perf_counter() - begun, wrong
+    with TemporaryFile() as said:
+        program = subprocess.Popen(command, cwd=folder, stdout=said, stderr=subprocess.STDOUT)
+        _, status, usage = os.wait4(program.pid, 0)
+        seconds = time.perf_counter() - begun
+        program.returncode = os.waitstatus_to_exitcode(status)
+        said.seek(0)
+        lines = said.read().decode(errors="replace").strip().splitlines() or ["?"]
+    return Taken(seconds, usage.ru_maxrss / 1024, lines[-1] if program.returncode else "")
 
 
 def make_song(path: Path, seconds: float) -> Path:
@@ -200,41 +241,48 @@ def make_song(path: Path, seconds: float) -> Path:
     return path
 
 
-def compare(song: Path, seconds: float, names: list[str], venvs: Path) -> dict[str, object]:
+def compare(song: Path, names: list[str], venvs: Path, same: bool) -> dict[str, Taken]:
     """Time splitter and then each peer, in this one run."""
-    results: dict[str, object] = {}
     here = song.parent
-    ours = [sys.executable, "-m", "splitter", "separate", str(song), "-o", "ours", "--overwrite"]
-    os.environ["PYTHONPATH"] = str(Path(__file__).parents[1])
-    taken, wrong = min(take_time(ours, here) for _ in range(2))
-    results["splitter"] = wrong or taken
-    del os.environ["PYTHONPATH"]
+    results = {} if same else {"splitter": separate(song)}
     for name in names:
         python = install(name, venvs)
         script = [str(python), str(Path(__file__).resolve())]
         weights = here / f"{name}-weights"
         weights.mkdir()
+        if same:
+            millions = write_same(name, here / f"{name}-same")
+            label = f"{SAME[name][0]}, {millions:.1f} M (splitter)"
+            results[label] = separate(song, "-m", str(here / f"{name}-same"))
         if name in PREPARE:
-            _, wrong = take_time([*script, "--prepare", name, str(weights)], here)
-            if wrong:
-                results[SYSTEMS[name]] = wrong
+            prepared = take([*script, "--prepare", name, str(weights)], here)
+            if prepared.wrong:
+                results[SYSTEMS[name]] = prepared
                 continue
         (here / name).mkdir()
         command = [*script, "--run", name, str(song), str(here / name), str(weights)]
-        taken, wrong = take_time(command, here)
-        results[SYSTEMS[name]] = wrong or taken
+        results[SYSTEMS[name]] = take(command, here)
     return results
 
 
-def show(results: dict[str, object], seconds: float) -> None:
+def separate(song: Path, *options: str) -> Taken:
+    """Run splitter, twice if it is to be compared by its default model, and keep the better run."""
+    os.environ["PYTHONPATH"] = str(Path(__file__).parents[1])
+    command = [sys.executable, "-m", "splitter", "separate", str(song), "-o", "ours", "--overwrite"]
+    runs = [take([*command, *options], song.parent) for _ in range(1 if options else 2)]
+    del os.environ["PYTHONPATH"]
+    return min(runs, key=lambda run: run.seconds)
+
+
+def show(results: dict[str, Taken], seconds: float) -> None:
     """Print a table in Markdown."""
-    ours = results["splitter"]
-    print("| system | seconds | × real time | splitter is faster by |\n|---|---|---|---|")
+    print("| system | seconds | × real time | memory, MB |\n|---|--:|--:|--:|")
     for name, taken in results.items():
-        if isinstance(taken, float) and isinstance(ours, float):
-            print(f"| {name} | {taken:.1f} | {seconds / taken:.1f} | {taken / ours:.1f} × |")
-        else:
-            print(f"| {name} | failed: {taken} | | |")
+        if taken.wrong:
+            print(f"| {name} | failed: {taken.wrong} | | |")
+            continue
+        speed = seconds / taken.seconds
+        print(f"| {name} | {taken.seconds:.1f} | {speed:.1f} | {taken.megabytes:.0f} |")
 
 
 def main() -> None:
@@ -242,6 +290,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=240)
     parser.add_argument("--song", type=Path, help="instead of one that is made")
     parser.add_argument("--only", default=",".join(PACKAGES), help="peers")
+    parser.add_argument("--same", action="store_true", help="run the peers' own networks")
     parser.add_argument("--venvs", type=Path, default=Path.home() / ".cache" / "splitter-peers")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--prepare", nargs=2, metavar=("PEER", "WEIGHTS"))
@@ -261,10 +310,11 @@ def main() -> None:
         target = Path(name) / song.name
         if target != song:
             target.write_bytes(song.read_bytes())
-        results = compare(target, seconds, given.only.split(","), given.venvs)
+        results = compare(target, given.only.split(","), given.venvs, given.same)
     show(results, seconds)
     if given.json:
-        given.json.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+        plain = {name: asdict(taken) for name, taken in results.items()}
+        given.json.write_text(json.dumps(plain, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

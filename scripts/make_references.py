@@ -24,6 +24,7 @@ sys.path.insert(0, str(ROOT))
 from tests.foreign import HEARD, REFERENCES, STRIDE, reference_song  # noqa: E402
 
 Arrays = dict[str, Any]
+DEMUCS = ("drums", "bass", "other", "vocals")
 
 
 def save(name: str, network: Any, song: Arrays) -> None:
@@ -122,24 +123,51 @@ def make_demucs(_: argparse.Namespace) -> None:
 
     import torch
     from demucs.apply import BagOfModels
+    from demucs.demucs import Demucs
     from demucs.hdemucs import HDemucs
     from demucs.htdemucs import HTDemucs
 
-    sources = ["drums", "bass", "other", "vocals"]
+    sources = list(DEMUCS)
     torch.manual_seed(0)
     transformer = {"channels": 8, "bottom_channels": 16, "t_layers": 3, "t_heads": 2,
                    "t_hidden_scale": 2, "dconv_mode": 3}  # fmt: skip
     hybrid = HTDemucs(sources, **transformer, segment=Fraction(39, 10), samplerate=44100)
     make_one_demucs("htdemucs", hybrid)
     make_one_demucs("hdemucs", HDemucs(sources, channels=4, segment=4))
-    first, second = (
-        randomise_demucs(HDemucs(sources, channels=4, segment=4, hybrid_old=old))
-        for old in (True, False)
-    )
-    bag = BagOfModels([first, second], [[1, 1, 0, 1], [0, 1, 1, 3]])
-    save_demucs("demucs-bag", [first, second], {"weights": bag.weights})
+    make_one_demucs("wave-demucs", Demucs(sources, channels=4, segment=4, depth=5))
+    small = {"channels": 4, "nfft": 1024, "depth": 5, "segment": 4}
+    make_one_demucs("hdemucs-masks", HDemucs(sources, **small, cac=False))
+    refined = {"wiener_iters": 1, "end_iters": 1, "wiener_residual": True}
+    first = randomise_demucs(Demucs(sources, channels=4, depth=5, segment=4, lstm_layers=1))
+    second = randomise_demucs(HDemucs(sources, **small, cac=False, hybrid_old=True, **refined))
+    weights, seconds = [[1, 1, 0, 1], [0, 1, 1, 3]], 6
+    bag = BagOfModels([first, second], weights, seconds)
+    save_demucs("demucs-bag", [first, second], {"weights": weights, "segment": seconds})
     stems = run_demucs(bag, reference_song(), split=True)
     save("demucs-bag", np.zeros(0), dict(zip(sources, stems, strict=True)))
+
+
+def make_second_demucs(_: argparse.Namespace) -> None:
+    import types
+
+    import torch
+
+    sys.modules["diffq"] = quantisers = types.ModuleType("diffq")  # for training alone
+    quantisers.DiffQuantizer = quantisers.UniformQuantizer = None  # type: ignore[attr-defined]
+    from demucs.model import Demucs
+    from demucs.utils import apply_model
+
+    torch.manual_seed(0)
+    network = randomise(Demucs(DEMUCS, channels=4, depth=5))
+    folder = REFERENCES / "demucs-2"
+    folder.mkdir(parents=True, exist_ok=True)
+    save_halved(network, folder / "model.th")
+    song = torch.from_numpy(reference_song())  # shorter than a tile, whose level is that of all
+    heard, whole = (
+        with_level(lambda sound: apply_model(network, sound, split=True), part)
+        for part in (song[:, :HEARD], song)
+    )
+    save("demucs-2", heard, dict(zip(DEMUCS, whole, strict=True)))
 
 
 def make_one_demucs(name: str, network: Any) -> None:
@@ -185,12 +213,20 @@ def run_demucs(network: Any, song: Any, split: bool) -> Any:
     import torch
     from demucs.apply import apply_model
 
-    heard = torch.from_numpy(song)
-    mono = heard.mean(0)
-    level = (heard - mono.mean()) / (mono.std() + 1e-8)
+    return with_level(
+        lambda sound: apply_model(network, sound[None], shifts=0, split=split, overlap=0.25)[0],
+        torch.from_numpy(song),
+    )
+
+
+def with_level(separate: Callable[[Any], Any], song: Any) -> Any:
+    """Separate a song of zero mean and unit deviation, and give both back."""
+    import torch
+
+    mono = song.mean(0)
+    mean, deviation = mono.mean(), mono.std() + 1e-8
     with torch.inference_mode():
-        stems = apply_model(network, level[None], shifts=0, split=split, overlap=0.25)[0]
-    return (stems * (mono.std() + 1e-8) + mono.mean()).numpy()
+        return (separate((song - mean) / deviation) * deviation + mean).numpy()
 
 
 def make_openunmix(_: argparse.Namespace) -> None:
@@ -415,6 +451,7 @@ def make_one_vr(name: str, network: Any, facts: Arrays) -> None:
 FAMILIES: dict[str, Callable[[argparse.Namespace], None]] = {
     "roformer": make_roformers,
     "demucs": make_demucs,
+    "demucs-2": make_second_demucs,
     "openunmix": make_openunmix,
     "mdx23c": make_mdx23c,
     "mdx-net": make_mdxnet,

@@ -18,6 +18,7 @@ from splitter.errors import ModelError
 from splitter.memory import free_memory
 from splitter.networks import ARCHITECTURES, Augmented, Average, Network, Wiener, fold_batch_norms
 from splitter.networks.contract import move_network
+from splitter.networks.resampling import AtRate
 from splitter.paths import check_plain_file
 from splitter.registry import (
     CONFIG,
@@ -109,11 +110,15 @@ def _improve(networks: Sequence[Network], choice: ModelChoice) -> Network:
     """Make one network of several, and wrap it in what was chosen."""
     network = networks[0]
     if len(networks) > 1:
-        stems = choice.config.stems
-        theirs = [read_config(folder / CONFIG).stems for folder in choice.folders]
-        picks = [[list(own).index(stem) for stem in stems] for own in theirs]
-        alike = all(list(own) == list(stems) for own in theirs)
-        network = Average(networks, None if alike else picks, choice.shares)
+        stems, rate = choice.config.stems, choice.config.rate
+        theirs = [read_config(folder / CONFIG) for folder in choice.folders]
+        picks = [[list(own.stems).index(stem) for stem in stems] for own in theirs]
+        alike = all(list(own.stems) == list(stems) for own in theirs)
+        heard = [
+            one if own.rate == rate else AtRate(one, own.rate, rate)
+            for one, own in zip(networks, theirs, strict=True)
+        ]
+        network = Average(heard, None if alike else picks, choice.shares)
     if choice.tta:
         network = Augmented(network)
     return Wiener(network, choice.wiener) if choice.wiener else network

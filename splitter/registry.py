@@ -118,14 +118,6 @@ def find_model(name: str) -> Path:
     raise ModelError(f"no model is called {name!r}; choose from {known}, or give a model's folder")
 
 
-def _describe_sound(config: Config) -> dict[str, str]:
-    """Say what models must have in common, so that their estimates can be averaged."""
-    return {
-        "sample rate": f"{config.rate} Hz",
-        "number of channels": str(config.channels),
-    }
-
-
 def _share_stems(config: Config, other: Config, folder: Path, first: Path) -> Config:
     """Keep of a config the stems that another one has, too; what is left is what these leave."""
     shared = [stem for stem in config.stems if stem in other.stems]
@@ -246,21 +238,20 @@ class ModelChoice:
     def config(self) -> Config:
         """Read the config; that of several models has the stems that all of them estimate.
 
-        Raises ModelError where they differ in rate or channels, or have no stem in common.
+        Its rate is the highest of theirs. Raises ModelError where they differ in channels, or have
+        no stem in common.
         """
         first, *others = self.folders
         config = read_config(first / CONFIG)
-        here = _describe_sound(config)
         for folder in others:
             other = read_config(folder / CONFIG)
-            there = _describe_sound(other)
+            if other.channels != config.channels:
+                raise ModelError(
+                    f"{folder}: cannot be averaged with {first}, because its number of channels is "
+                    f"{other.channels}, not {config.channels}"
+                )
             config = _share_stems(config, other, folder, first)
-            for key in here:
-                if here[key] != there[key]:
-                    raise ModelError(
-                        f"{folder}: cannot be averaged with {first}, because its {key} is "
-                        f"{there[key]}, not {here[key]}"
-                    )
+            config = replace(config, rate=max(config.rate, other.rate))
         if self.wiener and config.channels > 2:
             raise ModelError(f"{first}: has {config.channels} channels; --wiener needs 1 or 2")
         return config

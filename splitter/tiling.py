@@ -203,8 +203,8 @@ def _make_tile(held: Block, start: int, shape: TileShape) -> Tile:
     skipped, kept = max(0, -start), min(left, core) - max(0, -start)
     context = shape.context
     if shape.centred and left < core:
-        context = (core - left) // 2
-        core -= 2 * context
+        more = (core - left) // 2
+        context, core = context + more, core - 2 * more
     signal = _extend(held, start - context, start + core + context, shape)
     return Tile(signal, context, kept, skipped)
 

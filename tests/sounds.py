@@ -80,11 +80,11 @@ def read(path: Path) -> Block:
     return np.asarray(soundfile.read(path, dtype="float32", always_2d=True)[0].T)
 
 
-def write_small_model(folder: Path, sizes: dict[str, object] = SMALL_SIZES) -> Path:
+def write_small_model(folder: Path, sizes: dict[str, object] = SMALL_SIZES, seed: int = 0) -> Path:
     """Write a model of a few thousand weights, random, but its deepest level is heard."""
     import torch
 
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     network = MaskUNet(**sizes).build(channels=2, stems=1)
     for module in network.modules():
         if isinstance(module, torch.nn.BatchNorm1d | torch.nn.BatchNorm2d):

@@ -16,7 +16,16 @@ from tests import sounds
 from tests.commands import call
 from tests.foreign import checkpoint_files
 
-FAMILIES = ("bs-roformer", "htdemucs", "openunmix", "spleeter-5stems", "mdx23c", "mdx-net", "vr")
+FAMILIES = (
+    "bs-roformer",
+    "htdemucs",
+    "wave-demucs",
+    "openunmix",
+    "spleeter-5stems",
+    "mdx23c",
+    "mdx-net",
+    "vr",
+)
 
 
 @pytest.mark.parametrize("name", FAMILIES)

@@ -44,7 +44,9 @@ NOT_HERE = {  # why a line is not run here
     r"models get": "tests/test_models_get.py does it, with a server",
     r"train DATA -o mine --network": "hours; tests/test_networks_zoo.py trains each, small",
 }
-ADDED = [r"models (add|show|remove)", r"model bs"]  # one after the other, below
+OTHERS = ("spleeter-2stems", "spleeter-5stems", "umxl", "htdemucs", "htdemucs_6s",
+          "bs-roformer-1297")  # fmt: skip
+ADDED = [r"models (add|show|remove|seam)", r"model bs"]  # one after the other, below
 MEANT = re.compile(r"splitter (?:separate|listen|train|evaluate|models|doctor)\b.*")
 
 
@@ -88,7 +90,7 @@ RUNNABLE = list(dict.fromkeys(line.text for line in LINES if line.runs))
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Small models that are called as the real ones are."""
     folder = tmp_path_factory.mktemp("models")
-    for name in ("unet", "unet-fast", "spleeter-2stems"):
+    for name in ("unet", "unet-fast", *OTHERS):
         sounds.write_small_model(folder / name)
     (folder / "unet-large").mkdir()
     average = {"network": "average", "models": ["unet", "unet-fast"]}

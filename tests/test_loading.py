@@ -348,7 +348,6 @@ def test_models_have_commas_between_them_unless_it_is_a_folders_own(folder: Path
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"rate": 48000}, "its sample rate is 48000 Hz, not 44100 Hz"),
         ({"channels": 1}, "its number of channels is 1, not 2"),
         ({"stems": ["drums"]}, "its stems are drums, not vocals"),
     ],

@@ -169,6 +169,23 @@ def test_the_overlap_of_tiles_can_be_changed(checkpoint: Path, tmp_path: Path) -
     assert np.abs(vocals[0] - vocals[1]).max() > 1e-4
 
 
+def test_the_seam_of_tiles_is_measured_and_stands_in_the_card(
+    checkpoint: Path, tmp_path: Path
+) -> None:
+    call("models", "add", checkpoint, "--name", "bs", folder=tmp_path)
+    sounds.write(tmp_path / "a.wav", sounds.song(4))
+    for _ in range(2):
+        done = call("models", "seam", "bs", "a.wav", folder=tmp_path)
+        assert done.status == 0, done.stderr
+    assert re.fullmatch(r"Seam: tiles differ from 4 s of song .* by −\d+ dB\n", done.stdout)
+    assert call("models", "show", "bs", folder=tmp_path).stdout.count(done.stdout) == 1
+    sounds.write(tmp_path / "short.wav", sounds.song(1))
+    short = call("models", "seam", "bs", "short.wav", folder=tmp_path)
+    assert short.status == 2
+    assert "shorter than a tile (2.0 s)" in short.stderr
+    assert "are exact" in call("models", "seam", "unet", "a.wav", folder=tmp_path).stdout
+
+
 def test_a_table_of_many_models_is_asked_by_the_end_of_the_file(tmp_path: Path) -> None:
     file = REFERENCES / "mdx-net" / "model.onnx"
     shutil.copy(file, tmp_path)  # without its json

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -31,7 +32,8 @@ class Server(BaseHTTPRequestHandler):
     asked: list[tuple[str, str | None]]
 
     def do_GET(self) -> None:
-        way, name = self.path.strip("/").split("/", 1)
+        # a proxy is asked for whole addresses
+        way, name = urlsplit(self.path).path.strip("/").split("/", 1)
         range_, first = self.headers.get("Range"), not self.asked
         self.asked.append((self.path, range_))
         if way == "good":
@@ -62,6 +64,10 @@ class Server(BaseHTTPRequestHandler):
         self.send_header("Location", places[way])
         self.end_headers()
         return None
+
+    def do_CONNECT(self) -> None:
+        self.asked.append((f"CONNECT {self.path}", None))
+        self.send_error(407)
 
     def give(self, content: bytes, cut: bool = False) -> None:
         start = re.match(r"bytes=(\d+)-", self.headers.get("Range") or "")
@@ -106,6 +112,32 @@ def test_a_file_is_downloaded_once(server, tmp_path: Path) -> None:
         assert path.read_bytes() == CONTENT
     assert len(asked) == 1
     assert files_below(tmp_path) == [path]
+
+
+@pytest.fixture
+def proxied(server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server stands in for a proxy, and the environment names it."""
+    for name in ("http_proxy", "https_proxy"):
+        monkeypatch.setenv(name, server[0])
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+
+
+@pytest.mark.usefixtures("proxied")
+@pytest.mark.parametrize("way", ["good", "once", "moved"])
+def test_a_proxy_of_the_environment_is_asked(way: str, server, tmp_path: Path) -> None:
+    url = f"http://elsewhere.invalid/{way}/x"  # no name server knows it
+    assert fetch_file(Download(url, SUM), tmp_path, patience=SOON).read_bytes() == CONTENT
+    assert server[1][0] == (url, None)
+    assert server[1][-1][0].startswith("http://elsewhere.invalid/")
+
+
+@pytest.mark.usefixtures("proxied")
+def test_a_proxy_is_to_open_a_way_for_https(server, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="407"):
+        fetch_file(Download("https://elsewhere.invalid/good/x"), tmp_path, patience=SOON)
+    assert server[1][0][0] == "CONNECT elsewhere.invalid:443"
+    assert len(server[1]) == SOON.tries
 
 
 @pytest.mark.parametrize("way", ["once", "busy", "moved"])

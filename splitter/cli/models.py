@@ -29,7 +29,7 @@ from splitter.registry import (
     read_config,
 )
 
-SUMMARY = "Summary: "  # in a card
+SUMMARY, SEAM = "Summary: ", "Seam: "  # in a card
 TIMED_SECONDS, TIMED_RATE = 20, 44100  # of noise, by which networks are timed
 
 catalogue_option = click.option(
@@ -276,6 +276,42 @@ def show(name: str) -> None:
     sizes = ", ".join(f"{key} {value}" for key, value in config.sizes.items() if key != "bands")
     click.echo(f"{folder}\n{config.network}: {sizes}\n")
     click.echo("\n".join(_read_card(folder)) or "this model has no card")
+
+
+@models.command()
+@click.argument("name")
+@click.argument("song", type=click.Path(path_type=Path))
+def seam(name: str, song: Path) -> None:
+    """Measure how far tiles differ from SONG in one piece, and write it into the model's card.
+
+    It hears at most a minute, and three tiles. Models whose tiles are exact have no seam.
+    """
+    from splitter.atomic import write_atomically
+    from splitter.audio import resample_signal
+    from splitter.datasets import read_sound
+    from splitter.loading import load_model
+    from splitter.training.mixing import fit_channels
+    from splitter.training.seams import SONG, find_seam
+
+    model = load_model(name)
+    tiles, rate = model.network.own_tiles, model.config.rate
+    if tiles is None:
+        click.echo(f"{name}: its tiles are exact; there is no seam")
+        return
+    signal, own_rate = read_sound(song)
+    heard = resample_signal(signal[:, : round(SONG * own_rate)], own_rate, rate)
+    heard = fit_channels(heard, model.config.channels)[:, : 3 * tiles.core]
+    if heard.shape[-1] <= tiles.core:
+        raise CommandError(f"{song}: shorter than a tile ({tiles.core / rate:.1f} s); give another")
+    line = (
+        f"{SEAM}tiles differ from {heard.shape[-1] / rate:.0f} s of song in one piece by "
+        f"−{find_seam(heard, model):.0f} dB"
+    )
+    click.echo(line)
+    if name in list_added():  # others are not ours to write in
+        card = [told for told in _read_card(find_model(name)) if not told.startswith(SEAM)]
+        text = "\n".join([*card, *[""] * (card[-1:] != [""]), line]) + "\n"
+        write_atomically(find_model(name) / CARD, text.encode("utf-8"))
 
 
 @models.command()

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from splitter.networks.bag import BagSizes
 from splitter.networks.blocks import fold_batch_norms
 from splitter.networks.contract import Network
-from splitter.networks.demucs import BagSizes, DemucsSizes
+from splitter.networks.demucs import DemucsSizes
 from splitter.networks.ensemble import Augmented, Average
 from splitter.networks.mask import Bands, MaskModel
 from splitter.networks.mdx23c import Mdx23cSizes
@@ -25,6 +26,7 @@ from splitter.networks.spleeter import SpleeterSizes
 from splitter.networks.tfctdf import TfcTdf
 from splitter.networks.unet import UNet
 from splitter.networks.vr import VrSizes
+from splitter.networks.wavedemucs import WaveDemucsSizes
 from splitter.networks.wiener import Wiener
 
 ARCHITECTURES: dict[str, type[Any]] = {
@@ -32,6 +34,7 @@ ARCHITECTURES: dict[str, type[Any]] = {
     # only as other programs' weights
     "roformer": RoFormerSizes,
     "demucs": DemucsSizes,
+    "wave-demucs": WaveDemucsSizes,
     "demucs-bag": BagSizes,
     "open-unmix": OpenUnmixSizes,
     "mdx23c": Mdx23cSizes,

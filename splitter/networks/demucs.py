@@ -21,8 +21,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from splitter.networks.contract import Network, Share, Tile, Unbounded, Window
-from splitter.networks.ensemble import Average
-from splitter.schema import Length, Range
+from splitter.networks.openunmix import draw_stems
+from splitter.schema import Range
 from splitter.spectral import CentredStft
 from splitter.tiling import TileShape
 
@@ -34,16 +34,14 @@ Width = Annotated[int, Range(1, 4096)]
 
 
 @dataclass(frozen=True)
-class DemucsSizes:
-    """Sizes of a hybrid Demucs; those of its transformer begin with `t_`."""
+class LevelSizes:
+    """Sizes that every Demucs has."""
 
     channels: Width = 48  # of the first level
     growth: Annotated[int, Range(1, 4)] = 2
     depth: Annotated[int, Range(1, 10)] = 4
-    window: Window = 4096  # samples
     kernel: Annotated[int, Range(4, 32)] = 8
     stride: Annotated[int, Range(1, 16)] = 4
-    time_stride: Annotated[int, Range(1, 16)] = 2  # of levels behind where both branches meet
     context: Annotated[int, Range(0, 8)] = 1  # of the decoders' narrow convolutions
     norm_starts: Annotated[int, Range(0, 100)] = 4  # the first level with norms
     norm_groups: Width = 4
@@ -52,12 +50,23 @@ class DemucsSizes:
     dconv_comp: Annotated[float, Range(1, 64)] = 8  # channels of a level, over those of a branch
     dconv_attn: Annotated[int, Range(0, 100)] = 100  # first level whose branch has local attention
     dconv_lstm: Annotated[int, Range(0, 100)] = 100  # and an LSTM
+
+
+@dataclass(frozen=True)
+class DemucsSizes(LevelSizes):
+    """Sizes of a hybrid Demucs; those of its transformer begin with `t_`."""
+
+    window: Window = 4096  # samples
+    time_stride: Annotated[int, Range(1, 16)] = 2  # of levels behind where both branches meet
     freq_emb: Annotated[float, Range(0, 10)] = 0.2
     emb_scale: Annotated[float, Range(0, 1000)] = 10.0
     bottom_channels: Annotated[int, Range(0, 4096)] = 0
     t_layers: Annotated[int, Range(0, 64)] = 0  # 0: no transformer
     t_heads: Annotated[int, Range(1, 64)] = 8
     t_hidden_scale: Annotated[float, Range(0.1, 16)] = 4.0
+    cac: bool = True  # complex numbers as channels; otherwise it draws magnitudes
+    wiener: Annotated[int, Range(-1, 16)] = 0  # iterations of a Wiener filter on magnitudes
+    wiener_residual: bool = False  # what magnitudes leave is one more source of the filter
     padded_with_zeros: bool = False  # the signal, by some older models, and cut off otherwise
     whole: bool = True  # a shorter signal is filled up to a tile
     tile: Tile = 343980  # samples
@@ -66,26 +75,6 @@ class DemucsSizes:
     def build(self, channels: int, stems: int) -> Network:
         """Make the network with random weights."""
         return HybridDemucs(self, channels, stems)
-
-
-@dataclass(frozen=True)
-class BagSizes:
-    """Sizes of several, whose estimates are averaged."""
-
-    members: Annotated[Sequence[DemucsSizes], Length(1, 16)]
-    # of each member, for each of its stems
-    weights: Annotated[
-        Sequence[Annotated[Sequence[Annotated[float, Range(0, 1e6)]], Length(1, 16)]], Length(1, 16)
-    ]
-
-    def build(self, channels: int, stems: int) -> Network:
-        """Make the networks with random weights."""
-        if len(self.weights) != len(self.members) or {len(row) for row in self.weights} != {stems}:
-            raise ValueError("weights are not one for each stem of each member")
-        if not all(sum(column) > 0 for column in zip(*self.weights, strict=True)):
-            raise ValueError("a stem has no weight in any member")
-        networks = [member.build(channels, stems) for member in self.members]
-        return Average(networks, weights=[tuple(map(float, row)) for row in self.weights])
 
 
 class Scale(nn.Module):
@@ -103,30 +92,36 @@ class Scale(nn.Module):
 
 
 class LongShort(nn.Module):
-    """Add to (batch, features, steps) what a bidirectional LSTM makes of them, piece by piece."""
+    """Map (batch, features, steps) by a bidirectional LSTM, in pieces of `most` steps.
 
-    def __init__(self, features: int) -> None:
+    In pieces, what is made is added to the signal; as a whole it takes its place.
+    """
+
+    def __init__(self, features: int, layers: int = 2, most: int | None = LSTM_STEPS) -> None:
         super().__init__()
-        self.lstm = nn.LSTM(features, features, num_layers=2, bidirectional=True)
+        self.most = most
+        self.lstm = nn.LSTM(features, features, num_layers=layers, bidirectional=True)
         self.linear = nn.Linear(2 * features, features)
 
     def forward(self, signal: Tensor) -> Tensor:
         """Map (batch, features, steps) to the same shape."""
+        if self.most is None:
+            return self._hear(signal)
         batch, _, steps = signal.shape
-        pieces, half = signal[None], LSTM_STEPS // 2
-        if steps > LSTM_STEPS:
-            count = -(-steps // half)
-            padded = F.pad(signal, (0, (count + 1) * half - steps))
-            pieces = padded.unfold(-1, LSTM_STEPS, half).permute(2, 0, 1, 3)
-        heard = self.lstm(pieces.flatten(0, 1).permute(2, 0, 1))[0]
-        answer = self.linear(heard).permute(1, 2, 0).unflatten(0, (-1, batch))
-        if steps > LSTM_STEPS:  # of each piece the middle; of the first and last the ends, too
-            quarter = half // 2
-            first, last = answer[0, ..., :quarter], answer[-1, ..., -quarter:]
-            parts = [first, *answer[..., quarter:-quarter], last]
-            return signal + torch.cat(parts, -1)[..., :steps]
-        whole: Tensor = signal + answer[0]
-        return whole
+        if steps <= self.most:
+            return signal + self._hear(signal)
+        half, quarter = self.most // 2, self.most // 4
+        padded = F.pad(signal, (0, (-(-steps // half) + 1) * half - steps))
+        pieces = padded.unfold(-1, self.most, half).permute(2, 0, 1, 3)
+        answer = self._hear(pieces.flatten(0, 1)).unflatten(0, (-1, batch))
+        # of each piece the middle; of the first and last the ends, too
+        first, last = answer[0, ..., :quarter], answer[-1, ..., -quarter:]
+        parts = [first, *answer[..., quarter:-quarter], last]
+        return signal + torch.cat(parts, -1)[..., :steps]
+
+    def _hear(self, signal: Tensor) -> Tensor:
+        answer: Tensor = self.linear(self.lstm(signal.permute(2, 0, 1))[0]).permute(1, 2, 0)
+        return answer
 
 
 class LocalAttention(nn.Module):
@@ -161,7 +156,7 @@ class LocalAttention(nn.Module):
 class Branches(nn.Module):
     """Residual branches along time: narrow, dilated convolutions, an LSTM and attention if deep."""
 
-    def __init__(self, sizes: DemucsSizes, features: int, level: int) -> None:
+    def __init__(self, sizes: LevelSizes, features: int, level: int) -> None:
         super().__init__()
         hidden = int(features / sizes.dconv_comp)
         self.layers = nn.ModuleList()
@@ -388,7 +383,8 @@ class Embedding(nn.Module):
 class HybridDemucs(Unbounded):
     """Separate (batch, channels, samples) into (batch, stems, channels, samples).
 
-    The tile's level is taken for the song's: it is normed, and given back in the end.
+    The tile's level is taken for the song's: it is normed, and given back in the end. A song's mean
+    is taken for zero.
     """
 
     def __init__(self, sizes: DemucsSizes, channels: int, stems: int) -> None:
@@ -423,27 +419,39 @@ class HybridDemucs(Unbounded):
         samples = signal.shape[-1]
         before = max(0, self.sizes.tile - samples) // 2 if self.sizes.whole else 0
         after = max(0, self.sizes.tile - samples - before) if self.sizes.whole else 0
-        mono = signal.mean(1, keepdim=True)
-        mean, level = mono.mean(-1, keepdim=True), mono.std(-1, keepdim=True) + 1e-8
-        level = torch.nan_to_num(level, nan=1e-8)  # of one sample
-        stems = self._separate(F.pad((signal - mean) / level, (before, after)))
+        _, level = find_level(signal)
+        stems = self._separate(F.pad(signal / level, (before, after)))
         kept = slice(before + trim, before + samples - trim)
-        return stems[..., kept] * level[:, None] + mean[:, None]
+        return stems[..., kept] * level[:, None]
 
     def _separate(self, signal: Tensor) -> Tensor:
         """Separate a signal of unit level."""
         spectrogram = self._transform(signal)
-        parts = torch.view_as_real(spectrogram).permute(0, 1, 4, 2, 3).flatten(1, 2)
+        parts = spectrogram.abs()
+        if self.sizes.cac:
+            parts = torch.view_as_real(spectrogram).permute(0, 1, 4, 2, 3).flatten(1, 2)
         picture, mean, deviation = _norm_all(parts)
         wave, wave_mean, wave_deviation = _norm_all(signal)
         picture, wave = self._run(picture, wave)
         picture = picture.float().unflatten(1, (self.stems, -1))  # stems
         picture = picture * deviation[:, None] + mean[:, None]
-        planes = picture.unflatten(2, (-1, 2)).permute(0, 1, 2, 4, 5, 3).contiguous()
-        sound = self._invert(torch.view_as_complex(planes), signal.shape[-1])
+        sound = self._invert(self._draw(picture, spectrogram), signal.shape[-1])
         wave = wave.float().unflatten(1, (self.stems, -1))
         stems: Tensor = sound + wave * wave_deviation[:, None] + wave_mean[:, None]
         return stems
+
+    def _draw(self, picture: Tensor, spectrogram: Tensor) -> Tensor:
+        """Make complex spectrograms of what was drawn, (batch, stems, …, bins, frames)."""
+        if self.sizes.cac:
+            planes = picture.unflatten(2, (-1, 2)).permute(0, 1, 2, 4, 5, 3).contiguous()
+            return torch.view_as_complex(planes)
+        stems = draw_stems(
+            picture.permute(1, 4, 0, 2, 3),  # stems, frames, batch, channels, bins
+            spectrogram.permute(3, 0, 1, 2),
+            max(0, self.sizes.wiener),
+            self.sizes.wiener_residual and self.sizes.wiener >= 0,
+        )
+        return stems.permute(2, 0, 3, 4, 1)
 
     def _run(self, picture: Tensor, wave: Tensor) -> tuple[Tensor, Tensor]:
         """Run both branches down, across and up."""
@@ -510,6 +518,13 @@ class HybridDemucs(Unbounded):
         return self.stft.inverse(padded, length)[..., margin : margin + samples]
 
 
+def find_level(signal: Tensor, least: float = 1e-8) -> tuple[Tensor, Tensor]:
+    """Return the mean and deviation of the mean of all channels, (batch, 1, 1)."""
+    mono = signal.mean(1, keepdim=True)
+    deviation = torch.nan_to_num(mono.std(-1, keepdim=True))  # of one sample: none
+    return mono.mean(-1, keepdim=True), deviation + least
+
+
 def _norm_all(signal: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return a signal of zero mean and unit deviation over all but the batch, and both."""
     axes = list(range(1, signal.dim()))
@@ -529,7 +544,8 @@ def _plan_levels(
     """Plan the levels, (on the way down, on the way up), of the picture and of the wave."""
     picture, wave = [], []
     rows, outputs = sizes.window // 2, sizes.channels
-    inputs, top = (2 * channels, channels), (2 * channels * stems, channels * stems)
+    planes = 2 * channels if sizes.cac else channels
+    inputs, top = (planes, channels), (planes * stems, channels * stems)
     for index in range(sizes.depth):
         last = 1 < rows <= sizes.kernel
         kernel, stride = sizes.kernel, sizes.stride

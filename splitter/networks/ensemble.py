@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import repeat
 
 import torch
@@ -25,7 +26,7 @@ class Average(Network):
 
     Of each network `picks` says which of its stems they are, if not all, and `weights` how much it
     counts: a number, or one for each stem. Where some see without bounds, all get the shortest of
-    their tiles. Costs as much as all of them together.
+    their tiles, with the widest context of all. Costs as much as all of them together.
     """
 
     def __init__(
@@ -42,6 +43,9 @@ class Average(Network):
         self._tiles = min(tiles, key=lambda shape: shape.core, default=None)
         self._grid = math.lcm(*(network.grid for network in networks))
         self._context = max(network.context for network in networks)
+        if self._tiles is not None:
+            grid = self._tiles.grid if self._tiles.grid < self._tiles.core else 1
+            self._tiles = replace(self._tiles, context=-(-self._context // grid) * grid)
 
     @property
     def grid(self) -> int:
@@ -64,8 +68,20 @@ class Average(Network):
 
     def _estimates(self, signal: Tensor, trim: int) -> Iterator[Tensor]:
         for index, network in enumerate(self.networks):
-            estimate: Tensor = network(signal, trim)
+            assert isinstance(network, Network)
+            surplus = _surplus(network.own_tiles, signal.shape[-1], trim)
+            heard = signal[..., surplus : signal.shape[-1] - surplus]
+            estimate: Tensor = network(heard, trim - surplus)
             yield estimate[:, list(self.picks[index])] if self.picks else estimate
+
+
+def _surplus(tiles: TileShape | None, samples: int, trim: int) -> int:
+    """Return the samples at both ends that a network without bounds would not hear alone."""
+    if tiles is None:
+        return 0
+    if tiles.centred:  # a short core hears what is around it as well
+        return min(trim, max(0, samples - tiles.core - 2 * tiles.context) // 2)
+    return max(0, trim - tiles.context)
 
 
 class Augmented(Network):

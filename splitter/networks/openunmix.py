@@ -92,15 +92,21 @@ class OpenUnmix(Unbounded):
         mixture = self.stft(signal).permute(3, 0, 1, 2)  # frames, batch, channels, bins
         magnitude = mixture.abs()
         drawn = torch.stack([target(magnitude) for target in self.targets])  # stems, frames, …
-        phase = mixture / magnitude.clamp(min=1e-30)
-        parts = [
-            filter_mixture(estimate * there, mix, self.wiener)
-            for estimate, there, mix in zip(
-                drawn.split(WINDOW, 1), phase.split(WINDOW), mixture.split(WINDOW), strict=True
-            )
-        ]
-        stems = torch.cat(parts, dim=1).permute(2, 0, 3, 4, 1)
+        stems = draw_stems(drawn, mixture, self.wiener).permute(2, 0, 3, 4, 1)
         return self.stft.inverse(stems, signal.shape[-1])[..., trim : signal.shape[-1] - trim]
+
+
+def draw_stems(drawn: Tensor, mixture: Tensor, iterations: int, residual: bool = False) -> Tensor:
+    """Give magnitudes (stems, frames, batch, channels, bins) the mixture's phase; filter them.
+
+    With a `residual` what they leave of the mixture is one more source of the filter.
+    """
+    stems = drawn * (mixture / mixture.abs().clamp(min=1e-30))
+    if residual:
+        stems = torch.cat([stems, mixture[None] - stems.sum(0, keepdim=True)])
+    windows = zip(stems.split(WINDOW, 1), mixture.split(WINDOW), strict=True)
+    refined = torch.cat([filter_mixture(*window, iterations) for window in windows], dim=1)
+    return refined[: len(drawn)]
 
 
 def filter_mixture(stems: Tensor, mixture: Tensor, iterations: int) -> Tensor:

@@ -10,7 +10,6 @@ Version 5 has separable convolutions at its deepest level; 5.1 has an LSTM along
 
 from __future__ import annotations
 
-import math
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from splitter.networks.contract import Hop, Network, Unbounded, Window
+from splitter.networks.resampling import change_rate
 from splitter.schema import Length, Range
 from splitter.spectral import CentredStft
 from splitter.tiling import TileShape
@@ -213,42 +213,6 @@ def _make_stages(sizes: VrSizes) -> Iterator[list[nn.Sequential]]:
         yield [part(1, 2 + 2 * width, 2 * width, before=width)]
 
 
-class Resampler(nn.Module):
-    """Change a rate by a windowed sinc, as `scipy.signal.resample_poly` does."""
-
-    taps: Tensor
-
-    def __init__(self, rate: int, wanted: int) -> None:
-        super().__init__()
-        common = math.gcd(rate, wanted)
-        self.up, self.down = wanted // common, rate // common
-        most = max(self.up, self.down)
-        self.reach = 10 * most
-        rank = torch.arange(-self.reach, self.reach + 1, dtype=torch.float64, device="cpu")
-        window = torch.kaiser_window(
-            len(rank), periodic=False, beta=5.0, dtype=torch.float64, device="cpu"
-        )
-        taps = torch.sinc(rank / most) * window
-        kernel = (self.up * taps / taps.sum()).float()
-        self.register_buffer("taps", kernel, persistent=False)
-
-    def forward(self, signal: Tensor) -> Tensor:
-        """Map (batch, channels, samples) to as many samples as the other rate has."""
-        if self.up == self.down:
-            return signal
-        flat, samples = signal.reshape(-1, 1, signal.shape[-1]), signal.shape[-1]
-        wanted = -(-samples * self.up // self.down)
-        if self.up == 1:
-            made = F.conv1d(F.pad(flat, (self.reach, self.reach)), self.taps[None, None],
-                            stride=self.down)  # fmt: skip
-        else:
-            spread = F.conv_transpose1d(flat, self.taps[None, None], stride=self.up)
-            made = spread[..., self.reach :: self.down]
-        return F.pad(made, (0, max(0, wanted - made.shape[-1])))[..., :wanted].reshape(
-            *signal.shape[:-1], wanted
-        )
-
-
 class Vr(Unbounded):
     """Separate (batch, 2, samples) into (batch, 1, 2, samples)."""
 
@@ -268,8 +232,8 @@ class Vr(Unbounded):
             CentredStft(band.window, band.hop, mirrored=False) for band in sizes.bands
         )
         pairs = list(pairwise(sizes.bands))
-        self.lower = nn.ModuleList(Resampler(high.rate, low.rate) for low, high in pairs)
-        self.higher = nn.ModuleList(Resampler(low.rate, high.rate) for low, high in pairs)
+        self.lower = nn.ModuleList(change_rate(high.rate, low.rate) for low, high in pairs)
+        self.higher = nn.ModuleList(change_rate(low.rate, high.rate) for low, high in pairs)
         self.stages = nn.ModuleList(nn.ModuleList(stage) for stage in _make_stages(sizes))
         self.leave = nn.Conv2d(2 * sizes.width if not sizes.lstm else sizes.width, 2, 1, bias=False)
         for index, band in enumerate(sizes.bands):

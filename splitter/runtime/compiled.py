@@ -20,7 +20,7 @@ import safetensors.numpy
 from splitter.errors import ModelError, StoppedError
 from splitter.graphs import Graph, GraphError, Stream, find_reach, make_stream
 from splitter.paths import check_plain_file
-from splitter.registry import WEIGHTS, ModelChoice, hash_model
+from splitter.registry import CONFIG, WEIGHTS, ModelChoice, hash_model, read_config
 from splitter.runtime.channels import channel_pairs, give_pair, take_pair
 from splitter.runtime.kept import find_network, find_shape
 from splitter.runtime.openvino import Network, Settings, compile_network, describe_machine
@@ -51,6 +51,7 @@ class Compiled:
         self.config = choice.config
         self.lanes = lanes  # songs at a time that keep the processor busy
         self.parts = parts
+        self._shares = choice.shares
         self._stopped = False
 
     @property
@@ -69,7 +70,7 @@ class Compiled:
             yield from networks[0]
             return
         for pieces in zip(*map(_regroup, networks), strict=True):
-            yield np.mean(pieces, axis=0)
+            yield np.average(pieces, axis=0, weights=self._shares).astype(np.float32)
 
     def stop(self) -> None:
         """Have songs under way end early, by a StoppedError."""
@@ -108,6 +109,9 @@ def compile_model(
     """
     if choice.tta or choice.wiener:
         raise GraphError("estimates are refined on PyTorch only")
+    configs = [read_config(folder / CONFIG) for folder in choice.folders]
+    if len({(config.rate, *config.stems) for config in configs}) > 1:
+        raise GraphError("models of unlike rates or stems are averaged on PyTorch only")
     compiling = ThreadPoolExecutor(1, "splitter-compile")
     parts = [_prepare(folder, settings, frames, compiling) for folder in choice.folders]
     parts = [replace(part, shape=replace(part.shape, at_once=at_once)) for part in parts]
