@@ -11,9 +11,7 @@ What each name stands for is imported when it is first used, since PyTorch takes
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING
-
+TYPE_CHECKING = False  # nothing is imported, as until `__main__` Ctrl-C leaves a traceback
 if TYPE_CHECKING:
     from splitter.audio import OutputFormat
     from splitter.errors import SplitterError
@@ -53,6 +51,8 @@ _HOMES = {
 def __getattr__(name: str) -> object:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib
+
     return getattr(importlib.import_module(_HOMES[name]), name)
 
 

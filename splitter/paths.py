@@ -90,7 +90,7 @@ def open_path(place: str) -> Path:
     if scheme in ("http", "https"):
         raise SplitterError(f"{place}: write curl -sL {place} | splitter separate -")
     if scheme not in STORES:
-        known = ", ".join(f"{store}://" for store in STORES)
+        known = ", ".join(f"{store}://" for store in STORES if store != "memory")
         raise SplitterError(f"{place}: cannot be opened; download it, or name a file or {known}")
     if scheme != "memory" and not rest.strip("/"):
         raise SplitterError(f"{place}: names no bucket; write {scheme}://bucket/folder")

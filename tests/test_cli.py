@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -171,6 +172,23 @@ def test_every_command_takes_q_and_v_at_any_place(tmp_path: Path, before: bool) 
         words = ["-qv", *command.split()] if before else [*command.split(), "-v", "-q"]
         (said,) = call(*words, folder=tmp_path).complaints
         assert "x" in said and "option" not in said
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals end nothing there")
+def test_ctrl_c_before_anything_is_imported_leaves_no_traceback(tmp_path: Path) -> None:
+    code = (
+        "import os, signal, sys\n"
+        "class Interrupt:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name == 'splitter.signals': os.kill(os.getpid(), signal.SIGINT)\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "sys.meta_path.insert(0, Interrupt())\n"
+        "from splitter.__main__ import main\n"
+        "main()"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True)
+    assert (done.returncode, done.stderr) == (-signal.SIGINT, b"")
 
 
 def test_a_folder_that_cannot_be_used_is_one_line(tmp_path: Path) -> None:

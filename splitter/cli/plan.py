@@ -141,7 +141,7 @@ class Plan:
             self.waiting.check()
             yield song
             if not self.extent.songs:
-                facts = [(f"{number} found", f"{number}")]
+                facts = [(f"{number} found",) * 2]
                 self.screen.show(State("looking for songs", None, facts))
 
     def _look(self, search: Search) -> Iterator[Found]:
