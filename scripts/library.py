@@ -20,11 +20,9 @@ import sys
 import time
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from threading import Event, Thread
 from typing import Any
 
 from tests import sounds
@@ -101,7 +99,13 @@ def read_memory(process: int) -> float:
     return int(line.split()[1]) / 1024
 
 
-def run_all(processes: Sequence[Process], out: Path, songs: int, seed: int = 0) -> float:
+def run_all(
+    processes: Sequence[Process],
+    out: Path,
+    songs: int,
+    seed: int = 0,
+    raylets: Raylets | None = None,
+) -> float:
     """Run until all have ended; kill some on their way; return the seconds taken."""
     draw = random.Random(seed)
     kills = sum(process.kills for process in processes)
@@ -112,6 +116,8 @@ def run_all(processes: Sequence[Process], out: Path, songs: int, seed: int = 0) 
     ends = Journals(out)
     while alive := [one for one in processes if not one.look(time.monotonic() - began)]:
         time.sleep(EVERY if songs > IN_FOLDER else EVERY / 10)
+        if raylets:
+            raylets.look()
         if moments and ends.count() >= moments[0]:
             mortal = [one for one in alive if one.kills and one.status is None]
             if mortal:
@@ -120,29 +126,29 @@ def run_all(processes: Sequence[Process], out: Path, songs: int, seed: int = 0) 
     return time.monotonic() - began
 
 
-@contextmanager
-def lose_raylets(count: int, every: float, lost: list[float]) -> Iterator[str]:
-    """Yield the address of a cluster that loses a raylet every so many seconds; note when."""
-    from ray.cluster_utils import Cluster
+class Raylets:
+    """A Ray cluster of this machine that loses a raylet every so many seconds, and gets another."""
 
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
-    raylets = deque(cluster.add_node(num_cpus=1) for _ in range(count))
-    over = Event()
+    def __init__(self, count: int, every: float) -> None:
+        from ray.cluster_utils import Cluster
 
-    def lose() -> None:
-        while not over.wait(every):
-            cluster.remove_node(raylets.popleft(), allow_graceful=False)
-            lost.append(time.monotonic())
-            raylets.append(cluster.add_node(num_cpus=1))
+        self.lost = 0
+        self._cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+        self._raylets = deque(self._cluster.add_node(num_cpus=1) for _ in range(count))
+        self._every, self._next = every, time.monotonic() + 2 * every  # it takes time to begin
+        self.address = self._cluster.address
 
-    loser = Thread(target=lose)
-    loser.start()
-    try:
-        yield cluster.address
-    finally:
-        over.set()
-        loser.join()
-        cluster.shutdown()  # type: ignore[no-untyped-call]
+    def look(self) -> None:
+        """Kill the oldest one, if it is time."""
+        if time.monotonic() > self._next:
+            self._next += self._every
+            self._cluster.remove_node(self._raylets.popleft(), allow_graceful=False)
+            self._raylets.append(self._cluster.add_node(num_cpus=1))
+            self.lost += 1
+
+    def close(self) -> None:
+        """End it."""
+        self._cluster.shutdown()  # type: ignore[no-untyped-call]
 
 
 class Journals:
@@ -230,17 +236,17 @@ def main() -> None:
         model = sounds.write_small_model(folder / "small")
         bad = make_library(folder / "songs", arguments.songs, arguments.broken, arguments.seed)
         processes = make_processes(folder, model, arguments.shards, arguments.kills)
-        lost: list[float] = []
-        raylets = (arguments.raylets, arguments.every, lost)
-        with lose_raylets(*raylets) if arguments.raylets else nullcontext() as address:
-            for process in processes:
-                if address:
-                    process.command = (*process.command, "--engine", "ray", "--address", address)
-            taken = run_all(processes, folder / "out", arguments.songs, arguments.seed)
+        raylets = Raylets(arguments.raylets, arguments.every) if arguments.raylets else None
+        if raylets:
+            cluster = ("--engine", "ray", "--address", raylets.address)
+            processes[0].command = (*processes[0].command, *cluster)
+        taken = run_all(processes, folder / "out", arguments.songs, arguments.seed, raylets)
         found: dict[str, Any] = check(folder / "songs", folder / "out", bad)
         found |= {"seconds": round(taken), "songs a second": round(arguments.songs / taken, 1)}
         found["starts"] = sum(process.starts for process in processes)
-        found["raylets killed"] = len(lost)
+        if raylets:
+            raylets.close()
+            found["raylets killed"] = raylets.lost
         found["memory, MB"] = describe_memory(processes[0])
         sys.stdout.write(f"{json.dumps(found)}\n")
         if arguments.plot:

@@ -1,12 +1,15 @@
 """Measure what many songs cost, side by side with another checkout of splitter.
 
-    python -m scripts.scale [first] [songs] [journal] [store] [ray] [--against CHECKOUT]
+    python -m scripts.scale [first] [songs] [journal] [store] [long] [whole] [ray]
+        [--against CHECKOUT] [--model MODEL] [--songs SONGS]
 
     first     65,000 songs in folders of 100: seconds until the first stem
     songs     processor time of a song of 50 ms, beside the network's own
     journal   reading a journal of 300,000 songs: time, memory, bytes of file a song
     store     songs of 50 ms from an S3 server of this machine into it: requests and rate, without
               and with 50 ms of latency, and those of a run after it, which finds all done
+    long      songs of 20 s, here and from such a server into it; give a --model that works
+    whole     songs of 4 minutes: time and processor time of each
     ray       songs that take no time: how many a second the driver hands out; songs of 50 ms of
               waiting: what eight workers do, of eight times what one does
 
@@ -35,8 +38,8 @@ from tests.proxies import Proxy
 
 ROOT = Path(__file__).parents[1]
 SAMPLES = 2205  # of a song: 50 ms
+LONG = 20 * 44100
 IN_FOLDER = 100  # songs
-STORED = 100  # songs
 Figures = dict[str, float]
 
 READ = """
@@ -53,12 +56,18 @@ print(json.dumps([time.process_time() - began, read("VmHWM") - before]))
 NETWORK = """
 import sys, time
 import numpy as np
-from splitter.registry import ModelChoice
 from splitter.separation import separate_blocks
-from splitter.runtime.choose import compile_if_best
-model = compile_if_best(ModelChoice.parse(sys.argv[1]), ["cpu"], many=True)
+try:
+    from splitter.loading import load_model
+    from splitter.registry import ModelChoice
+    from splitter.runtime.choose import compile_if_best
+    choice = ModelChoice.parse(sys.argv[1])
+    model = compile_if_best(choice, ["cpu"], many=True, exact=False) or load_model(choice)
+except ImportError:
+    from splitter.zoo import ModelChoice, load_model
+    model = load_model(ModelChoice.parse(sys.argv[1]))
 song = np.zeros((2, int(sys.argv[2])), np.float32)
-for count in (20, 200):
+for count in (5, 40):
     began = time.process_time()
     for _ in range(count):
         list(separate_blocks([song], 44100, 2, model))
@@ -142,9 +151,9 @@ class Checkout:
         return time.monotonic() - began, used.ru_utime + used.ru_stime
 
 
-def make_songs(folder: Path, count: int) -> Path:
+def make_songs(folder: Path, count: int, samples: int = SAMPLES) -> Path:
     """Write short songs, IN_FOLDER to a folder."""
-    song = sounds.write(folder.with_suffix(".wav"), sounds.noise(SAMPLES)).read_bytes()
+    song = sounds.write(folder.with_suffix(".wav"), sounds.noise(samples)).read_bytes()
     for index in range(count):
         place = folder / f"{index // IN_FOLDER:04}"
         if index % IN_FOLDER == 0:
@@ -172,21 +181,23 @@ def measure_first(checkout: Checkout, folder: Path, model: Path, songs: int) -> 
     return {f"first stem of {songs} songs, s": min(times)}
 
 
-def measure_songs(checkout: Checkout, folder: Path, model: Path, _: int) -> Figures:
+def measure_songs(checkout: Checkout, folder: Path, model: Path, songs: int) -> Figures:
     """Measure what a short song costs beside the network."""
     taken = []
-    for count in (20, 420):
+    for count in (20, 20 + songs):
         library = make_songs(folder / f"songs-{count}", count)
-        times = checkout.separate("-r", library, "-o", folder / "out", "--model", model)
-        taken.append(times)
-        for place in (library, folder / "out"):
-            shutil.rmtree(place)
-    wall, used = (1000 * (many - few) / 400 for few, many in zip(*taken, strict=True))
-    figures = {"a song of 50 ms, ms": wall, "of the processor, ms": used}
-    if (checkout.place / "splitter" / "runtime").exists():
-        network = 1000 * float(checkout.ask(NETWORK, model, SAMPLES))
-        figures["of these the network's own, ms"] = network
-    return figures
+        times = []
+        for _ in range(2):
+            times.append(checkout.separate("-r", library, "-o", folder / "out", "--model", model))
+            shutil.rmtree(folder / "out")
+        taken.append(map(min, zip(*times, strict=True)))
+        shutil.rmtree(library)
+    wall, used = (1000 * (many - few) / songs for few, many in zip(*taken, strict=True))
+    return {
+        f"a song of 50 ms, {model.name}, ms": wall,
+        "of the processor, ms": used,
+        "of these the network's own, ms": 1000 * float(checkout.ask(NETWORK, model, SAMPLES)),
+    }
 
 
 def measure_journal(checkout: Checkout, folder: Path, _: Path, songs: int) -> Figures:
@@ -239,7 +250,33 @@ def write_old(path: Path, songs: int) -> int:
     return path.stat().st_size
 
 
-def measure_store(checkout: Checkout, _: Path, model: Path, __: int) -> Figures:
+def measure_whole(checkout: Checkout, folder: Path, model: Path, songs: int) -> Figures:
+    """Measure what songs of 4 minutes cost, start-up apart, of which all processors have one."""
+    at_once = os.cpu_count() or 1
+    taken = []
+    for count in (at_once, at_once * (1 + songs)):
+        library = make_songs(folder / "whole", count, 240 * 44100)
+        taken.append(checkout.separate("-r", library, "-o", folder / "out", "--model", model))
+        shutil.rmtree(library)
+        shutil.rmtree(folder / "out")
+    wall, used = ((many - few) / songs / at_once for few, many in zip(*taken, strict=True))
+    return {f"a song of 4 minutes, {model.name}, s": wall, "of the processor, s": used}
+
+
+def measure_long(checkout: Checkout, folder: Path, model: Path, songs: int) -> Figures:
+    """Measure songs of 20 s, here and from a store into it."""
+    library = make_songs(folder / "long", songs, LONG)
+    taken, _ = checkout.separate("-r", library, "-o", folder / "out", "--model", model)
+    shutil.rmtree(library)
+    shutil.rmtree(folder / "out")
+    stored = measure_store(checkout, folder, model, songs, LONG)
+    figures = {name: value for name, value in stored.items() if name.endswith("ms: s")}
+    return {f"{songs} songs of 20 s, here: s": taken, **figures}
+
+
+def measure_store(
+    checkout: Checkout, _: Path, model: Path, songs: int, samples: int = SAMPLES
+) -> Figures:
     """Measure songs from a store into it."""
     figures: Figures = {}
     with serve_s3() as server:
@@ -251,17 +288,18 @@ def measure_store(checkout: Checkout, _: Path, model: Path, __: int) -> Figures:
             name = f"songs-{time.time_ns()}"
             place: Any = open_path(f"s3://{name}")
             place.fs.mkdir(name)
-            song = sounds.write(Path(os.environ["SONG"]), sounds.noise(SAMPLES)).read_bytes()
-            for index in range(STORED):
+            song = sounds.write(Path(os.environ["SONG"]), sounds.noise(samples)).read_bytes()
+            for index in range(songs):
                 place.fs.pipe_file(f"{name}/songs/{index // 50:02}/song {index:03}.wav", song)
             with Proxy(server, latency) as proxy, environment(AWS_ENDPOINT_URL=proxy.url):
                 for run in ("", ", done before"):
                     proxy.requests.clear()
                     arguments = ("-r", f"s3://{name}/songs", "-o", f"s3://{name}/out")
-                    taken, _used = checkout.separate(*arguments, "--model", model)
-                    what = f"{STORED} songs, {1000 * latency:.0f} ms{run}"
+                    taken, used = checkout.separate(*arguments, "--model", model)
+                    what = f"{songs} songs, {1000 * latency:.0f} ms{run}"
                     figures[f"{what}: s"] = taken
-                    figures[f"{what}: requests a song"] = proxy.total / STORED
+                    figures[f"{what}: s of the processor"] = used
+                    figures[f"{what}: requests a song"] = proxy.total / songs
     return figures
 
 
@@ -319,9 +357,11 @@ def environment(**values: str) -> Iterator[None]:
 
 ROWS: Mapping[str, tuple[Callable[[Checkout, Path, Path, int], Figures], int]] = {
     "first": (measure_first, 65_000),
-    "songs": (measure_songs, 0),
+    "songs": (measure_songs, 400),
     "journal": (measure_journal, 300_000),
-    "store": (measure_store, 0),
+    "store": (measure_store, 100),
+    "long": (measure_long, 24),
+    "whole": (measure_whole, 1),
     "ray": (measure_ray, 4000),
 }
 
@@ -331,6 +371,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("rows", nargs="*", help=f"of {', '.join(ROWS)}; all by default")
     parser.add_argument("--against", type=Path, help="another checkout")
+    parser.add_argument("--model", help="a model of the package, in place of a very small one")
     parser.add_argument("--songs", type=int, help="for the rows that have many")
     arguments = parser.parse_args()
     checkouts = [Checkout(ROOT)]
@@ -339,7 +380,7 @@ def main() -> None:
     with TemporaryDirectory() as folder:
         place = Path(folder)
         os.environ["SONG"] = str(place / "song.wav")
-        model = sounds.write_small_model(place / "small")
+        model = Path(arguments.model or sounds.write_small_model(place / "small"))
         for row in arguments.rows or ROWS:
             measure, songs = ROWS[row]
             found = [

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from scripts import nodes
-from splitter.engines.scheduling import AHEAD, OVERHEAD, TRIES, Hand, Schedule
+from splitter.engines.scheduling import AHEAD, LEAST_WINDOW, OVERHEAD, TRIES, WINDOW, Hand, Schedule
 from splitter.jobs import Job
 
 
@@ -26,6 +26,19 @@ def test_the_longest_songs_go_first_and_a_worker_has_one_more_than_it_works_on()
     assert names(schedule.draw(hand, 2)) == "0"
 
 
+def test_no_song_waits_behind_long_ones() -> None:
+    schedule, hand = Schedule(make_jobs(*[OVERHEAD] * 6, *[100 * OVERHEAD] * 9)), Hand(at_once=2)
+    long = schedule.draw(hand, 0)
+    assert len(long) == 3  # nothing is known of it yet
+    for number, job in enumerate(long):
+        schedule.end(hand, [job.song], 100 * (number + 1))
+    assert len(schedule.draw(hand, 300)) == 2
+    short = Hand(at_once=2, done=2 * OVERHEAD, taken=1)
+    for job in make_jobs(1, 2):
+        short.songs[job.song] = job
+    assert not short.is_full
+
+
 def test_a_worker_gets_as_many_short_songs_as_it_does_in_a_while() -> None:
     schedule, hand = Schedule(make_jobs(*[0] * 1000)), Hand(at_once=1)
     schedule.end(hand, [job.song for job in schedule.draw(hand, 0)], 0.1)  # 20 a second
@@ -43,14 +56,17 @@ def test_no_more_songs_are_asked_for_than_a_window_holds() -> None:
     asked = []
 
     def plan() -> Iterator[Job]:
-        for job in make_jobs(*range(5000)):
+        for job in make_jobs(*range(20_000)):
             asked.append(job)
             yield job
 
     schedule = Schedule(plan())
     schedule.expect(100)
     assert len(schedule.draw(Hand(at_once=2), 0)) == 3
-    assert len(asked) <= 403
+    assert len(asked) <= LEAST_WINDOW + 8  # the first songs do not wait for all of it
+    for _ in range(3000):
+        schedule.draw(Hand(at_once=2), 0)
+    assert len(asked) - 3001 * 3 == 100 * WINDOW - 1
 
 
 def test_what_a_worker_does_not_do_goes_to_others() -> None:

@@ -18,18 +18,19 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
-from itertools import count
+from itertools import count, islice
 from pathlib import Path
 
 from splitter.jobs import Job
 
 AHEAD = 2.0  # seconds of work that a worker has at once
+LONG = 10.0  # seconds that no song should wait at a worker, while others might do it
 MOST = 2000  # songs that a worker has at once
 MEMORY = 5.0  # seconds until how fast a worker was counts half
 TRIES = 3  # a song whose workers die so often is taken to be the reason
 OVERHEAD = 16 << 10  # bytes of a song that take as long as all that a song needs beside its length
 LEAST_WINDOW = 256  # songs
-WINDOW = 4  # songs for each that is at work
+WINDOW = 32  # songs for each that is at work
 
 
 @dataclass(eq=False)
@@ -54,6 +55,9 @@ class Hand:
         """Tell whether it has enough to do."""
         if self.alone or len(self.songs) >= MOST:
             return True
+        if len(self.songs) == self.at_once:  # one more would wait for the shortest of these
+            shortest = min(map(_weigh, self.songs.values()))
+            return shortest * self.at_once > LONG * self.speed > 0
         return len(self.songs) > self.at_once and self.load >= AHEAD * self.speed
 
 
@@ -101,10 +105,9 @@ class Schedule:
             yield job
 
     def _look_ahead(self) -> None:
-        while len(self._window) < self.width:
-            job = next(self._jobs, None)
-            if job is None:
-                return
+        """Fill the window: at once a little of it, more with each song that is given out."""
+        wanted = min(max(len(self._window) + 2, LEAST_WINDOW), self.width)
+        for job in islice(self._jobs, max(wanted - len(self._window), 0)):
             self._put(job)
 
     def _put(self, job: Job) -> None:
