@@ -6,10 +6,9 @@
 Each mutant is one change, drawn at random: a comparison, an operator, a number, a condition, a call
 that is dropped. It lies in a copy of the tree, and a forked process, so that PyTorch is imported
 once, runs the tests that pass its line, up to the first that notices. Which those are is measured
-before, with coverage.py, and kept in DIR/tests; the quickest come first. Of a line that no test
-passes in its own process, the tests that are named after its module are run (`find_tests`). The
-table says which share was noticed; of the others each either needs a test, or changes nothing that
-matters.
+before, with coverage.py, and kept in DIR/tests; the quickest come first. Behind them come all tests
+that are named after its module (`find_tests`). The table says which share was noticed; of the
+others each either needs a test, or changes nothing that matters.
 """
 
 from __future__ import annotations
@@ -186,16 +185,14 @@ class Tests:
             for line, tests in lines.items():
                 self.passing[module][int(line)] |= set(tests) & record["seconds"].keys()
 
-    def select(self, module: str, lines: range, named: list[str]) -> list[str]:
-        """Select tests, the quickest first: those of the lines, or of the module; else `named`.
+    def select(self, module: str, lines: range) -> list[str]:
+        """Select tests, the quickest first: those of the lines, or of the module.
 
-        What is run when a module is imported belongs to no test of its own. `named` are files.
+        What is run when a module is imported belongs to no test of its own.
         """
         passing = self.passing[module]
         found = set[str]().union(*(passing[line] for line in lines))
         found = found or set[str]().union(*passing.values())
-        if not found:
-            return named
         chosen, total = [], 0.0
         for test in sorted(found, key=self.seconds.__getitem__):
             total += self.seconds[test]
@@ -331,13 +328,14 @@ def judge(mutant: Mutant, folder: Path, tests: Tests) -> Mutant:
     named = [f"tests/{path.name}" for path in find_tests(module, folder / "tests")]
     tree = ast.parse(original)
     lines = find_lines(tree, list(find_changes(tree))[mutant.number][0])
-    chosen = tests.select(mutant.module, lines, named)
+    chosen = tests.select(mutant.module, lines)
     source, line, words = mutate(original, mutant.number)
-    if not chosen:
+    if not chosen and not named:
         return Mutant(mutant.module, mutant.number, line, words, "no tests")
     place = folder / mutant.module
     place.write_text(source, encoding="utf-8")
-    passed = fork(partial(_run_tests, folder, chosen))
+    # others may notice in processes of their own, which are not measured
+    passed = all(fork(partial(_run_tests, folder, some)) for some in (chosen, named) if some)
     place.write_text(original, encoding="utf-8")
     outcome = "survived" if passed else "noticed"
     return Mutant(mutant.module, mutant.number, line, words, outcome)

@@ -349,10 +349,11 @@ def _compare_lengths(song: Path, stems: Sequence[Path], told: bool) -> str:
     lengths = sorted({_count(stem) for stem in stems})
     margin = PADDING if LOSSY.search(song.name) else SHORTEST
     others = []
-    for other in _count_elsewhere(song):
-        if other[0] - margin <= lengths[0] and lengths[-1] <= other[0] + margin:
+    added = _read_added(song.read_bytes()[:1000]) if song.suffix == ".mp3" else 0
+    for length, well in _count_elsewhere(song):
+        if length - added - margin <= lengths[0] and lengths[-1] <= length + margin:
             return ""  # whatever the slower ones say
-        others.append(other)
+        others.append((length, well))
     least = min((length for length, _ in others), default=0) - margin
     # a decoder that complains may have left out what others can read
     most = max((length if well else np.inf for length, well in others), default=np.inf) + margin
@@ -386,6 +387,13 @@ def _count_elsewhere(song: Path) -> Iterator[tuple[int, bool]]:
     done = subprocess.run([*command, "-ac", "1", "-f", "s16le", "-"], capture_output=True)
     if done.stdout:
         yield len(done.stdout) // 2, not done.stderr
+
+
+def _read_added(opening: bytes) -> int:
+    """Read how many samples an encoder says that it has added, which not all decoders take away."""
+    found = re.search(rb"(?:Xing|Info).*?(?:LAME|Lav[cf])", opening, re.DOTALL)
+    packed = int.from_bytes(opening[found.end() + 17 :][:3], "big") if found else 0
+    return (packed >> 12) + (packed & 0xFFF)
 
 
 def _count_w64(data: bytes) -> Iterator[int]:

@@ -260,7 +260,7 @@ def test_networks_are_listed_with_the_sizes_that_they_take(tmp_path: Path) -> No
 def test_train_makes_a_model_that_separates(tmp_path: Path) -> None:
     sounds.write(tmp_path / "data/vocals/a.wav", sounds.voice(2))
     sounds.write(tmp_path / "data/instrumental/b.wav", sounds.music(2))
-    from splitter.training.recipe import Recipe, write_recipe
+    from splitter.training.recipe import Recipe, read_recipe, write_recipe
 
     recipe = Recipe(sizes=sounds.SMALL_SIZES, crop=8192, batch=2, steps=4)
     write_recipe(recipe, tmp_path / "recipe.json")
@@ -271,8 +271,30 @@ def test_train_makes_a_model_that_separates(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "resuming from step 2" in done.stderr
     assert done.stdout.strip() == "models/mine"
+    assert read_recipe(tmp_path / "models/mine.run/recipe.json") == recipe
     sounds.write(tmp_path / "song.wav", sounds.song(1))
     assert run("separate", "song.wav", "-m", "models/mine", folder=tmp_path).returncode == 0
+
+
+def test_the_precision_of_a_training_is_the_fastest_or_that_of_the_option(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    from splitter import devices
+
+    recipe = {"sizes": sounds.SMALL_SIZES, "crop": 8192, "batch": 1, "warmup": 1, "steps": 1}
+    (tmp_path / "recipe.json").write_text(json.dumps({**recipe, "validation": ["held/*"]}))
+    losses = {}
+    for fastest, option in (("bfloat16", "auto"), ("bfloat16", "float32"), ("float32", "auto")):
+        monkeypatch.setattr(devices, "training_dtype", lambda _, name=fastest: getattr(torch, name))
+        name = f"{fastest}-{option}"
+        arguments = ("-o", name, "--recipe", "recipe.json", "--device", "cpu")
+        done = call("train", data, *arguments, "--precision", option, folder=tmp_path)
+        assert done.status == 0, done.stderr
+        log = (tmp_path / f"{name}.run/log.csv").read_text(encoding="utf-8").splitlines()
+        losses[name] = log[-1].split(",")[log[0].split(",").index("loss")]
+    assert losses["bfloat16-float32"] == losses["float32-auto"] != losses["bfloat16-auto"]
 
 
 @pytest.mark.parametrize(

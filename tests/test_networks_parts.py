@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from splitter.networks import PRESETS
 from splitter.networks.blocks import BLOCKS, Dense, MultiRes, Recurrent
 from splitter.networks.bottoms import NonLocal, Vector
-from splitter.networks.demucs import _wave_places
+from splitter.networks.demucs import LSTM_STEPS, LongShort, _wave_places
 from splitter.networks.mask import Views
 from splitter.networks.picture import PictureUNet
 from splitter.networks.quantising import CODE, Codebook
@@ -289,3 +289,19 @@ def test_steps_are_told_by_waves_whose_periods_reach_ten_thousand_turns() -> Non
     angles = 2 / 10000 ** (torch.arange(4) / 3)
     torch.testing.assert_close(cosines, angles.cos(), rtol=1e-6, atol=0)
     torch.testing.assert_close(sines, angles.sin(), rtol=1e-6, atol=0)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("steps", [LSTM_STEPS + 1, 2 * LSTM_STEPS + 50])
+def test_a_long_signal_is_heard_in_pieces_of_which_the_middle_is_kept(steps: int) -> None:
+    torch.manual_seed(0)
+    layer, signal, half = LongShort(4), torch.randn(2, 4, steps), LSTM_STEPS // 2
+    answer = layer(signal)
+    assert answer.shape == signal.shape
+    padded = nn.functional.pad(signal, (0, LSTM_STEPS))
+    for start in range(0, steps, half):
+        alone = layer(padded[..., start : start + LSTM_STEPS])
+        first = 0 if start == 0 else half // 2
+        kept = slice(start + first, min(start + half + half // 2, steps))
+        expected = alone[..., first : first + kept.stop - kept.start]
+        torch.testing.assert_close(answer[..., kept], expected)
