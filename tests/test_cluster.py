@@ -21,10 +21,11 @@ import pytest
 import soundfile
 import torch
 
+from splitter.engines.cluster import _connect
 from splitter.engines.remote import Making, RemoteWorker, Report, _Warnings
 from splitter.engines.scheduling import Schedule
 from splitter.engines.worker import Outcome, Worker
-from splitter.errors import SplitterError
+from splitter.errors import CommandError, SplitterError
 from splitter.jobs import Found, Job, claim
 from splitter.loading import ModelChoice
 from tests.commands import ENVIRONMENT, ROOT, call
@@ -42,6 +43,14 @@ def test_a_cluster_that_is_not_there_is_one_line(address: str, tmp_path: Path) -
     done = call("separate", "song.wav", *cluster, folder=tmp_path)
     (line,) = done.complaints
     assert done.status == 2 and line.startswith(f"splitter: {address}: no Ray cluster")
+
+
+def test_a_cluster_that_cannot_start_is_one_line() -> None:
+    def init(**_: object) -> None:
+        raise Exception("timed out\nduring startup")  # as Ray does
+
+    with pytest.raises(CommandError, match=r"^Ray cannot start here \(timed out during startup\)$"):
+        _connect(SimpleNamespace(init=init), None)
 
 
 def test_a_cluster_is_not_told_of_a_device(tmp_path: Path) -> None:

@@ -237,9 +237,9 @@ def _connect(ray: Any, address: str | None) -> None:
             configure_logging=False,
             include_dashboard=None if place else False,
         )
-    except (OSError, ValueError, RuntimeError) as error:
-        where = place or "this machine"
-        raise CommandError(f"{where}: no Ray cluster can be joined ({_explain(error)})") from error
+    except Exception as error:  # a start that takes too long is one of no kind
+        where = f"{place}: no Ray cluster can be joined" if place else "Ray cannot start here"
+        raise CommandError(f"{where} ({_explain(error)})") from error
 
 
 def _import_ray(alone: bool = False) -> Any:

@@ -51,7 +51,7 @@ def read_torch(path: Path) -> Any:
         allowed += [(fractions.Fraction, "fractions.Fraction")]
         with torch.serialization.safe_globals(allowed):  # type: ignore[arg-type]
             content = torch.load(path, map_location="cpu", weights_only=True)
-        _check_sizes(content, path.stat().st_size)
+        _check_sizes(content, path)
     except ModelError:
         raise
     except Exception as error:  # a damaged file can fail anywhere in PyTorch
@@ -101,14 +101,15 @@ def _check_pickle(file: BinaryIO, path: Path) -> object:
     return first
 
 
-def _check_sizes(content: Any, most: int) -> None:
-    """Raise ValueError for a tensor that is larger than the file, bytes."""
+def _check_sizes(content: Any, path: Path) -> None:
+    """Raise ModelError for a tensor that is larger than the file."""
     if isinstance(content, Tensor):
-        if content.layout != torch.strided or content.numel() * content.element_size() > most:
-            raise ValueError("a tensor is larger than the file")
+        size = content.numel() * content.element_size()
+        if content.layout != torch.strided or size > path.stat().st_size:
+            raise ModelError(f"{path}: a tensor in it is larger than the file")
     elif isinstance(content, dict):
         for value in content.values():
-            _check_sizes(value, most)
+            _check_sizes(value, path)
     elif isinstance(content, list | tuple):
         for value in content:
-            _check_sizes(value, most)
+            _check_sizes(value, path)
