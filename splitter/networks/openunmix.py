@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from typing import Annotated
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from splitter.networks.contract import Hop, Network, Share, Tile, Unbounded, Window
+from splitter.networks.wiener import Covariance
 from splitter.schema import Range
 from splitter.spectral import CentredStft
 from splitter.tiling import TileShape
@@ -39,6 +41,8 @@ class OpenUnmixSizes:
 
     def build(self, channels: int, stems: int) -> Network:
         """Make the network with random weights."""
+        if channels > 2:
+            raise ValueError("it hears one channel or two")
         return OpenUnmix(self, channels, stems)
 
 
@@ -114,19 +118,22 @@ def filter_mixture(stems: Tensor, mixture: Tensor, iterations: int) -> Tensor:
 
     Each song of a batch has covariances of its own, averaged over all frames.
     """
+    channels = mixture.shape[2]
     if not iterations or stems.shape[0] == 1:
         return stems
     loudest = mixture.abs().amax(dim=(0, 2, 3), keepdim=True)
     scale = (loudest / 10).clamp(min=1)  # as the program has it
-    # in double precision: covariances of a single voice are all but singular
-    heard = (mixture / scale).movedim(2, -1).to(torch.complex128)  # frames, batch, bins, channels
-    stems = (stems / scale).movedim(3, -1).to(torch.complex128)
-    eye = LEAST**0.5 * torch.eye(heard.shape[-1], device=heard.device)
+    # in double precision: covariances of a single voice are all but singular; one channel has
+    # silence beside it
+    beside = (0, 0, 0, 0, 0, 2 - channels)
+    heard = F.pad((mixture / scale).permute(1, 2, 0, 3).to(torch.complex128), beside)
+    sources = F.pad((stems / scale).permute(2, 0, 3, 1, 4).to(torch.complex128), beside)
+    left, right = heard[:, None].unbind(-3)  # batch, source, frames, bins
     for _ in range(iterations):
-        power = stems.abs().square().mean(-1)[..., None, None]  # stems, frames, batch, bins, 1, 1
-        seen = (stems[..., :, None] * stems[..., None, :].conj()).sum(1, keepdim=True)
-        place = seen / (LEAST + power.sum(1, keepdim=True))
-        inverse = torch.linalg.inv((power * place).sum(0) + eye)
-        answer = inverse @ heard[..., None]
-        stems = (power * (place @ answer[None]))[..., 0]
-    return stems.movedim(-1, 3).to(mixture.dtype) * scale
+        seen = Covariance.of(sources)
+        power = seen.power
+        place = seen.over_frames().times(1 / (LEAST + power.sum(-2, keepdim=True)))
+        shares = place.times(power)
+        inverse = shares.total().plus(LEAST**0.5).inverse()
+        sources = torch.stack(shares.apply(*inverse.apply(left, right)), dim=-3)
+    return sources[:, :, :channels].permute(1, 3, 0, 2, 4).to(mixture.dtype) * scale

@@ -127,6 +127,15 @@ class Covariance:
         """Sum over sources."""
         return Covariance(*(_sum(plane) for plane in (self.left, self.right, self.cross)))
 
+    def over_frames(self) -> Covariance:
+        """Sum over frames."""
+        planes = (self.left, self.right, self.cross)
+        return Covariance(*(plane.sum(-2, keepdim=True) for plane in planes))
+
+    def plus(self, noise: float) -> Covariance:
+        """Add a power that comes from everywhere."""
+        return Covariance(self.left + noise, self.right + noise, self.cross)
+
     def inverse(self) -> Covariance:
         """Invert each matrix."""
         scale = 1 / (self.left * self.right - _power(self.cross))
@@ -182,8 +191,7 @@ def refine(mixture: Tensor, stems: Tensor, iterations: int) -> Tensor:
 def _place(seen: Covariance) -> Covariance:
     """Average covariances over the frames around each: spatial covariances Rⱼ of trace 2."""
     around = Covariance(*(_sum_around(plane) for plane in (seen.left, seen.right, seen.cross)))
-    spatial = around.times(1 / (around.power + FLOOR))
-    return Covariance(spatial.left + DIFFUSE, spatial.right + DIFFUSE, spatial.cross)
+    return around.times(1 / (around.power + FLOOR)).plus(DIFFUSE)
 
 
 def _sum_around(plane: Tensor) -> Tensor:
