@@ -13,7 +13,8 @@ import torch
 from scipy.signal import resample_poly
 
 from splitter.errors import ModelError
-from splitter.networks.vr import MIXES, Resampler, VrSizes
+from splitter.networks.resampling import Resampler
+from splitter.networks.vr import MIXES, VrSizes
 from splitter.registry import config_from
 from splitter.schema import parse
 from splitter.weights import vr
