@@ -4,7 +4,7 @@
 
 Sizes are the presets' own, on the spectrogram of `scripts/ablation.json` (16 kHz mono), where they
 compute less than at 44.1 kHz stereo. Minutes are those that this process has each processor for, so
-other work on the machine changes nothing; what is slower takes fewer steps. A network that is done
+other work on the machine changes little; what is slower takes fewer steps. A network that is done
 is kept, one that was interrupted goes on from its checkpoint.
 """
 
