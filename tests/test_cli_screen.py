@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -159,6 +160,8 @@ def test_a_folder_says_how_many_songs_are_done(
     for index in range(3):
         sounds.write(tmp_path / "songs" / f"{index}.wav", sounds.noise(44100, seed=index))
     done = separate("songs", "-o", "out")
+    at_work = re.compile(r": [1-9]\d*%, 0 of 3 songs, ")  # songs at work count by their shares
+    assert any(map(at_work.search, done.complaints)), done.complaints
     assert any(", 2 of 3 songs, " in line for line in done.complaints)
     assert any(": 100%, 3 of 3 songs, " in line for line in done.complaints)
     assert done.complaints[-1].startswith("3 songs done: 3.0 s of sound in ")
@@ -173,6 +176,10 @@ def test_a_cluster_says_how_many_songs_are_done(
     monkeypatch.setattr("time.monotonic", lambda: times[-1])
     jobs = [Job(Path(f"{index}.wav"), {}, size=100) for index in range(4)]
     extent = Extent()
+    progress = BatchProgress(Screen(), extent)
+    progress.count(Outcome(jobs[0], error="broken"))  # before anyone knows how many there are
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.endswith("separating songs: 1 song, 1 failed, 0.0 × real time")
     progress = BatchProgress(Screen(), extent)
     for job in jobs:
         extent.add(job)
