@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -91,10 +92,41 @@ def separate_song(
         plan.check_existing()  # again, now that nobody else can write these stems
         blocks, bits = song.read_blocks(), _exact_bits(plan.format)
         stream = separate_blocks(blocks, song.rate, song.channels, model, computing, bits)
-        for stems in watch(song, stream):
-            for name, writer in writers.items():
-                writer.write(stems[name])
+        with _writing_beside(writers) as write:
+            for stems in watch(song, stream):
+                write(stems)
     return _describe(song, writers, model, time.monotonic() - started)
+
+
+@contextmanager
+def _writing_beside(writers: Mapping[str, StemWriter]) -> Iterator[Callable[[Stems], None]]:
+    """Give what encodes each stem in a thread of its own, while the next block is computed.
+
+    Pipes are written to at once: who reads them may let one wait, and Ctrl-C must end that.
+    """
+
+    def write_now(stems: Stems) -> None:
+        for name, writer in writers.items():
+            writer.write(stems[name])
+
+    if not all(isinstance(writer.target, Path) for writer in writers.values()):
+        yield write_now
+        return
+    under_way: list[Future[None]] = []
+
+    def finish() -> None:
+        for future in under_way:
+            future.result()
+        under_way.clear()
+
+    with ThreadPoolExecutor(len(writers), "splitter-write") as threads:
+
+        def write(stems: Stems) -> None:
+            finish()
+            under_way.extend(threads.submit(writers[name].write, stems[name]) for name in writers)
+
+        yield write
+        finish()
 
 
 def _tell_decisions(
