@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 
 import mutagen
@@ -17,6 +18,7 @@ import pytest
 
 from splitter.audio import OutputFormat, StemWriter, Tags, open_song, write_stems
 from splitter.audio.excess import COVER_BYTES, TEXT_BYTES
+from splitter.errors import AudioError
 from tests.codecs import RATE, Pipe, chirps
 
 JPEG = b"\xff\xd8\xff\xe0" + bytes(range(256)) * 20
@@ -229,3 +231,11 @@ def _peak() -> int:
     """Measure the most memory since it was last asked, in bytes (Linux only)."""
     found = re.search(r"VmHWM:\s*(\d+)", Path("/proc/self/status").read_text("ascii", "replace"))
     return int(found[1]) * 1000 if found else 0
+
+
+@pytest.mark.parametrize("container", ["mp3", "flac", "ogg", "m4a"])
+def test_files_of_a_few_bytes_are_refused_in_a_line(tmp_path: Path, container: str) -> None:
+    data = write(tmp_path / "song", container, TAGS).read_bytes()
+    for size in range(1, 40):
+        with pytest.raises(AudioError):
+            open_song(BytesIO(data[:size]))

@@ -178,7 +178,8 @@ def _read_box(peek: Peek, place: int) -> tuple[bytes, int, int]:
 
 def _look_into_id3(peek: Peek, found: Excess) -> None:
     """Rename covers, and end the tag (id3v2.4.0-structure, 3 and 4) behind the last comment."""
-    head = peek(0, 10)
+    if len(head := peek(0, 10)) < 10:
+        return
     size, width = _synchsafe(head[6:10]), 3 if head[3] == 2 else 4
     if head[5] & 0xC0:  # its frames cannot be told apart
         if size > _ID3_BYTES:
