@@ -15,6 +15,7 @@ from splitter.graphs import GraphError
 from splitter.loading import ModelChoice, load_model
 from splitter.registry import CONFIG
 from splitter.runtime.compiled import compile_model
+from splitter.runtime.openvino import Settings
 from splitter.separation import Computing, separate
 from splitter.weights.adding import add_model
 from tests.foreign import bag_of, checkpoint_files, reference_song
@@ -72,14 +73,14 @@ def test_models_of_unlike_rates_are_averaged_at_the_higher_one(
     assert decibels(middle, stems["vocals"] - middle) > 20  # it lies off its grid
     assert np.abs(sum(stems.values()) - song).max() < 1e-6
     with pytest.raises(GraphError, match="unlike rates"):
-        compile_model(choice, 1)
+        compile_model(choice, Settings(1))
 
 
 def test_weights_count_whoever_computes(small_model_folder: Path, tmp_path: Path) -> None:
     other = write_small_model(tmp_path / "other", seed=1)
     choice = ModelChoice.parse(f"{small_model_folder}:1,{other}:9")
     song = noise(30000)
-    compiled = compile_model(choice, 1)
+    compiled = compile_model(choice, Settings(1))
     torch_made = separate(song, 44100, load_model(choice), Computing(precision="float32"))
     made = separate(song, 44100, compiled)
     assert decibels(torch_made["vocals"], made["vocals"] - torch_made["vocals"]) > 60
