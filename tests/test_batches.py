@@ -100,6 +100,21 @@ def test_a_second_run_does_only_what_is_new_changed_or_failed(
     assert len(read_journal(tmp_path / "out")) == 6
 
 
+def test_a_file_put_in_a_stems_place_is_not_replaced_by_a_later_run(
+    separate: Separate, tmp_path: Path
+) -> None:
+    make_library(tmp_path / "songs")
+    assert separate("-r", "songs", "-o", "out").status == 0
+    mine = tmp_path / "out" / "A" / "song 0" / "vocals.wav"
+    mine.write_bytes(b"precious")
+    again = separate("-r", "songs", "-o", "out", "--bits", "24")
+    assert again.status == 1
+    assert "vocals.wav: exists already" in again.stderr and "2 songs done" in again.stderr
+    assert mine.read_bytes() == b"precious"
+    assert separate("-r", "songs", "-o", "out", "--bits", "24", "--overwrite").status == 0
+    assert mine.read_bytes() != b"precious"
+
+
 def test_stems_beside_their_songs_are_not_songs(separate: Separate, tmp_path: Path) -> None:
     make_library(tmp_path)
     assert separate("-r", ".").status == 0
@@ -244,7 +259,8 @@ def test_a_stem_that_a_killed_run_left_is_replaced(separate: Separate, tmp_path:
     expected = read_tree(tmp_path / "out")
     journal = tmp_path / "out" / JOURNAL
     journal.write_bytes(journal.read_bytes().rpartition(b"\n")[0])  # the song's end is not told
-    (tmp_path / "out" / "A" / "song 0" / "vocals.wav").write_bytes(b"of another time")
+    stems = tmp_path / "out" / "A" / "song 0"
+    shutil.copyfile(stems / "instrumental.wav", stems / "vocals.wav")  # a stem of another time
     done = separate("-r", "songs", "-o", "out")
     assert done.status == 0, done.stderr
     assert read_tree(tmp_path / "out") == expected

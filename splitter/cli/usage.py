@@ -57,7 +57,9 @@ def _explain_option(error: click.NoSuchOption) -> str:
         command, path = owner, f"{path} {owner.name}"
         if name in _list_options(owner):
             return f"{name} goes after the command; write {path} {name}"
-    close = get_close_matches(name, _list_options(command), n=1, cutoff=0.7)
+    options = _list_options(command)
+    longer = [option for option in options if option.startswith(name)]
+    close = longer or get_close_matches(name, options, n=1, cutoff=0.7)
     way_out = f"did you mean {close[0]}?" if close else f"{path} --help lists all"
     return f"{path} has no option {name}; {way_out}"
 

@@ -24,7 +24,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
-from splitter.audio import remove_parts
+from splitter.audio import read_mark, remove_parts
 from splitter.errors import CommandError, DataError, JournalError
 from splitter.jobs.lines import (
     identify,
@@ -40,7 +40,7 @@ from splitter.jobs.planning import Job, claim
 from splitter.jobs.shards import Shard
 from splitter.jobs.table import Table
 from splitter.locks import try_lock
-from splitter.paths import is_there, locate, locate_folder
+from splitter.paths import is_local, is_there, locate, locate_folder
 
 JOURNAL = "splitter.jsonl"
 UNFINISHED = "not finished"  # the error of a line of the first schema about a song under way
@@ -89,11 +89,12 @@ class Journal:
     def begin(self, job: Job, overwrite: bool = False) -> Job:
         """Write down that a job is under way; return it with the stems that it may write.
 
-        These are files that are not there yet, and those that were made here; or, by `overwrite`,
-        all of them.
+        These are files that are not there yet, and those that were made here and bear the mark of
+        that still, if runs like this one mark what they make; or, by `overwrite`, all of them.
         """
         job = replace(job, claimed=frozenset(job.stems.values())) if overwrite else job
-        job = claim(job, self.made)
+        foreign = filter(self._is_foreign, job.stems.values())
+        job = claim(job, self.made, set(map(locate, foreign)))
         files = [
             self.made.relate(locate(path)) for path in job.stems.values() if path in job.claimed
         ]
@@ -102,6 +103,11 @@ class Journal:
             self._told = True
         self._add({"id": self._identify(job), "song": self._name(job), "files": files})
         return job
+
+    def _is_foreign(self, stem: Path) -> bool:
+        """Tell whether a file that was made here has been replaced by somebody else's."""
+        marked = self.settings.get("tags") and stem.suffix != ".raw" and is_local(stem)
+        return bool(marked) and stem.is_file() and read_mark(stem) is None
 
     def begin_all(self, jobs: Iterable[Job], overwrite: bool = False) -> Iterator[Job]:
         """Begin each job as it is asked for."""

@@ -115,10 +115,16 @@ class _Plan:
         return frozenset(keys[key] for key in self._listing.among(keys.keys()))
 
 
-def claim(job: Job, ours: Container[Path] = ()) -> Job:
+def claim(job: Job, ours: Container[Path] = (), foreign: Container[Path] = ()) -> Job:
     """Return a job with the stems that it may write: those that are free now, or `ours` (located).
+
+    Those that are ours no more are `foreign`.
 
     It may be done again, by another worker say, and then finds some of them written.
     """
-    free = (path for path in job.stems.values() if locate(path) in ours or not job.sees(path))
+    free = (
+        path
+        for path in job.stems.values()
+        if (locate(path) in ours and locate(path) not in foreign) or not job.sees(path)
+    )
     return replace(job, claimed=job.claimed.union(free))
