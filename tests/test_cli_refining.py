@@ -78,11 +78,11 @@ def test_a_folder_is_done_again_when_what_is_made_of_its_model_changes(
 
 def test_models_that_are_not_alike_are_one_line(models: str, tmp_path: Path) -> None:
     path = tmp_path / "other" / "config.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "rate": 8000}))
+    path.write_text(json.dumps({**json.loads(path.read_text()), "channels": 1}))
     sounds.write(tmp_path / "song.wav", sounds.song(0.5))
     done = call("separate", "song.wav", "-m", models, folder=tmp_path)
     (line,) = done.complaints
-    assert done.status == 2 and "other: cannot be averaged with" in line and "8000" in line
+    assert done.status == 2 and "other: cannot be averaged with" in line and "channels" in line
     assert not (tmp_path / "song").exists()
 
 

@@ -13,7 +13,7 @@ import torch
 from scipy.signal import resample_poly
 
 from splitter.errors import ModelError
-from splitter.networks.resampling import Resampler
+from splitter.networks.resampling import change_rate
 from splitter.networks.vr import MIXES, VrSizes
 from splitter.registry import config_from
 from splitter.schema import parse
@@ -35,7 +35,7 @@ def test_mixed_channels_are_unmixed(mix: str) -> None:
 def test_bands_change_rates_as_scipy_does(rate: int, wanted: int) -> None:
     sound = np.random.default_rng(0).standard_normal((2, 1000)).astype(np.float32)
     expected = resample_poly(sound, wanted, rate, axis=-1)
-    answer = Resampler(rate, wanted)(torch.from_numpy(sound[None]))[0].numpy()
+    answer = change_rate(rate, wanted)(torch.from_numpy(sound[None]))[0].numpy()
     assert answer.shape == expected.shape
     assert np.abs(answer - expected).max() < 1e-5
 
