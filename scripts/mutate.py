@@ -351,7 +351,7 @@ def _compare_lengths(song: Path, stems: Sequence[Path], told: bool) -> str:
     others = []
     added = _read_added(song.read_bytes()[:1000]) if song.suffix == ".mp3" else 0
     for length, well in _count_elsewhere(song):
-        if length - added - margin <= lengths[0] and lengths[-1] <= length + margin:
+        if length - added - margin <= lengths[0] and lengths[-1] <= length + added + margin:
             return ""  # whatever the slower ones say
         others.append((length, well))
     least = min((length for length, _ in others), default=0) - margin

@@ -428,3 +428,13 @@ def test_frames_that_are_lost_at_the_beginning_of_a_stream_are_told(
     assert not caplog.messages
     read(BytesIO(bytes(4000) + b"".join(frames)))
     assert "4000 bytes before or behind its sound are not audio" in caplog.text
+
+
+def test_integers_of_eight_bytes_are_read(tmp_path: Path) -> None:
+    path, signal = tmp_path / "song.wav", chirps(1000)
+    soundfile.write(path, signal.T, RATE, subtype="DOUBLE")
+    data = bytearray(path.read_bytes())
+    data[20:22] = (1).to_bytes(2, "little")  # integers
+    place = data.index(b"data") + 8
+    data[place : place + 16_000] = (signal.T.astype(float) * 2**63).astype("<i8").tobytes()
+    np.testing.assert_allclose(read(BytesIO(data)), signal, atol=1e-6)

@@ -27,7 +27,12 @@ class Unpacker:
 def _to_block(frame: Any) -> Block:
     if frame.format.name == "fltp":  # of most lossy codecs; to_ndarray takes as long as decoding
         return np.array([np.frombuffer(p, np.float32, frame.samples) for p in frame.planes])
-    array = frame.to_ndarray()
+    array: Any
+    if frame.format.name == "s64":  # which PyAV does not know
+        count = frame.samples * frame.layout.nb_channels
+        array = np.frombuffer(frame.planes[0], np.int64, count)[None]
+    else:
+        array = frame.to_ndarray()
     if not frame.format.is_planar:
         array = array.reshape(-1, len(frame.layout.channels)).T  # (1, samples · channels)
     if array.dtype == np.uint8:
