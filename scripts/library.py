@@ -148,7 +148,7 @@ class Raylets:
 
     def close(self) -> None:
         """End it."""
-        self._cluster.shutdown()  # type: ignore[no-untyped-call]
+        self._cluster.shutdown()  # type: ignore[no-untyped-call,unused-ignore]
 
 
 class Journals:
