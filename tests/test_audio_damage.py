@@ -217,6 +217,16 @@ def test_an_avi_says_by_its_size_that_it_breaks_off(tmp_path: Path) -> None:
         read(BytesIO(data[: len(data) // 2]))
 
 
+def test_a_wrong_rate_in_the_head_of_a_flac_takes_no_samples(tmp_path: Path) -> None:
+    path = make(tmp_path / "song", "flac", chirps())
+    content = bytearray(path.read_bytes())
+    content[18:21] = bytes([0xFB, 0xC3, 0x40 | content[20] & 15])  # 1,031,220 Hz
+    path.write_bytes(content)
+    with open_song(path) as song:
+        assert song.rate == RATE  # as the frames say
+        assert song.samples == sum(block.shape[1] for block in song.read_blocks()) == SAMPLES
+
+
 @pytest.mark.parametrize("container", ["flac", "asf"])
 def test_a_gap_shows_by_the_places_of_what_follows(container: str) -> None:
     """FFmpeg passes over what is no frame, and states no length for a stream."""

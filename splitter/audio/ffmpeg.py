@@ -148,6 +148,8 @@ class FFmpegDecoder:
             return None
         if self._format == _MOV and (track.start_time or 0) > 0:
             return None  # an empty edit is a part of it, or is not
+        if self._format == "flac":
+            return int(track.duration)  # in samples, also where the head states a wrong rate
         return self._to_samples(track.duration, track)
 
     def _find_samples(self) -> int | None:
