@@ -186,15 +186,20 @@ def test_a_stream_says_by_its_parts_that_it_breaks_off() -> None:
         read(BytesIO(data[: len(data) * 3 // 4]))
 
 
-def test_a_matroska_file_whose_cluster_is_damaged_does_not_end_there(tmp_path: Path) -> None:
-    """FFmpeg alone finds no other cluster, and gives the first half of the song without a word."""
-    path = tmp_path / "song.mka"
-    with av.open(BytesIO(mux("adts", "aac"))) as song, av.open(path, "w") as output:
+def remux(content: bytes, path: Path) -> None:
+    """Copy the packets of a song into another container."""
+    with av.open(BytesIO(content)) as song, av.open(path, "w") as output:
         track = output.add_stream_from_template(song.streams.audio[0])
         for packet in song.demux(audio=0):
             if packet.size:
                 packet.stream = track
                 output.mux(packet)
+
+
+def test_a_matroska_file_whose_cluster_is_damaged_does_not_end_there(tmp_path: Path) -> None:
+    """FFmpeg alone finds no other cluster, and gives the first half of the song without a word."""
+    path = tmp_path / "song.mka"
+    remux(mux("adts", "aac"), path)
     data = bytearray(path.read_bytes())
     assert read(BytesIO(data)).shape[1] >= 4 * SAMPLES
     middle = len(data) // 2
@@ -205,12 +210,7 @@ def test_a_matroska_file_whose_cluster_is_damaged_does_not_end_there(tmp_path: P
 
 def test_an_avi_says_by_its_size_that_it_breaks_off(tmp_path: Path) -> None:
     path = tmp_path / "song.avi"
-    with av.open(BytesIO(mux("mp3", "libmp3lame"))) as song, av.open(path, "w") as output:
-        track = output.add_stream_from_template(song.streams.audio[0])
-        for packet in song.demux(audio=0):
-            if packet.size:
-                packet.stream = track
-                output.mux(packet)
+    remux(mux("mp3", "libmp3lame"), path)
     data = path.read_bytes()
     assert read(BytesIO(data)).shape[1] >= 4 * SAMPLES
     with pytest.raises(AudioError, match="breaks off"):

@@ -20,16 +20,11 @@ from splitter.audio import OutputFormat, StemWriter, Tags, open_song, write_stem
 from splitter.audio.native import read_native
 from splitter.audio.sources import open_source
 from tests.codecs import RATE, Pipe, chirps, make
+from tests.test_audio_tags import TAGS as PLAIN
 
-TAGS = Tags(
-    title="Törn 🎵",
-    artist="Somebody; Else",
-    album="Album",
-    album_artist="Various",
-    track="3/12",
-    disc="1/2",
-    date="1999-05-01",
-    genre="Rock",
+TAGS = replace(
+    PLAIN,
+    cover=None,
     composer="Composer",
     lyrics="la; la\nla;la",
     bpm="120",

@@ -115,6 +115,17 @@ def test_a_file_put_in_a_stems_place_is_not_replaced_by_a_later_run(
     assert mine.read_bytes() != b"precious"
 
 
+def test_stems_without_sound_bear_no_mark_and_are_made_anew(
+    separate: Separate, tmp_path: Path
+) -> None:
+    (tmp_path / "songs").mkdir()
+    for index in range(2):
+        sounds.write(tmp_path / "songs" / f"{index}.wav", sounds.noise(index * 3000))
+    assert separate("songs", "-o", "out").status == 0
+    again = separate("songs", "-o", "out", "--bits", "24")
+    assert again.status == 0 and "2 songs done" in again.stderr, again.stderr
+
+
 def test_stems_beside_their_songs_are_not_songs(separate: Separate, tmp_path: Path) -> None:
     make_library(tmp_path)
     assert separate("-r", ".").status == 0

@@ -190,7 +190,7 @@ def test_a_compiled_network_is_kept_and_gives_the_same(
     assert _kept(cache) == before
 
 
-@pytest.mark.parametrize("harm", ["short", "empty", "changed", "renamed"])
+@pytest.mark.parametrize("harm", ["short", "empty", "changed", "renamed", "reshaped"])
 def test_a_kept_network_that_is_damaged_or_of_something_else_is_made_again(
     small_model_folder: Path, cache: Path, harm: str
 ) -> None:
@@ -205,13 +205,15 @@ def test_a_kept_network_that_is_damaged_or_of_something_else_is_made_again(
         "empty": b"",
         "changed": whole[:-100] + bytes(100),
         "renamed": whole.replace(b'"origin": "', b'"origin": "x', 1),
+        "reshaped": whole.replace(b'"late": ', b'"late": 1', 1),
     }
     path.write_bytes(broken[harm])
     again = separate(signal, 44100, compile_model(choice, Settings(1), 48))["vocals"]
     np.testing.assert_allclose(again, new, atol=1e-6)
     assert _kept(cache) == [path]
     origins = [
-        json.loads(each.partition(b"\n")[0])["origin"] for each in (path.read_bytes(), whole)
+        json.loads(each.partition(b"\n")[0].partition(b" ")[2])["origin"]
+        for each in (path.read_bytes(), whole)
     ]
     assert origins[0] == origins[1]
     assert len(path.read_bytes()) > len(whole) - 1000

@@ -4,7 +4,7 @@ from splitter.audio.blocks import Block
 from splitter.audio.checks import check_outputs, estimate_bytes
 from splitter.audio.files import remove_parts
 from splitter.audio.formats import CLIPS, CONTAINERS, SUFFIXES, OutputFormat, fit_format, fit_pipe
-from splitter.audio.marks import Mark, read_mark
+from splitter.audio.marks import Mark, may_lack_mark, read_mark
 from splitter.audio.options import RawFormat, Reading, parse_raw
 from splitter.audio.reading import SongReader, open_song
 from splitter.audio.resampling import resample, resample_signal, resampled_length
@@ -28,6 +28,7 @@ __all__ = [
     "estimate_bytes",
     "fit_format",
     "fit_pipe",
+    "may_lack_mark",
     "open_song",
     "parse_raw",
     "read_mark",

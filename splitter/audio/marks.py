@@ -13,6 +13,7 @@ from typing import BinaryIO
 from splitter import __version__
 
 _READ = 4096  # bytes of tags at one place
+_EMPTY = 128  # bytes of a WAV without sound, at most
 _MARK = re.compile(
     rb"splitter [\w.]{1,20}: ([^\0-\x1f]{1,100}?) by ([^\0-\x1f]{1,250}) \((\w{1,64})\)"
 )
@@ -37,6 +38,18 @@ def read_mark(path: Path) -> Mark | None:
             return find_mark(file)
     except OSError:
         return None
+
+
+def may_lack_mark(path: Path) -> bool:
+    """Tell whether a file of splitter's, as this one is, may have none: a WAV past 4 GB, or empty.
+
+    So may files of no kind that has tags.
+    """
+    if path.suffix == ".raw":
+        return True
+    with path.open("rb") as file:
+        head = file.read(_EMPTY + 1)
+    return head[:4] == b"RF64" or (head[:4] == b"RIFF" and len(head) <= _EMPTY)
 
 
 def find_mark(file: BinaryIO) -> Mark | None:

@@ -24,7 +24,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
-from splitter.audio import read_mark, remove_parts
+from splitter.audio import may_lack_mark, read_mark, remove_parts
 from splitter.errors import CommandError, DataError, JournalError
 from splitter.jobs.lines import (
     identify,
@@ -106,8 +106,8 @@ class Journal:
 
     def _is_foreign(self, stem: Path) -> bool:
         """Tell whether a file that was made here has been replaced by somebody else's."""
-        marked = self.settings.get("tags") and stem.suffix != ".raw" and is_local(stem)
-        return bool(marked) and stem.is_file() and read_mark(stem) is None
+        looks = self.settings.get("tags") and is_local(stem) and stem.is_file()
+        return bool(looks) and read_mark(stem) is None and not may_lack_mark(stem)
 
     def begin_all(self, jobs: Iterable[Job], overwrite: bool = False) -> Iterator[Job]:
         """Begin each job as it is asked for."""

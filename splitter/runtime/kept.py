@@ -1,7 +1,7 @@
 """Compiled networks, kept in the user's cache: to take one up takes a third of compiling it.
 
-    head, a line of JSON: of what it was made, how songs go through it, a hash of the rest, …
-    what OpenVINO exported
+    head, a line: its hash, and JSON: of what it was made, how songs go through it, …
+    what OpenVINO exported, whose hash is in the head
 
 One that was made of anything else, or is damaged, is not used, but made again.
 """
@@ -60,7 +60,10 @@ def _path(origin: str) -> Path:
 
 
 def _read_head(file: BinaryIO, origin: str) -> dict[str, Any]:
-    head: dict[str, Any] = json.loads(file.readline(1 << 20))
+    stated, _, text = file.readline(1 << 20).rstrip(b"\n").partition(b" ")
+    if stated != _hash(text):
+        raise ValueError("damaged")
+    head: dict[str, Any] = json.loads(text)
     if head["origin"] != origin:
         raise ValueError("a network of something else")
     return head
@@ -70,7 +73,7 @@ def _read(path: Path, origin: str, settings: Settings) -> Network:
     with path.open("rb") as file:
         head = _read_head(file, origin)
         exported = file.read()
-    if head["hash"] != hashlib.sha256(exported).hexdigest():
+    if head["hash"] != _hash(exported).decode("ascii"):
         raise ValueError("damaged")
     return import_network(
         exported, [(int(place), int(age)) for place, age in head["ages"]], settings
@@ -81,12 +84,17 @@ def _keep(path: Path, origin: str, shape: Spectral, network: Network) -> None:
     """Write a network, and remove those that were not used for longest."""
     try:
         exported, ages = network.export()
-        digest = hashlib.sha256(exported).hexdigest()
+        digest = _hash(exported).decode("ascii")
         head = {"origin": origin, "shape": asdict(shape), "ages": ages, "hash": digest}
+        text = json.dumps(head).encode("utf-8")
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, json.dumps(head).encode("utf-8") + b"\n" + exported)
+        write_atomically(path, _hash(text) + b" " + text + b"\n" + exported)
         kept = sorted(path.parent.glob("[!.]*"), key=lambda each: each.stat().st_mtime)
         for old in kept[:-MOST]:
             old.unlink()
     except (OSError, RuntimeError) as error:  # then it is compiled again next time
         log.debug("%s: is not kept (%s)", path, error)
+
+
+def _hash(data: bytes) -> bytes:
+    return hashlib.sha256(data).hexdigest().encode("ascii")
