@@ -1,26 +1,31 @@
 """Separate a large library of short songs, some broken, in runs that are killed; prove the result.
 
     python -m scripts.library --songs 100000 --broken 0.01 --kills 5 [--plot memory.png]
+        [--folder FOLDER]
     python -m scripts.library --songs 2000 --shards 8 --kills 2
     python -m scripts.library --songs 2000 --raylets 3 --every 10 --kills 0
 
 A run, or each of several shards, is started again after it was killed, until all have come to their
 end; of a Ray cluster on this machine, a raylet is killed every so often, and another one started.
 Then every good song has its stems, whole; the journal says once of each that it is done; the broken
-ones are listed; and memory has not grown with the songs. Linux only.
+ones are listed, there and by --failures; and memory has not grown with the songs. With --folder
+this script goes on where it was itself stopped. Linux only.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import random
 import subprocess
 import sys
 import time
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -41,10 +46,14 @@ class Process:
 
     command: Sequence[object]
     kills: int  # that are still to come
-    starts: int = 0
+    record: Path  # of memory: a line each of start, songs that all have done, MB
     running: subprocess.Popen[bytes] | None = None
-    memory: list[tuple[float, float]] = field(default_factory=list)  # seconds, MB
     status: int | None = None
+
+    def __post_init__(self) -> None:
+        """Go on from the record of a script that was stopped."""
+        self.memory = list(read_memory_record(self.record))
+        self.starts = max((start for start, _, _ in self.memory), default=0)
 
     def start(self) -> None:
         """Start, or start again."""
@@ -56,12 +65,14 @@ class Process:
             stderr=subprocess.DEVNULL,
         )
 
-    def look(self, now: float) -> bool:
-        """Note memory; tell whether it is over."""
+    def look(self, done: int) -> bool:
+        """Note memory, and how many songs are done; tell whether it is over."""
         assert self.running
         self.status = self.running.poll()
         if self.status is None:
-            self.memory.append((now, read_memory(self.running.pid)))
+            self.memory.append((self.starts, done, read_memory(self.running.pid)))
+            with self.record.open("a", encoding="utf-8") as file:
+                file.write(",".join(map(str, self.memory[-1])) + "\n")
         return self.status is not None
 
     def kill(self) -> None:
@@ -74,19 +85,30 @@ class Process:
 
 
 def make_library(folder: Path, songs: int, broken: float, seed: int = 0) -> set[Path]:
-    """Write short songs; return the paths of those that are broken."""
+    """Write short songs, unless they are there; return the paths of those that are broken."""
     draw = random.Random(seed)
-    song = sounds.write(folder / "song.wav", sounds.noise(SAMPLES, 1), RATE).read_bytes()
-    (folder / "song.wav").unlink()
+    part = folder.with_suffix(".part")
+    part.mkdir(parents=True, exist_ok=True)
+    song = sounds.write(part / "song.wav", sounds.noise(SAMPLES, 1), RATE).read_bytes()
+    (part / "song.wav").unlink()
     bad = set()
     for index in range(songs):
-        path = folder / f"{index // IN_FOLDER:04}" / f"song {index % IN_FOLDER:03}.wav"
-        if index % IN_FOLDER == 0:
-            path.parent.mkdir()
+        name = Path(f"{index // IN_FOLDER:04}", f"song {index % IN_FOLDER:03}.wav")
         if draw.random() < broken:
-            bad.add(path)
-        path.write_bytes(song[:30] if path in bad else song)
+            bad.add(folder / name)
+        if not folder.is_dir():
+            (part / name).parent.mkdir(exist_ok=True)
+            (part / name).write_bytes(song[:30] if folder / name in bad else song)
+    if not folder.is_dir():
+        part.rename(folder)
     return bad
+
+
+def read_memory_record(path: Path) -> Iterator[tuple[int, int, float]]:
+    """Read starts, songs that were done, and MB."""
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+        start, done, memory = line.split(",")
+        yield int(start), int(done), float(memory)
 
 
 def read_memory(process: int) -> float:
@@ -109,12 +131,13 @@ def run_all(
     """Run until all have ended; kill some on their way; return the seconds taken."""
     draw = random.Random(seed)
     kills = sum(process.kills for process in processes)
+    ends = Journals(out)
     moments = sorted(draw.uniform(0.05, 0.9) * songs for _ in range(kills))
+    moments = [moment for moment in moments if moment > ends.count()]
     began = time.monotonic()
     for process in processes:
         process.start()
-    ends = Journals(out)
-    while alive := [one for one in processes if not one.look(time.monotonic() - began)]:
+    while alive := [one for one in processes if not one.look(ends.count())]:
         time.sleep(EVERY if songs > IN_FOLDER else EVERY / 10)
         if raylets:
             raylets.look()
@@ -152,7 +175,7 @@ class Raylets:
 
 
 class Journals:
-    """How many songs the journals tell the end of; each byte is read once."""
+    """How many songs the journals tell to be done; each byte is read once."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -166,7 +189,7 @@ class Journals:
                 file.seek(self._read[path])
                 new = file.read()
             self._read[path] += len(new)
-            self._ends += new.count(b'{"done"') + new.count(b'{"failed"')
+            self._ends += new.count(b'{"done"')
         return self._ends
 
 
@@ -205,16 +228,25 @@ def read_journal(path: Path) -> Iterator[dict[str, Any]]:
             continue
 
 
+def check_lists(bad: set[Path], lists: Iterable[Path]) -> None:
+    """Raise AssertionError unless the lists that --failures wrote name the broken songs."""
+    told = b"".join(path.read_bytes() for path in lists).split(b"\0")
+    assert sorted(filter(None, map(os.fsdecode, told))) == sorted(map(str, bad))
+
+
 def draw_memory(path: Path, processes: Sequence[Process]) -> None:
-    """Draw the memory of each process over time."""
+    """Draw the memory of each process, of each of its starts, over the songs that are done."""
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(figsize=(8, 3))
+    figure, axes = plt.subplots(figsize=(8, 3), layout="constrained")
     for process in processes:
-        axes.plot(*zip(*process.memory, strict=True), linewidth=0.8)
-    axes.set(xlabel="seconds", ylabel="memory, MB", ylim=(0, None))
-    figure.tight_layout()
-    figure.savefig(path)
+        for start, looks in groupby(process.memory, key=itemgetter(0)):
+            _, done, memory = zip(*looks, strict=True)
+            axes.plot(done, memory, linewidth=1, label=f"start {start}")
+    axes.set(xlabel="songs that are done", ylabel="memory, MB", ylim=(0, None))
+    axes.xaxis.set_major_formatter("{x:,.0f}")
+    axes.legend(ncols=6, loc="lower right", frameon=False, fontsize="small")
+    figure.savefig(path, dpi=80)
 
 
 def main() -> None:
@@ -230,10 +262,11 @@ def main() -> None:
     parser.add_argument("--plot", type=Path)
     parser.add_argument("--folder", type=Path, help="work here, and leave it")
     arguments = parser.parse_args()
-    with TemporaryDirectory(dir=arguments.folder) as made:
-        folder = Path(made)
-        (folder / "songs").mkdir()
-        model = sounds.write_small_model(folder / "small")
+    with TemporaryDirectory() as made:
+        folder = arguments.folder or Path(made)
+        model = folder / "small"
+        if not model.exists():
+            sounds.write_small_model(model)
         bad = make_library(folder / "songs", arguments.songs, arguments.broken, arguments.seed)
         processes = make_processes(folder, model, arguments.shards, arguments.kills)
         raylets = Raylets(arguments.raylets, arguments.every) if arguments.raylets else None
@@ -242,6 +275,7 @@ def main() -> None:
             processes[0].command = (*processes[0].command, *cluster)
         taken = run_all(processes, folder / "out", arguments.songs, arguments.seed, raylets)
         found: dict[str, Any] = check(folder / "songs", folder / "out", bad)
+        check_lists(bad, folder.glob("failed.*"))
         found |= {"seconds": round(taken), "songs a second": round(arguments.songs / taken, 1)}
         found["starts"] = sum(process.starts for process in processes)
         if raylets:
@@ -249,6 +283,7 @@ def main() -> None:
             found["raylets killed"] = raylets.lost
         found["memory, MB"] = describe_memory(processes[0])
         sys.stdout.write(f"{json.dumps(found)}\n")
+        sys.stdout.flush()
         if arguments.plot:
             draw_memory(arguments.plot, processes)
 
@@ -256,20 +291,26 @@ def main() -> None:
 def make_processes(folder: Path, model: Path, shards: int, kills: int) -> list[Process]:
     """Say which runs there are; the first ones are killed in turn."""
     command = ("separate", "-q", "-r", folder / "songs", "-o", folder / "out", "--model", model)
-    if shards == 1:
-        return [Process(command, kills)]
-    return [
-        Process((*command, "--shard", f"{index + 1}/{shards}"), kills // shards + (index < kills))
-        for index in range(shards)
-    ]
+    processes = []
+    for index in range(shards):
+        shard = ("--shard", f"{index + 1}/{shards}") if shards > 1 else ()
+        failures = ("--failures", folder / f"failed.{index}")
+        processes.append(
+            Process(
+                (*command, *shard, *failures),
+                kills // shards + (index < kills % shards),
+                folder / f"memory.{index}.csv",
+            )
+        )
+    return processes
 
 
 def describe_memory(process: Process) -> dict[str, float]:
-    """Tell memory at a tenth, half, and the end of the time."""
-    last = process.memory[-1][0] if process.memory else 0.0
+    """Tell memory when a tenth, half, and nearly all of the songs were done."""
+    last = process.memory[-1][1] if process.memory else 0
     told: dict[str, float] = {}
     for share in (0.1, 0.5, 0.99):
-        after = (memory for moment, memory in process.memory if moment >= share * last)
+        after = (memory for _, done, memory in process.memory if done >= share * last)
         told[f"{share:.0%}"] = round(next(after, 0.0))
     return told
 

@@ -367,7 +367,6 @@ def test_two_songs_for_one_file_are_kept_apart_and_told(separate: Separate, tmp_
 def test_shards_that_are_killed_and_started_again_do_all_songs_once(
     shards: int, kills: int, songs: int, tmp_path: Path, small_model_folder: Path
 ) -> None:
-    (tmp_path / "songs").mkdir()
     bad = library.make_library(tmp_path / "songs", songs, broken=0.05)
     runs = library.make_processes(tmp_path, small_model_folder, shards, kills)
     library.run_all(runs, tmp_path / "out", songs)
