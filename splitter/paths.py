@@ -176,13 +176,19 @@ def locate(place: Path) -> Path:
     """
     if not is_local(place):
         return place.absolute()
-    folder = os.path.join(os.getcwd(), place.parent)  # noqa: PTH109, PTH118 - called for each file
-    return Path(_resolve(folder), place.name)
+    return _locate(str(place), "" if place.is_absolute() else os.getcwd())  # noqa: PTH109
 
 
 def locate_folder(place: Path) -> Path:
     """Return the one path of a folder."""
     return Path(os.path.realpath(place)) if is_local(place) else place.absolute()
+
+
+@lru_cache(4096)
+def _locate(place: str, here: str) -> Path:
+    """Locate a file, which is asked for some ten times while its song is done."""
+    folder, name = os.path.split(os.path.join(here, place))  # noqa: PTH118
+    return Path(_resolve(folder), name)
 
 
 @lru_cache(4096)

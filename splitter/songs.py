@@ -102,7 +102,8 @@ def separate_song(
 def _writing_beside(writers: Mapping[str, StemWriter]) -> Iterator[Callable[[Stems], None]]:
     """Give what encodes each stem in a thread of its own, while the next block is computed.
 
-    Pipes are written to at once: who reads them may let one wait, and Ctrl-C must end that.
+    Pipes are written to at once: who reads them may let one wait, and Ctrl-C must end that. So is
+    the first block: in a short song there is nothing to compute beside it, and threads take time.
     """
 
     def write_now(stems: Stems) -> None:
@@ -122,6 +123,9 @@ def _writing_beside(writers: Mapping[str, StemWriter]) -> Iterator[Callable[[Ste
     with ThreadPoolExecutor(len(writers), "splitter-write") as threads:
 
         def write(stems: Stems) -> None:
+            if not any(writer.samples for writer in writers.values()):
+                write_now(stems)
+                return
             finish()
             under_way.extend(threads.submit(writers[name].write, stems[name]) for name in writers)
 
@@ -133,6 +137,8 @@ def _tell_decisions(
     song: SongReader, plan: Plan, model: Model | Streaming, computing: Computing
 ) -> None:
     """Log what was decided for a song."""
+    if not log.isEnabledFor(logging.DEBUG):
+        return
     how = "the processor, as a stream"
     if not isinstance(model, Streaming):
         shape = computing.tile_shape(model.network)

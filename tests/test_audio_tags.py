@@ -53,6 +53,23 @@ def test_every_format_carries_the_tags(tmp_path: Path, container: str, cover: by
         assert sum(block.shape[1] for block in song.read_blocks()) >= 5000  # Opus has 48 kHz
 
 
+@pytest.mark.parametrize("samples", [1, 2])
+@pytest.mark.parametrize("title", ["odd", "even"])
+def test_a_wav_says_how_long_it_and_its_tags_are(tmp_path: Path, samples: int, title: str) -> None:
+    """A chunk of odd length has a byte behind it: here one sample of 24 bits, or a title."""
+    with StemWriter(tmp_path / "x.wav", RATE, 1, OutputFormat(bits=24), Tags(title=title)) as stem:
+        stem.write(np.zeros((1, samples), np.float32))
+    content = (tmp_path / "x.wav").read_bytes()
+    place, chunks = 12, {}
+    while place < len(content):
+        size = int.from_bytes(content[place + 4 : place + 8], "little")
+        chunks[content[place : place + 4]] = size
+        place += 8 + size + size % 2
+    assert place == len(content) == int.from_bytes(content[4:8], "little") + 8
+    assert [*chunks][-2:] == [b"data", b"id3 "] and chunks[b"data"] == 3 * samples
+    assert mutagen.wave.WAVE(tmp_path / "x.wav").tags["TIT2"].text == [title]
+
+
 @pytest.mark.parametrize("container", CONTAINERS)
 def test_tags_go_from_any_format_to_any(tmp_path: Path, container: str) -> None:
     for other in CONTAINERS:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from splitter.errors import SplitterError
-from splitter.paths import is_plain_name, place_inside
+from splitter.paths import is_plain_name, locate, place_inside
 
 
 @pytest.mark.parametrize("name", ["vocals", "Gesang 2", "é", "歌", "a.b", "🎵"])
@@ -32,3 +32,14 @@ def test_a_file_below_a_folder_is_placed_there(tmp_path: Path) -> None:
 def test_a_path_that_leads_out_of_a_folder_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(SplitterError, match="leads out of"):
         place_inside(tmp_path, name)
+
+
+def test_a_file_is_located_from_the_folder_that_one_is_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        monkeypatch.chdir(tmp_path / name)
+        assert locate(Path("x.wav")) == tmp_path.resolve() / name / "x.wav"
+    (tmp_path / "three").symlink_to("two")
+    assert locate(tmp_path / "three" / "x.wav") == tmp_path.resolve() / "two" / "x.wav"

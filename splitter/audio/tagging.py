@@ -1,13 +1,15 @@
 """Writing tags into a finished stem, by mutagen."""
 
 import base64
+import io
+import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import mutagen
-from mutagen import flac, id3, mp4, oggopus, oggvorbis, wave
+from mutagen import flac, id3, mp4, oggopus, oggvorbis
 from mutagen import mp3 as mpeg
 
 from splitter.audio.covers import find_kind, find_mp4_kind, holds_cover
@@ -44,23 +46,36 @@ def _picture(cover: bytes) -> flac.Picture:
     return picture
 
 
-def _write_id3(file: mutagen.FileType, tags: Tags) -> None:
-    if file.tags is None:
-        file.add_tags()
+def _fill_id3(frames: id3.ID3, tags: Tags) -> None:
     for name, texts in tags.list_texts().items():
         text = texts[0] if name == "lyrics" else texts
-        file.tags.add(FIELDS[name].id3(encoding=id3.Encoding.UTF8, text=text))
+        frames.add(FIELDS[name].id3(encoding=id3.Encoding.UTF8, text=text))
     if tags.cover:
         cover = _picture(tags.cover)
-        file.tags.add(id3.APIC(type=cover.type, mime=cover.mime, data=cover.data))
+        frames.add(id3.APIC(type=cover.type, mime=cover.mime, data=cover.data))
+
+
+def _write_mp3(path: Path, tags: Tags) -> None:
+    file = mpeg.MP3(path)
+    if file.tags is None:
+        file.add_tags()
+    _fill_id3(file.tags, tags)
     file.save()
 
 
 def _write_wave(path: Path, tags: Tags) -> None:
-    with path.open("rb") as file:
-        if file.read(4) != b"RIFF":  # beyond 4 GB it is RF64, which mutagen does not know
-            return
-    _write_id3(wave.WAVE(path), tags)
+    """Put a chunk of ID3 behind the sound: mutagen would read all chunks, ten times, to do so."""
+    frames, content = id3.ID3(), io.BytesIO()
+    _fill_id3(frames, tags)
+    frames.save(content, padding=lambda _: 0)
+    data = content.getvalue() + bytes(len(content.getvalue()) % 2)
+    with path.open("r+b") as file:
+        riff = file.read(4) == b"RIFF"  # beyond 4 GB it is RF64, whose lengths lie elsewhere
+        size = file.seek(0, os.SEEK_END) + 8 + len(data)
+        if riff and size - 8 < 1 << 32:
+            file.write(b"id3 " + len(data).to_bytes(4, "little") + data)
+            file.seek(4)
+            file.write((size - 8).to_bytes(4, "little"))
 
 
 def _write_flac(path: Path, tags: Tags) -> None:
@@ -115,7 +130,7 @@ def _fit_atom(atom: str, texts: list[str]) -> list[object]:
 
 _WRITERS: Mapping[str, Callable[[Path, Tags], None]] = {
     "wav": _write_wave,
-    "mp3": lambda path, tags: _write_id3(mpeg.MP3(path), tags),
+    "mp3": _write_mp3,
     "flac": _write_flac,
     "ogg": lambda path, tags: _write_ogg(oggvorbis.OggVorbis(path), tags),
     "opus": lambda path, tags: _write_ogg(oggopus.OggOpus(path), tags),
