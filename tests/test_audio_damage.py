@@ -406,6 +406,17 @@ def test_a_wav_whose_head_says_another_codec_is_no_short_song(tmp_path: Path) ->
         read(BytesIO(data))
 
 
+def test_of_a_sound_of_a_moment_the_larger_part_is_missed(tmp_path: Path) -> None:
+    path = tmp_path / "song.wav"
+    soundfile.write(path, np.sin(np.arange(2560) / 20) / 4, RATE)
+    cut_off = path.read_bytes()[:2000]
+    of_another_codec = bytearray(path.read_bytes())
+    of_another_codec[21] ^= 4
+    for data in (cut_off, of_another_codec):
+        with pytest.raises(AudioError, match=r"breaks off after 0\.0\d of 0\.06 s"):
+            read(BytesIO(data))
+
+
 def test_a_song_of_which_nothing_can_be_decoded_is_no_empty_song(tmp_path: Path) -> None:
     data = bytearray(make(tmp_path / "song", "wma", chirps()).read_bytes())
     place = data.index(bytes.fromhex("3626b2758e66cf11a6d900aa0062ce6c")) + 50  # the sound

@@ -26,16 +26,12 @@ class Fault:
     Nobody hears that a song ends 0.1 s early: after a sound the ear is less sensitive for 0.2 s
     (post-masking: Zwicker and Fastl, Psychoacoustics, 4.4), a song fades or has ended by then, and
     encoders leave as much silence behind it. Three frames of mp3 or four of AAC fit in as well, by
-    which headers err. A file that was cut off lacks less than that only by chance.
+    which headers err. A file that was cut off lacks less than that only by chance. Of a sound so
+    short that more is missing than there is, everybody hears it.
     """
 
     text: str
-    missing: float | None = None  # seconds, at the end; None: in the middle, or nobody can know
-
-    @property
-    def inaudible(self) -> bool:
-        """Tell whether the song can be used as it is."""
-        return self.missing is not None and self.missing <= INAUDIBLE
+    inaudible: bool = False  # the song can be used as it is
 
 
 class Decoder(Protocol):
@@ -70,12 +66,13 @@ def describe_break(decoded: int, rate: int, stated: int | None = None) -> Fault:
     if stated is None:
         return Fault(f"breaks off after {decoded / rate:.2f} s")
     seconds = (stated - decoded) / rate
-    if seconds <= INAUDIBLE:
+    if seconds <= INAUDIBLE and decoded > stated - decoded:
         return describe_early_end(seconds)
     share = f"{decoded / rate:.2f} of {stated / rate:.2f} s"
-    return Fault(f"breaks off after {share}, or has gaps", seconds)
+    return Fault(f"breaks off after {share}, or has gaps")
 
 
 def describe_early_end(seconds: float) -> Fault:
     """Say that a song ends a little early."""
-    return Fault(f"ends {max(1000 * seconds, 0.01):.2f} ms early, which nobody hears", seconds)
+    text = f"ends {max(1000 * seconds, 0.01):.2f} ms early, which nobody hears"
+    return Fault(text, inaudible=seconds <= INAUDIBLE)
