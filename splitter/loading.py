@@ -101,7 +101,8 @@ def _load_network(folder: Path) -> Network:
     check_memory(sketch, folder)
     tensors = read_tensors(weights)
     check_tensors(sketch, tensors, weights)
-    network = build_network(config, folder / CONFIG)
+    with _Unfilled():
+        network = build_network(config, folder / CONFIG)
     network.load_state_dict(tensors)
     return network
 
@@ -142,7 +143,10 @@ _RANDOM = (Tensor.normal_, Tensor.uniform_, Tensor.erfinv_)
 
 
 class _Unfilled(TorchFunctionMode):
-    """Leave out random numbers: without memory there is nothing to fill, but a compiler to load."""
+    """Leave out random numbers: a file's weights take their place, or there is no memory to fill.
+
+    For 113 million weights they take half a second; without memory, a compiler would be loaded.
+    """
 
     def __torch_function__(
         self,

@@ -123,6 +123,7 @@ class Tile:
     context: int  # samples on each side of the core
     kept: int  # samples of the core that are song
     skipped: int = 0  # samples of the core before them
+    last: bool = False  # the song has no tile after it, as far as is known
 
     @property
     def kind(self) -> tuple[tuple[int, ...], int]:
@@ -206,7 +207,7 @@ def _make_tile(held: Block, start: int, shape: TileShape) -> Tile:
         more = (core - left) // 2
         context, core = context + more, core - 2 * more
     signal = _extend(held, start - context, start + core + context, shape)
-    return Tile(signal, context, kept, skipped)
+    return Tile(signal, context, kept, skipped, last=left < shape.core and left <= shape.step)
 
 
 def _extend(held: Block, start: int, end: int, shape: TileShape) -> Block:

@@ -115,6 +115,14 @@ def test_other_presets_are_left_to_pytorch(name: str) -> None:
         trace_model(Config(name, zoo.small_sizes(name)), Path("config.json"))
 
 
+def test_a_network_that_cannot_stream_is_not_built_to_learn_that(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("splitter.runtime.tracing.build_network", None)
+    with pytest.raises(GraphError, match="only networks that mask"):
+        trace_model(Config("open-unmix", {"hidden": 8192}), Path("config.json"))
+
+
 @pytest.mark.parametrize("name", list_models())
 def test_shipped_models_stream_as_they_are_tiled(name: str) -> None:
     signal = noise(44100)

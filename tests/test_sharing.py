@@ -35,6 +35,7 @@ class Double:
     """A lane that anyone can check: one stem, twice the core."""
 
     batch: int = 1
+    alone: bool = False
 
     def __call__(self, signals: Signals, context: int) -> Signals:
         return 2 * signals[:, None, :, context:-context]
@@ -258,6 +259,36 @@ def test_songs_share_how_many_tiles_they_are_ahead() -> None:
         for _ in range(3):
             next(songs[0])
         assert taken[0] == 8
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_a_lane_is_told_that_its_tile_is_all_there_is(count: int) -> None:
+    told: list[bool] = []
+
+    class Told(Double):
+        def __call__(self, signals: Signals, context: int) -> Signals:
+            told.append(self.alone)
+            return super().__call__(signals, context)
+
+    *tiles, last = make_tiles(count)
+    with SharedNetwork([Told(), Told()], one_song=True) as network:
+        check_pieces([*tiles, last], network.run([*tiles, replace(last, last=True)]))
+    assert told == ([True] if count == 1 else [False] * count)
+
+
+def test_a_tile_that_is_alone_gets_all_threads(
+    small_model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads = torch.get_num_threads()
+    given: list[int] = []
+    monkeypatch.setattr(torch, "set_num_threads", given.append)
+    lanes = make_lanes([small_model], COMPUTING, 3)
+    signals = sounds.noise(1536)[None]
+    expected = lanes[0](signals, 256)
+    assert given == []
+    lanes[0].alone = True
+    np.testing.assert_allclose(lanes[0](signals, 256), expected, atol=1e-6)  # sums by turns
+    assert given == [3 * threads, threads]
 
 
 def test_who_waits_for_a_stopped_network_is_told() -> None:

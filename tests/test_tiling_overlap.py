@@ -170,3 +170,12 @@ def test_a_tile_of_its_own_length_is_used_whatever_core_is_asked_for(small_model
     assert Computing(core=1000).tile_shape(network) == EVEN
     assert Computing(overlap=0.5).tile_shape(network) == EVEN.overlapping(0.5)
     assert isinstance(next(cut([noise(9)], EVEN)), Tile)
+
+
+@pytest.mark.parametrize("samples", [s for s in LENGTHS if s % 40])
+@pytest.mark.parametrize("shape", [DEMUCS, EVEN, TileShape(32, 16, 8)])
+def test_the_last_tile_is_known_to_be_the_last(samples: int, shape: TileShape) -> None:
+    *others, last = cut([noise(samples)], shape)
+    assert not any(tile.last for tile in others)
+    # a song that ends with a tile's core may yet go on
+    assert last.last or shape.border

@@ -231,7 +231,7 @@ class Run:
             if lanes:
                 from splitter.engines.sharing import SharedNetwork
 
-                network = sharing.enter_context(SharedNetwork(lanes))
+                network = sharing.enter_context(SharedNetwork(lanes, one_song=True))
                 computing = replace(computing, runner=network.run)
             if self._waits_for_others(job):
                 return separate_song(reader, plan, model, computing, watch)
@@ -269,13 +269,14 @@ class Run:
         reuse_freed_memory()
         from splitter.engines.lanes import load_models, make_lanes, share_processor
 
-        models = load_models(self.model, devices)
         computing = _choose_computing(options)
         if options.to_pipe:
             computing = replace(computing, core=PIPE_CORE, batch=options.batch_size or 1)
             if len(devices) == 1:
-                return models[0], computing, ()
-        return models[0], computing, make_lanes(models, computing, share_processor())
+                return load_models(self.model, devices)[0], computing, ()
+        lanes = share_processor()
+        models = load_models(self.model, devices)
+        return models[0], computing, make_lanes(models, computing, lanes)
 
     def _targets(self, job: Job, reader: SongReader) -> Mapping[str, Target]:
         if self.options.to_pipe:

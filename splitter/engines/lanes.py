@@ -1,8 +1,9 @@
 """Where a network runs: threads of this processor, streams of a GPU.
 
 On a processor every lane has its own tile and few threads: lanes of one thread each do twice the
-work of one lane with them all, since nothing waits at the end of each layer. A GPU has two lanes,
-each with a stream, so that one copies while the other computes.
+work of one lane with them all, since nothing waits at the end of each layer. A tile that is alone,
+the only one of a short song say, gets all threads. A GPU has two lanes, each with a stream, so that
+one copies while the other computes.
 """
 
 from __future__ import annotations
@@ -28,14 +29,23 @@ MEMORY_SHARE = 0.8  # of a GPU's free memory that batches may fill
 class ProcessorLane:
     """Runs a network in the thread that calls."""
 
-    def __init__(self, model: Model, computing: Computing, batch: int) -> None:
+    def __init__(self, model: Model, computing: Computing, batch: int, lanes: int = 1) -> None:
         self.model = model
         self.computing = computing
         self.batch = batch
+        self.lanes = lanes  # that share the processor
+        self.alone = False
 
     def __call__(self, signals: Signals, context: int) -> Signals:
         """Separate (batch, channels, samples) into (batch, stems, channels, samples of core)."""
-        return compute(signals, self.model, self.computing, context)
+        if not self.alone:
+            return compute(signals, self.model, self.computing, context)
+        threads = torch.get_num_threads()
+        torch.set_num_threads(threads * self.lanes)  # of this thread's work, and of new threads'
+        try:
+            return compute(signals, self.model, self.computing, context)
+        finally:
+            torch.set_num_threads(threads)
 
 
 class StreamLane(ProcessorLane):
@@ -56,8 +66,9 @@ class StreamLane(ProcessorLane):
 def share_processor() -> int:
     """Split the processor's threads over lanes; return how many lanes there should be.
 
-    This concerns the whole process, so only a program may call it, once, at its start.
-    OMP_NUM_THREADS bounds the threads, as ever.
+    This concerns the whole process, so only a program may call it, once, at its start, before it
+    computes: threads that this one would have begun do not end, and OpenMP lets none wait busily
+    for work once there are more of them than processors. OMP_NUM_THREADS bounds them, as ever.
     """
     threads = torch.get_num_threads()
     lanes = min(threads, MOST_LANES)
@@ -86,7 +97,7 @@ def make_lanes(models: Sequence[Model], computing: Computing, processor_lanes: i
             lanes += [StreamLane(model, computing, batch) for _ in range(GPU_LANES)]
         else:
             count = processor_lanes if model.device.type == "cpu" else 1
-            lanes += [ProcessorLane(model, computing, batch) for _ in range(count)]
+            lanes += [ProcessorLane(model, computing, batch, count) for _ in range(count)]
     return lanes
 
 

@@ -76,7 +76,8 @@ def make_worker(
 
     if processors:
         torch.set_num_threads(processors)
-    return Worker(load_models(model, devices), work, share_processor(), watch)
+    lanes = share_processor()
+    return Worker(load_models(model, devices), work, lanes, watch)
 
 
 def songs_at_once(worker: Worker, processors: int) -> int:

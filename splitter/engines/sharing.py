@@ -37,6 +37,7 @@ class Lane(Protocol):
     """A way through the network, for one batch at a time."""
 
     batch: int  # most tiles at once; halved, for good, when so many do not fit into memory
+    alone: bool  # the tile that comes is all there is: the lane may use what others would
 
     def __call__(self, signals: Signals, context: int) -> Signals:
         """Separate (batch, channels, samples) into (batch, stems, channels, samples of core)."""
@@ -47,6 +48,7 @@ class _Waiting:
     """A tile that waits for its answer."""
 
     tile: Tile
+    alone: bool  # there is no other, and will be none before it is answered
     answer: Future[Piece] = field(default_factory=Future)
 
 
@@ -54,10 +56,13 @@ class SharedNetwork:
     """Lanes that answer tiles from any thread; use it in a with-block.
 
     A batch that does not fit into memory is tried again as two. A lane that has no room for one
-    tile beside the other lanes leaves the work to them; the last one has all the memory.
+    tile beside the other lanes leaves the work to them; the last one has all the memory. With one
+    song at a time, which has one tile, the lane is told: that does not depend on what other songs
+    do meanwhile, so neither does how sums are rounded.
     """
 
-    def __init__(self, lanes: Sequence[Lane]) -> None:
+    def __init__(self, lanes: Sequence[Lane], one_song: bool = False) -> None:
+        self._one_song = one_song  # at a time
         self._waiting: deque[_Waiting] = deque()
         self._lock = Lock()
         self._stopped = False
@@ -78,8 +83,8 @@ class SharedNetwork:
         sent: deque[Future[Piece]] = deque()  # answers alone: tiles are large
         self._count_songs(1)
         try:
-            for tile in tiles:
-                sent.append(self._send(tile))
+            for number, tile in enumerate(tiles):
+                sent.append(self._send(tile, self._one_song and tile.last and not number))
                 if len(sent) > self._count_ahead():
                     yield sent.popleft().result()
             while sent:
@@ -115,8 +120,8 @@ class SharedNetwork:
         with self._lock:
             return -(-sum(lane.batch for lane in self._lanes) // self._songs)
 
-    def _send(self, tile: Tile) -> Future[Piece]:
-        item = _Waiting(tile)
+    def _send(self, tile: Tile, alone: bool) -> Future[Piece]:
+        item = _Waiting(tile, alone)
         with self._lock:
             if self._stopped:
                 raise StoppedError("stopped")
@@ -150,6 +155,7 @@ class SharedNetwork:
             batch = [self._waiting[index] for index in alike[: lane.batch]]
             for index in reversed(alike[: lane.batch]):
                 del self._waiting[index]
+            lane.alone = batch[0].alone
             return lane, batch, len(self._lanes) == 1
 
     def _make_room(

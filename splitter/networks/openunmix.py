@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from splitter.networks.contract import Hop, Network, Share, Tile, Unbounded, Window
-from splitter.networks.wiener import Covariance
+from splitter.networks.wiener import PORTION, Covariance
 from splitter.schema import Range
 from splitter.spectral import CentredStft
 from splitter.tiling import TileShape
@@ -118,16 +118,23 @@ def filter_mixture(stems: Tensor, mixture: Tensor, iterations: int) -> Tensor:
 
     Each song of a batch has covariances of its own, averaged over all frames.
     """
-    channels = mixture.shape[2]
     if not iterations or stems.shape[0] == 1:
         return stems
     loudest = mixture.abs().amax(dim=(0, 2, 3), keepdim=True)
     scale = (loudest / 10).clamp(min=1)  # as the program has it
+    heard, sources = mixture / scale, stems / scale
+    portions = zip(sources.split(PORTION, -1), heard.split(PORTION, -1), strict=True)
+    return torch.cat([_filter_bins(*portion, iterations) for portion in portions], -1) * scale
+
+
+def _filter_bins(stems: Tensor, mixture: Tensor, iterations: int) -> Tensor:
+    """Refine a few bins, each of which is filtered alone."""
+    channels = mixture.shape[2]
     # in double precision: covariances of a single voice are all but singular; one channel has
     # silence beside it
     beside = (0, 0, 0, 0, 0, 2 - channels)
-    heard = F.pad((mixture / scale).permute(1, 2, 0, 3).to(torch.complex128), beside)
-    sources = F.pad((stems / scale).permute(2, 0, 3, 1, 4).to(torch.complex128), beside)
+    heard = F.pad(mixture.permute(1, 2, 0, 3).to(torch.complex128), beside)
+    sources = F.pad(stems.permute(2, 0, 3, 1, 4).to(torch.complex128), beside)
     left, right = heard[:, None].unbind(-3)  # batch, source, frames, bins
     for _ in range(iterations):
         seen = Covariance.of(sources)
@@ -136,4 +143,4 @@ def filter_mixture(stems: Tensor, mixture: Tensor, iterations: int) -> Tensor:
         shares = place.times(power)
         inverse = shares.total().plus(LEAST**0.5).inverse()
         sources = torch.stack(shares.apply(*inverse.apply(left, right)), dim=-3)
-    return sources[:, :, :channels].permute(1, 3, 0, 2, 4).to(mixture.dtype) * scale
+    return sources[:, :, :channels].permute(1, 3, 0, 2, 4).to(mixture.dtype)

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from splitter.graphs import Graph, GraphError, Node
 from splitter.loading import build_network
-from splitter.networks import MaskModel
+from splitter.networks import ARCHITECTURES, MaskModel
+from splitter.networks.sizes import MaskSizes
 from splitter.networks.tracing import trace
 from splitter.registry import Config
 from splitter.runtime.traced import Traced
@@ -18,7 +19,9 @@ from splitter.runtime.traced import Traced
 
 def trace_model(config: Config, path: Path) -> Traced:
     """Trace a model's network; raise GraphError if it is none that masks spectra."""
-    network = build_network(config, path)
+    # large networks of other programs are not built to learn that
+    masks = issubclass(ARCHITECTURES.get(config.network, MaskSizes), MaskSizes)
+    network = build_network(config, path) if masks else None
     if not isinstance(network, MaskModel) or network.own_tiles or network.views.lengths:
         raise GraphError(f"{path}: only networks that mask magnitudes frame by frame can")
     stft, frames = network.stft, 2 * network.unet.stride
