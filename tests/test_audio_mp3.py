@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from io import BytesIO
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,8 +19,12 @@ FRAME = 1152  # samples
 @pytest.fixture(scope="module")
 def pieces(tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
     """The frames of an mp3 of constant bitrate, without a tag."""
-    data = make(tmp_path_factory.mktemp("mp3") / "song", "lavf.mp3", chirps()).read_bytes()
-    found = [piece.data for piece in walk(BytesIO(data).read) if isinstance(piece, Frame)]
+    return frames_of(make(tmp_path_factory.mktemp("mp3") / "song", "lavf.mp3", chirps()))
+
+
+def frames_of(path: Path) -> list[bytes]:
+    pieces = walk(BytesIO(path.read_bytes()).read)
+    found = [piece.data for piece in pieces if isinstance(piece, Frame)]
     assert len({len(frame) - (frame[2] >> 1 & 1) for frame in found}) == 1
     return found
 
@@ -46,6 +51,23 @@ def test_free_format_is_what_it_would_be_with_a_bitrate(
     aligned = decoded[:, max(late, 0) :], stated[:, max(-late, 0) :]
     length = min(signal.shape[1] for signal in aligned) - FRAME
     assert np.abs(aligned[0][:, FRAME:length] - aligned[1][:, FRAME:length]).max() < 1e-4
+
+
+@pytest.mark.parametrize("rate", [32000, 48000])
+def test_free_format_is_read_at_any_rate(tmp_path: Path, rate: int) -> None:
+    frames = frames_of(make(tmp_path / "song", "lavf.mp3", chirps(), rate))
+    with open_song(BytesIO(free(frames))) as song:
+        assert song.rate == rate
+        assert sum(block.shape[1] for block in song.read_blocks()) >= SAMPLES
+
+
+def test_free_format_that_has_fewer_frames_than_it_claims_breaks_off(pieces: list[bytes]) -> None:
+    tag = pieces[0][:4] + bytes(32) + b"Info" + (1).to_bytes(4, "big")
+    tag += len(pieces).to_bytes(4, "big")
+    first = tag.ljust(len(pieces[0]), b"\0")
+    assert read(BytesIO(free([first, *pieces]))).shape[1] >= SAMPLES
+    with pytest.raises(AudioError, match=r"breaks off after 1\.\d\d of 2\.\d\d s"):
+        read(BytesIO(free([first, *pieces[:40]])))
 
 
 @pytest.mark.parametrize("harm", ["torn", "torn head", "hole", "lost"])

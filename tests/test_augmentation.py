@@ -25,7 +25,7 @@ from splitter.training.augmentation import (
     set_level,
     widen,
 )
-from splitter.training.effects import affect, chop, drown, echo, robot, telephone
+from splitter.training.effects import EDGE, affect, chop, drown, echo, robot, telephone
 from tests import sounds
 
 RATE = 44100  # Hz
@@ -186,6 +186,14 @@ def test_a_hall_rings_on_after_the_sound() -> None:
     assert np.abs(heard[:, RATE : RATE * 5 // 4]).mean() > 0.02 * np.abs(burst).max()
 
 
+def test_a_room_damps_treble() -> None:
+    click = np.zeros((2, RATE), np.float32)
+    click[:, 0] = 1
+    room = reverberate(click, RATE, np.random.default_rng(0)) - click
+    power = np.square(np.abs(np.fft.rfft(room))).mean(0)
+    assert power[15_000:20_000].mean() < 0.3 * power[500:5000].mean()  # Hz
+
+
 def test_a_gate_opens_two_to_sixteen_times_a_second_and_passes_the_sound_unchanged() -> None:
     signal = sounds.noise(4 * RATE)
     for seed in range(5):
@@ -193,6 +201,8 @@ def test_a_gate_opens_two_to_sixteen_times_a_second_and_passes_the_sound_unchang
         opened = np.count_nonzero(np.diff(gain[0] > 0.6) > 0) / 2 / 4
         assert 2 - 0.5 <= opened <= 16 + 0.5
         assert np.median(gain[gain > 0.6]) == pytest.approx(1)
+        assert np.abs(np.diff(gain)).max() < 1.1 / (EDGE * RATE)  # no click
+        assert np.median(gain[gain < 0.6]) <= 0.2
 
 
 def test_a_telephone_has_no_bass_and_no_treble() -> None:

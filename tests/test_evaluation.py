@@ -227,6 +227,7 @@ def test_scores_survive_json_to_the_last_digit() -> None:
     text = json.dumps(to_json(scores), allow_nan=False)
     again = from_json(json.loads(text), scores.took)
     assert json.dumps(to_json(again)) == text
+    assert to_json(replace(scores, seconds=1.23456789))["seconds"] == 1.234568
     assert again.took == scores.took
     assert math.isnan(again.systems["x"]["vocals"].windows["SDR"][0])
     assert again.systems["x"]["vocals"].values == part.values

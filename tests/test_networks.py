@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 from splitter.loading import sketch_network
 from splitter.networks import ARCHITECTURES, PRESETS, Bands, MaskTfcTdf, MaskUNet
+from splitter.networks.contract import move_network
 from splitter.networks.mask import MaskModel
 from splitter.networks.tfctdf import Block
 from splitter.networks.unet import UNet
@@ -213,6 +215,12 @@ def test_every_size_declares_its_range_and_a_sketch_takes_no_memory(name: str) -
     sketch = sketch_network(Config(name, needed.get(name, {})), Path("config.json"))
     real = [tensor.nbytes for tensor in sketch.state_dict().values() if not tensor.is_meta]
     assert sum(real) < 10_000  # bytes of tables that are computed, such as angles
+
+
+def test_a_network_is_moved_whole() -> None:
+    network = nn.Sequential(nn.Conv2d(1, 1, 3), nn.Linear(2, 2))
+    move_network(network, "meta")
+    assert all(weight.is_meta for weight in network.parameters())
 
 
 def test_a_sketch_loads_no_compiler() -> None:

@@ -23,8 +23,7 @@ def find_free_format(peek: Peek) -> tuple[int, int] | None:
     """Give where the first frame begins, and the size of all; None if it is no such mp3."""
     offset = 0
     if (head := peek(0, 10))[:3] == b"ID3" and len(head) == 10:  # id3.org/id3v2.4.0
-        size = head[6] << 21 | head[7] << 14 | head[8] << 7 | head[9]
-        offset = 10 + size + 10 * (head[5] >> 4 & 1)
+        offset = 10 + (head[6] << 21 | head[7] << 14 | head[8] << 7 | head[9])
     data = peek(offset, 2 * _LONGEST)
     if not _is_free(data[:4]):
         return None
