@@ -8,7 +8,8 @@ that is dropped. It lies in a copy of the tree, and a forked process, so that Py
 once, runs the tests that pass its line, up to the first that notices. Which those are is measured
 before, with coverage.py, and kept in DIR/tests; the quickest come first. Behind them come all tests
 that are named after its module (`find_tests`). The table says which share was noticed; of the
-others each either needs a test, or changes nothing that matters.
+others each either needs a test, or changes nothing that matters: then `mutants.txt` says why, it is
+not run, and it does not count.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ import tempfile
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -33,6 +34,7 @@ from typing import Any
 import numpy as np
 
 ROOT = Path(__file__).parents[1]
+HARMLESS = Path(__file__).with_suffix(".txt")
 SECONDS = 120  # of a processor that the tests of a mutant may take
 SHARE = 0.25  # of them, at most, for tests that take so long without a change
 IMPORTED_ONCE = ("torch", "av", "soundfile", "soxr", "mutagen", "click", "pytest", "scipy.signal")
@@ -70,8 +72,9 @@ class Mutant:
     module: str  # path
     number: int  # of the change, among those of its module
     line: int = 0
+    place: str = ""  # the line, with « » around what is changed of it
     change: str = ""
-    outcome: str = ""  # noticed, survived, no tests
+    outcome: str = ""  # noticed, survived, no tests, or why it is harmless
 
 
 def find_changes(tree: ast.Module) -> Iterator[tuple[ast.AST, str]]:
@@ -120,20 +123,41 @@ def change(node: ast.AST, action: str) -> None:
             node.operand = ast.UnaryOp(ast.Not(), node.operand)
 
 
-def mutate(source: str, number: int) -> tuple[str, int, str]:
-    """Make a change in a module; return its source, the line and the change in words."""
+def mutate(source: str, mutant: Mutant) -> tuple[str, Mutant]:
+    """Make a change in a module; return its source, and the change in words."""
     tree = ast.parse(source)
-    node, action = list(find_changes(tree))[number]
+    node, action = list(find_changes(tree))[mutant.number]
     before = ast.unparse(node)
-    line = getattr(node, "lineno", 0)
     change(node, action)
     ast.fix_missing_locations(tree)
-    return ast.unparse(tree), line, f"{_shorten(before)} → {_shorten(ast.unparse(node))}"
+    words = f"{_shorten(before)} → {_shorten(ast.unparse(node))}"
+    line = getattr(node, "lineno", 0)
+    return ast.unparse(tree), replace(mutant, line=line, place=_mark(source, node), change=words)
+
+
+def _mark(source: str, node: Any) -> str:
+    line = source.splitlines()[node.lineno - 1].encode()  # columns count bytes
+    end = node.end_col_offset if node.end_lineno == node.lineno else len(line)
+    parts = line[: node.col_offset], line[node.col_offset : end], line[end:]
+    return "{}«{}»{}".format(*(part.decode() for part in parts)).strip()
 
 
 def _shorten(text: str) -> str:
     first = text.partition("\n")[0]
     return first if len(first) < 70 else f"{first[:67]}..."
+
+
+def find_reason(mutant: Mutant) -> str:
+    """Return why a change does not matter, by `mutants.txt`; "" if it is not there.
+
+    A line is a module, or * for all, a part of the place, and why.
+    """
+    for line in HARMLESS.read_text("utf-8").splitlines():
+        known, _, reason = line.rpartition("  # ")
+        module, _, part = known.partition(": ")
+        if part and module in ("*", mutant.module) and part in mutant.place:
+            return reason
+    return ""
 
 
 def find_tests(module: Path, tests: Path) -> list[Path]:
@@ -329,16 +353,17 @@ def judge(mutant: Mutant, folder: Path, tests: Tests) -> Mutant:
     tree = ast.parse(original)
     lines = find_lines(tree, list(find_changes(tree))[mutant.number][0])
     chosen = tests.select(mutant.module, lines)
-    source, line, words = mutate(original, mutant.number)
+    source, mutant = mutate(original, mutant)
+    if reason := find_reason(mutant):
+        return replace(mutant, outcome=reason)
     if not chosen and not named:
-        return Mutant(mutant.module, mutant.number, line, words, "no tests")
+        return replace(mutant, outcome="no tests")
     place = folder / mutant.module
     place.write_text(source, encoding="utf-8")
     # others may notice in processes of their own, which are not measured
     passed = all(fork(partial(_run_tests, folder, some)) for some in (chosen, named) if some)
     place.write_text(original, encoding="utf-8")
-    outcome = "survived" if passed else "noticed"
-    return Mutant(mutant.module, mutant.number, line, words, outcome)
+    return replace(mutant, outcome="survived" if passed else "noticed")
 
 
 def main() -> None:
@@ -371,11 +396,15 @@ def main() -> None:
             print(json.dumps(asdict(done[key]), ensure_ascii=False), file=file, flush=True)
             if time.monotonic() - began > options.seconds:
                 break
+    counts = Counter(mutant.outcome for mutant in done.values())
     for mutant in done.values():
         if mutant.outcome != "noticed":
-            print(f"{mutant.module}:{mutant.line}: {mutant.outcome}: {mutant.change}")
-    counts = Counter(mutant.outcome for mutant in done.values())
-    print(f"{counts['noticed']} of {sum(counts.values())} noticed")
+            print(f"{mutant.module}:{mutant.line}: {mutant.place}: {mutant.change}")
+            print(f"    {mutant.outcome}")
+    asked = sum(counts[outcome] for outcome in ("noticed", "survived", "no tests"))
+    print(f"{len(done)} drawn, {len(done) - asked} of them harmless")
+    share = counts["noticed"] / max(1, asked)
+    print(f"{counts['noticed']} of the other {asked} noticed, {share:.0%}")
 
 
 if __name__ == "__main__":

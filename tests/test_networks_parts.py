@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from splitter.networks import PRESETS
 from splitter.networks.blocks import BLOCKS, Dense, MultiRes, Recurrent
 from splitter.networks.bottoms import NonLocal, Vector
-from splitter.networks.demucs import LSTM_STEPS, LongShort, _wave_places
+from splitter.networks.demucs import LSTM_STEPS, LongShort, _picture_places, _wave_places
 from splitter.networks.mask import Views
 from splitter.networks.picture import PictureUNet
 from splitter.networks.quantising import CODE, Codebook
@@ -289,6 +289,9 @@ def test_steps_are_told_by_waves_whose_periods_reach_ten_thousand_turns() -> Non
     angles = 2 / 10000 ** (torch.arange(4) / 3)
     torch.testing.assert_close(cosines, angles.cos(), rtol=1e-6, atol=0)
     torch.testing.assert_close(sines, angles.sin(), rtol=1e-6, atol=0)
+    places = _picture_places(8, rows=2, steps=4).unflatten(0, (4, 2))
+    turns = torch.stack([torch.tensor([3.0, 0.03]).sin(), torch.tensor([3.0, 0.03]).cos()], -1)
+    torch.testing.assert_close(places[3, 1, :4], turns.flatten(), rtol=1e-6, atol=0)
 
 
 @torch.no_grad()
