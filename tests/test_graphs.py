@@ -57,6 +57,7 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "parts that repeat frames": lambda: PictureUNet(
         Parts(block="leaky", up="repeated", skip="attention", width=4, levels=2), 2, 2, BANDS
     ),
+    "averaged": lambda: nn.AvgPool2d((3, 1)),  # two rows are left over
     "dilated": lambda: nn.Conv2d(2, 2, 3, dilation=(1, 4), padding=(1, 4)),
     "one-sided": lambda: nn.ConvTranspose2d(2, 2, (3, 4), (1, 2), padding=(1, 1)),
 }
@@ -148,6 +149,12 @@ def test_an_output_sees_no_further_than_the_reach(name: str) -> None:
     assert heard.grad is not None
     seen = heard.grad.abs().amax((0, 1, 2)).nonzero()
     assert middle - reach <= int(seen.min()) and int(seen.max()) <= middle + reach
+
+
+def test_reach_is_that_of_the_longer_side() -> None:
+    wide = nn.Conv2d(2, 2, (1, 5), padding=(0, 4))  # four frames before, of two each
+    network = nn.Sequential(nn.Conv2d(2, 2, (1, 2), (1, 2)), wide).eval()
+    assert find_reach(trace(network, picture, 16)) == 8
 
 
 def test_a_graph_is_written_and_read() -> None:

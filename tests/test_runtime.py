@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from splitter.errors import CommandError
+from splitter.errors import CommandError, StoppedError
 from splitter.graphs import GraphError, find_reach
 from splitter.loading import Config, Model, load_model, save_model
 from splitter.networks import PRESETS, MaskModel
@@ -92,6 +92,15 @@ def test_songs_side_by_side_do_not_disturb_each_other(compiled: Compiled) -> Non
     for song, parts in zip((first, second), together, strict=True):
         alone = separate(song, 44100, compiled)["vocals"]
         np.testing.assert_allclose(np.concatenate(parts, axis=-1), alone, atol=1e-6)
+
+
+def test_a_network_that_is_closed_ends_songs_under_way(small_model_folder: Path) -> None:
+    compiled = compile_model(ModelChoice((str(small_model_folder),)), Settings(2), 16)
+    stream = separate_blocks(np.split(noise(60_000), 60, axis=-1), 44100, 2, compiled)
+    next(stream)
+    compiled.close()
+    with pytest.raises(StoppedError):
+        list(stream)
 
 
 @pytest.mark.parametrize("name", zoo.STREAMED)
