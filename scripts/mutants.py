@@ -132,10 +132,11 @@ def mutate(source: str, mutant: Mutant) -> tuple[str, Mutant]:
     ast.fix_missing_locations(tree)
     words = f"{_shorten(before)} → {_shorten(ast.unparse(node))}"
     line = getattr(node, "lineno", 0)
-    return ast.unparse(tree), replace(mutant, line=line, place=_mark(source, node), change=words)
+    return ast.unparse(tree), replace(mutant, line=line, place=mark(source, node), change=words)
 
 
-def _mark(source: str, node: Any) -> str:
+def mark(source: str, node: Any) -> str:
+    """Return the line of a node, with « » around the node."""
     line = source.splitlines()[node.lineno - 1].encode()  # columns count bytes
     end = node.end_col_offset if node.end_lineno == node.lineno else len(line)
     parts = line[: node.col_offset], line[node.col_offset : end], line[end:]
@@ -147,17 +148,25 @@ def _shorten(text: str) -> str:
     return first if len(first) < 70 else f"{first[:67]}..."
 
 
-def find_reason(mutant: Mutant) -> str:
-    """Return why a change does not matter, by `mutants.txt`; "" if it is not there.
-
-    A line is a module, or * for all, a part of the place, and why.
-    """
+def read_harmless() -> Iterator[tuple[str, str, str]]:
+    """Yield what `mutants.txt` has: a module, or * for all, a part of a place, and the reason."""
     for line in HARMLESS.read_text("utf-8").splitlines():
-        known, _, reason = line.rpartition("  # ")
-        module, _, part = known.partition(": ")
-        if part and module in ("*", mutant.module) and part in mutant.place:
-            return reason
-    return ""
+        if line and not line.startswith("#"):
+            known, _, reason = line.rpartition("  # ")
+            module, _, part = known.partition(": ")
+            yield module, part, reason
+
+
+def find_reason(mutant: Mutant) -> str:
+    """Return why a change does not matter; "" if it may."""
+    return next(
+        (
+            reason
+            for module, part, reason in read_harmless()
+            if module in ("*", mutant.module) and part in mutant.place
+        ),
+        "",
+    )
 
 
 def find_tests(module: Path, tests: Path) -> list[Path]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import math
 import re
@@ -15,7 +16,7 @@ import pytest
 import soundfile
 import torch
 
-from scripts import mutate
+from scripts import mutants, mutate
 from splitter.loading import load_model, save_model
 from tests import sounds
 from tests.commands import ENVIRONMENT, ROOT
@@ -204,3 +205,30 @@ def test_mutate_counts_the_samples_of_a_wave64_itself(tmp_path: Path, samples: i
     soundfile.write(path, np.zeros((samples, 2)), 44100, format="W64", subtype="PCM_24")
     assert list(mutate._count_w64(path.read_bytes())) == [samples]
     assert list(mutate._count_w64(path.read_bytes() + bytes(600))) == [samples]  # junk behind it
+
+
+def test_changes_that_are_called_harmless_are_still_there_and_have_a_reason() -> None:
+    for module, part, reason in mutants.read_harmless():
+        assert part.count("«") == part.count("»") == 1
+        assert reason
+        for path in [ROOT / module] if module != "*" else []:
+            source = path.read_text("utf-8")
+            changes = mutants.find_changes(ast.parse(source))
+            places = [mutants.mark(source, node) for node, _ in changes]
+            assert sum(part in place for place in places) == 1, part
+
+
+@pytest.mark.parametrize(
+    ("source", "changed", "place"),
+    [
+        ("x = a < 1", "x = a <= 1", "x = «a < 1»"),
+        ("x: int = 7", "x: int = 8", "x: int = «7»"),
+        ("x = 'ü' + y", "x = 'ü' - y", "x = «'ü' + y»"),
+        ("if x:\n    y()", "if not x:\n    y()", "«if x:»"),
+        ("run(x)", "None", "«run(x)»"),
+        ("x = not y", "x = not not y", "x = «not y»"),
+    ],
+)
+def test_a_mutant_is_one_change(source: str, changed: str, place: str) -> None:
+    text, mutant = mutants.mutate(source, mutants.Mutant("module.py", 0))
+    assert (text, mutant.place, mutant.line) == (changed, place, 1)
