@@ -2,8 +2,8 @@
 
     python scripts/benchmark_peers.py [--seconds 240] [--only demucs] [--same] [--venvs FOLDER]
 
-Each peer gets a virtual environment of its own from PyPI and separates the song by its own code
-with its own defaults; start-up, loading, decoding and writing are counted. Where pretrained weights
+Each peer's program gets a virtual environment from PyPI and separates the song by its own code with
+its own defaults; start-up, loading, decoding and writing are counted. Where pretrained weights
 cannot be fetched, random ones of the same architecture take their place: speed does not depend on
 their values. soundfile reads and writes where a peer needs a program that may be missing.
 
@@ -20,34 +20,92 @@ import sys
 import time
 import types
 import venv
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
+from itertools import accumulate, pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory, TemporaryFile
 from typing import Any
 
 TORCH = "torch==2.13.0"
-# peer → what to install, in steps: the first keeps later ones from fetching another PyTorch
+# program → what to install, in steps: the first keeps later ones from fetching another PyTorch
 PACKAGES = {
     "demucs": [[TORCH], ["demucs", "soundfile"]],
     "openunmix": [[TORCH], ["openunmix", "soundfile"]],
-    "audio-separator": [[TORCH], ["audio-separator[cpu]", "onnxscript"]],
-    "spleeter": [["spleeter"], ["soundfile"]],
-}
-SYSTEMS = {
-    "demucs": "htdemucs (demucs)",
-    "openunmix": "umxl (open-unmix)",
-    "audio-separator": "MDX-Net Inst HQ (audio-separator)",
-    "spleeter": "2stems (spleeter, TensorFlow)",
+    "roformer": [[TORCH], ["BS-RoFormer==0.3.8", "soundfile"]],
+    # it asks for packages that exclude each other, or have no build; these do
+    "audio-separator": [
+        [TORCH],
+        ["--no-deps", "audio-separator==0.47.1"],
+        ["librosa", "ml_collections", "einops", "six", "resampy", "samplerate", "pydub", "onnx"],
+        ["onnxruntime", "onnxscript", "soundfile", "tqdm", "requests", "pyyaml", "julius"],
+        ["beartype==0.18.5", "rotary-embedding-torch==0.6.5"],
+    ],
+    # the resolver does not end; these are what it would have to find
+    "spleeter": [
+        ["--no-deps", "spleeter==2.4.2", "tensorflow-cpu==2.12.1", "keras==2.12.0"],
+        ["--no-deps", "tensorflow-estimator==2.12.0", "tensorboard==2.12.3", "numpy==1.24.3"],
+        ["--no-deps", "pandas==1.5.3", "scipy==1.11.4", "h5py==3.11.0", "httpx==0.19.0"],
+        ["--no-deps", "httpcore==0.13.7", "typer==0.3.2", "click==7.1.2", "protobuf==4.25.9"],
+        ["--no-deps", "jax==0.4.14", "ml-dtypes==0.2.0", "wrapt==1.14.2", "gast==0.4.0"],
+        ["--no-deps", "typing_extensions==4.5.0", "tensorflow-io-gcs-filesystem==0.32.0"],
+        ["absl-py", "anyio", "astunparse", "ffmpeg-python", "flatbuffers", "google-pasta", "h2"],
+        ["libclang", "norbert", "opt_einsum", "python-dateutil", "pytz", "requests", "rfc3986"],
+        ["requests-oauthlib", "google-auth", "google-auth-oauthlib<1.1", "grpcio", "termcolor"],
+        ["Werkzeug", "Markdown", "tensorboard-data-server", "h11<0.13", "soundfile"],
+    ],
 }
 
+
+@dataclass(frozen=True)
+class Peer:
+    """A network, and a program that runs it."""
+
+    label: str
+    program: str  # of PACKAGES
+    # the same network here: its name, sizes and stems; without them the peer's file is added
+    same: tuple[str, dict[str, Any], tuple[str, ...]] | None
+
+
 FOUR = ("drums", "bass", "other", "vocals")
-# peer → the same network here: its name, sizes and stems
-SAME: dict[str, tuple[str, dict[str, Any], tuple[str, ...]]] = {
-    "demucs": ("demucs", {"bottom_channels": 512, "t_layers": 5, "dconv_mode": 3}, FOUR),
-    "openunmix": ("open-unmix", {"hidden": 1024}, FOUR),
-    "audio-separator": ("mdx-net", {}, ("instrumental",)),
-    "spleeter": ("spleeter", {}, ("vocals", "accompaniment")),
+TWO = ("vocals", "instrumental")
+HALF = {"overlap": 0.5}  # of MDX23C, in place of 7/8, and as Kim has it: both sides do the same
+RO_WINDOW = 88200  # samples, in place of 352800: a short song has several, as a song has
+PEERS = {
+    "demucs": Peer(
+        "htdemucs (demucs)",
+        "demucs",
+        ("demucs", {"bottom_channels": 512, "t_layers": 5, "dconv_mode": 3}, FOUR),
+    ),
+    "openunmix": Peer("umxl (open-unmix)", "openunmix", ("open-unmix", {"hidden": 1024}, FOUR)),
+    "audio-separator": Peer(
+        "MDX-Net Inst HQ (audio-separator)", "audio-separator", ("mdx-net", {}, TWO[1:])
+    ),
+    "spleeter": Peer(
+        "2stems (spleeter, TensorFlow)", "spleeter", ("spleeter", {}, ("vocals", "accompaniment"))
+    ),
+    "mdx23c": Peer("MDX23C InstVoc HQ (audio-separator)", "audio-separator", ("mdx23c", HALF, TWO)),
+    "vr": Peer("1_HP-UVR (audio-separator)", "audio-separator", None),
+    "mel-roformer": Peer(
+        "Mel-Band RoFormer by Kim (BS-RoFormer 0.3.8)",
+        "roformer",
+        (
+            "roformer",
+            {"normed": "each", "mask_layers": 3, "depth": 6, "tile": RO_WINDOW, **HALF},
+            TWO[:1],
+        ),
+    ),
+    "bs-roformer": Peer(
+        "BS-RoFormer 1297 (BS-RoFormer 0.3.8)",
+        "roformer",
+        ("roformer", {"width": 512, "mask_width": 2048, "tile": RO_WINDOW, **HALF}, TWO[:1]),
+    ),
 }
+WHOLE = ("demucs", "openunmix", "audio-separator", "spleeter")  # beside splitter's own models
+
+
+OURS = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
 
 
 @dataclass(frozen=True)
@@ -59,19 +117,37 @@ class Taken:
     wrong: str = ""  # the last line that it said, if it failed
 
 
-def write_same(peer: str, folder: Path) -> float:
-    """Write a model of random weights with a peer's network; return the millions of them."""
+def write_same(peer: str, folder: Path, prepared: Path) -> str:
+    """Write a model with a peer's network: the weights that were prepared for it, or random ones.
+
+    Returns the network's name, and the millions of its weights.
+    """
     import torch
 
-    from splitter.loading import Config, build_network, save_model
+    from splitter.loading import Config, build_network, load_model, save_model
+    from splitter.weights.roformer import mel_bands
 
     torch.manual_seed(0)
-    name, sizes, stems = SAME[peer]
-    residual = "vocals" if stems == ("instrumental",) else "rest"
-    config = Config(name, sizes, stems=stems, residual=residual)
-    network = build_network(config, folder)
-    save_model(folder, config, network)
-    return sum(weight.numel() for weight in network.parameters()) / 1e6
+    if (same := PEERS[peer].same) is None:
+        from splitter.weights.adding import add_model
+
+        add_model(folder, [prepared / "model.pth"], prepared / "model.json")
+        network = load_model(str(folder)).network
+        name = peer
+    else:
+        name, sizes, stems = same
+        if name == "roformer":
+            bands = mel_bands(60, 44100, 2048) if "normed" in sizes else list(BANDS)
+            sizes = {**sizes, "bands": bands}
+        residual = "vocals" if stems == ("instrumental",) else "rest"
+        config = Config(name, sizes, stems=stems, residual=residual)
+        network = build_network(config, folder)
+        save_model(folder, config, network)
+    return f"{name}, {sum(weight.numel() for weight in network.parameters()) / 1e6:.1f} M"
+
+
+WIDTHS = [2] * 24 + [4] * 12 + [12] * 8 + [24] * 8 + [48] * 8 + [128, 129]  # bins of a BS-RoFormer
+BANDS = pairwise(accumulate(WIDTHS, initial=0))
 
 
 def read(song: Path) -> Any:
@@ -159,27 +235,31 @@ def prepare_mdx(weights: Path) -> None:
     torch.onnx.export(
         network, (picture,), target, dynamo=False, input_names=["input"], output_names=["output"]
     )
+    shape = {"compensate": 1.0, "mdx_dim_f_set": 3072, "mdx_dim_t_set": 8}
+    data = {**shape, "mdx_n_fft_scale_set": 6144, "primary_stem": "Instrumental"}
+    (weights / "model.json").write_text(json.dumps(data))
 
 
-def run_mdx(song: Path, folder: Path, weights: Path) -> None:
+def separator_options(weights: Path, name: str, folder: Path) -> dict[str, Any]:
+    """Return what audio-separator's program hands to each of its architectures."""
     import logging
 
     import torch
-    from audio_separator.separator.architectures.mdx_separator import MDXSeparator
 
-    shape = {"compensate": 1.0, "mdx_dim_f_set": 3072, "mdx_dim_t_set": 8}
-    data = {**shape, "mdx_n_fft_scale_set": 6144, "primary_stem": "Instrumental"}
+    # it turns an ONNX file of another length into PyTorch, but the package needs another PyTorch
+    converter: Any = types.ModuleType("onnx2torch")
+    sys.modules["onnx2torch"] = converter
     device = torch.device("cpu")
-    common = {
-        "logger": logging.getLogger("mdx"),
+    return {
+        "logger": logging.getLogger("audio-separator"),
         "log_level": logging.ERROR,
         "torch_device": device,
         "torch_device_cpu": device,
         "torch_device_mps": None,
         "onnx_execution_provider": ["CPUExecutionProvider"],
-        "model_name": "mdx",
-        "model_path": str(weights / "mdx.onnx"),
-        "model_data": data,
+        "model_name": name.partition(".")[0],
+        "model_path": str(weights / name),
+        "model_data": json.loads((weights / "model.json").read_text()),
         "output_format": "WAV",
         "output_bitrate": None,
         "output_dir": str(folder),
@@ -190,25 +270,139 @@ def run_mdx(song: Path, folder: Path, weights: Path) -> None:
         "sample_rate": 44100,
         "use_soundfile": True,
     }
+
+
+def as_wav(song: Path, folder: Path) -> str:
+    """Write a song as wav: audio-separator writes stems in a song's encoding, which wav has not."""
+    write(folder, {"song": read(song)})
+    return str(folder / "song.wav")
+
+
+def run_mdx(song: Path, folder: Path, weights: Path) -> None:
+    options = separator_options(weights, "mdx.onnx", folder)
+    from audio_separator.separator.architectures.mdx_separator import MDXSeparator
+
     # the program's defaults
     defaults = {"hop_length": 1024, "segment_size": 256, "overlap": 0.25, "batch_size": 1}
-    # it would write stems in the encoding of the song, which wav files of an mp3 cannot have
-    write(folder, {"song": read(song)})
-    whole = folder / "song.wav"
-    MDXSeparator(common, {**defaults, "enable_denoise": False}).separate(str(whole))
+    MDXSeparator(options, {**defaults, "enable_denoise": False}).separate(as_wav(song, folder))
 
 
-PREPARE = {"spleeter": prepare_spleeter, "audio-separator": prepare_mdx}
-RUN = {
+MDX23C: dict[str, dict[str, Any]] = {
+    "audio": {"dim_f": 4096, "dim_t": 256, "hop_length": 1024, "n_fft": 8192, "num_channels": 2,
+              "chunk_size": 261120, "sample_rate": 44100},
+    "model": {"act": "gelu", "bottleneck_factor": 4, "growth": 128, "norm": "InstanceNorm",
+              "num_blocks_per_scale": 2, "num_channels": 128, "num_scales": 5, "num_subbands": 4,
+              "scale": [2, 2]},
+    "training": {"instruments": ["Vocals", "Instrumental"], "target_instrument": None},
+    "inference": {"batch_size": 1, "dim_t": 256, "num_overlap": 2},
+}  # fmt: skip
+
+
+def prepare_mdx23c(weights: Path) -> None:
+    import torch
+    from audio_separator.separator.uvr_lib_v5.tfc_tdf_v3 import TFC_TDF_net
+    from ml_collections import ConfigDict
+
+    network = TFC_TDF_net(ConfigDict(MDX23C), torch.device("cpu"))
+    torch.save(network.state_dict(), weights / "model.ckpt")
+    (weights / "model.json").write_text(json.dumps(MDX23C))
+
+
+def run_mdx23c(song: Path, folder: Path, weights: Path) -> None:
+    options = separator_options(weights, "model.ckpt", folder)
+    from audio_separator.separator.architectures.mdxc_separator import MDXCSeparator
+
+    MDXCSeparator(options, {}).separate(as_wav(song, folder))
+
+
+def prepare_vr(weights: Path) -> None:
+    import torch
+    from audio_separator.separator.uvr_lib_v5.vr_network import nets
+
+    network = nets.determine_model_capacity(2 * 672, 123821)
+    torch.save(network.state_dict(), weights / "model.pth")
+    facts = {"vr_model_param": "4band_v2", "primary_stem": "Instrumental"}
+    (weights / "model.json").write_text(json.dumps(facts))
+
+
+def run_vr(song: Path, folder: Path, weights: Path) -> None:
+    options = separator_options(weights, "model.pth", folder)
+    from audio_separator.separator.architectures.vr_separator import VRSeparator
+
+    VRSeparator(options, {}).separate(as_wav(song, folder))
+
+
+def make_roformer(mel: bool) -> Any:
+    """Make a network of bs-roformer's 0.3.8, the last whose files are those that are published."""
+    from bs_roformer import BSRoformer, MelBandRoformer
+
+    common = {"stereo": True, "num_stems": 1, "heads": 8, "dim_head": 64, "flash_attn": True,
+              "time_transformer_depth": 1, "freq_transformer_depth": 1, "stft_hop_length": 441,
+              "mask_estimator_depth": 2}  # fmt: skip
+    if mel:
+        return MelBandRoformer(dim=384, depth=6, num_bands=60, **common)
+    return BSRoformer(dim=512, depth=12, freqs_per_bands=tuple(WIDTHS), **common)
+
+
+def prepare_roformer(weights: Path, mel: bool) -> None:
+    import torch
+
+    torch.save(make_roformer(mel).state_dict(), weights / "model.ckpt")
+
+
+def run_roformer(song: Path, folder: Path, weights: Path, mel: bool) -> None:
+    """Go through a song as Kim's program does: windows, half overlapping, and mirrored ends."""
+    import torch
+    import torch.nn.functional as F
+
+    network = make_roformer(mel).eval()
+    network.load_state_dict(torch.load(weights / "model.ckpt"))
+    size, fade = RO_WINDOW, RO_WINDOW // 10
+    border = step = size // 2
+    mix = torch.from_numpy(read(song).T.copy())
+    samples = mix.shape[-1]
+    padded = samples > 2 * border
+    mix = F.pad(mix, (border, border), mode="reflect") if padded else mix
+    total, weight = torch.zeros_like(mix), torch.zeros(mix.shape[-1])
+    for start in range(0, mix.shape[-1], step):
+        window = torch.ones(size)
+        if start:
+            window[:fade] = torch.linspace(0, 1, fade)
+        if start + step < mix.shape[-1]:
+            window[-fade:] = torch.linspace(1, 0, fade)
+        part = mix[:, start : start + size]
+        length = part.shape[-1]
+        mode = "reflect" if length > size // 2 + 1 else "constant"
+        with torch.inference_mode():
+            made = network(F.pad(part, (0, size - length), mode=mode)[None])[0]
+        total[:, start : start + length] += (made * window)[:, :length]
+        weight[start : start + length] += window[:length]
+    vocals = (total / weight)[:, border * padded :][:, :samples].T.numpy()
+    write(folder, {"vocals": vocals, "instrumental": read(song) - vocals})
+
+
+PREPARE: dict[str, Callable[[Path], None]] = {
+    "spleeter": prepare_spleeter,
+    "audio-separator": prepare_mdx,
+    "mdx23c": prepare_mdx23c,
+    "vr": prepare_vr,
+    "mel-roformer": partial(prepare_roformer, mel=True),
+    "bs-roformer": partial(prepare_roformer, mel=False),
+}
+RUN: dict[str, Callable[[Path, Path, Path], None]] = {
     "demucs": run_demucs,
     "openunmix": run_openunmix,
     "audio-separator": run_mdx,
     "spleeter": run_spleeter,
+    "mdx23c": run_mdx23c,
+    "vr": run_vr,
+    "mel-roformer": partial(run_roformer, mel=True),
+    "bs-roformer": partial(run_roformer, mel=False),
 }
 
 
 def install(name: str, folder: Path) -> Path:
-    """Make the virtual environment of a peer, unless it is there; return its Python."""
+    """Make the virtual environment of a program, unless it is there; return its Python."""
     python = folder / name / "bin" / "python"
     if not python.exists():
         venv.create(folder / name, with_pip=True)
@@ -217,11 +411,13 @@ def install(name: str, folder: Path) -> Path:
     return python
 
 
-def take(command: list[str], folder: Path) -> Taken:
+def take(command: list[str], folder: Path, env: dict[str, str] | None = None) -> Taken:
     """Run a program; say what it needed, and what went wrong."""
     begun = time.perf_counter()
     with TemporaryFile() as said:
-        program = subprocess.Popen(command, cwd=folder, stdout=said, stderr=subprocess.STDOUT)
+        program = subprocess.Popen(
+            command, cwd=folder, stdout=said, stderr=subprocess.STDOUT, env=env
+        )
         _, status, usage = os.wait4(program.pid, 0)
         seconds = time.perf_counter() - begun
         program.returncode = os.waitstatus_to_exitcode(status)
@@ -246,31 +442,30 @@ def compare(song: Path, names: list[str], venvs: Path, same: bool) -> dict[str, 
     here = song.parent
     results = {} if same else {"splitter": separate(song)}
     for name in names:
-        python = install(name, venvs)
-        script = [str(python), str(Path(__file__).resolve())]
+        peer = PEERS[name]
+        script = [str(install(peer.program, venvs)), str(Path(__file__).resolve())]
         weights = here / f"{name}-weights"
         weights.mkdir()
-        if same:
-            millions = write_same(name, here / f"{name}-same")
-            label = f"{SAME[name][0]}, {millions:.1f} M (splitter)"
-            results[label] = separate(song, "-m", str(here / f"{name}-same"))
         if name in PREPARE:
             prepared = take([*script, "--prepare", name, str(weights)], here)
             if prepared.wrong:
-                results[SYSTEMS[name]] = prepared
+                results[peer.label] = prepared
                 continue
+        if same:
+            # by another process: what this one once took would count as the programs' memory
+            writing = [sys.executable, script[1], "--write", name, f"{here / name}-same"]
+            label = subprocess.check_output([*writing, str(weights)], text=True, env=OURS).strip()
+            results[f"{label} (splitter)"] = separate(song, "-m", str(here / f"{name}-same"))
         (here / name).mkdir()
         command = [*script, "--run", name, str(song), str(here / name), str(weights)]
-        results[SYSTEMS[name]] = take(command, here)
+        results[peer.label] = take(command, here)
     return results
 
 
 def separate(song: Path, *options: str) -> Taken:
     """Run splitter, twice if it is to be compared by its default model, and keep the better run."""
-    os.environ["PYTHONPATH"] = str(Path(__file__).parents[1])
     command = [sys.executable, "-m", "splitter", "separate", str(song), "-o", "ours", "--overwrite"]
-    runs = [take([*command, *options], song.parent) for _ in range(1 if options else 2)]
-    del os.environ["PYTHONPATH"]
+    runs = [take([*command, *options], song.parent, OURS) for _ in range(1 if options else 2)]
     return min(runs, key=lambda run: run.seconds)
 
 
@@ -289,15 +484,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=240)
     parser.add_argument("--song", type=Path, help="instead of one that is made")
-    parser.add_argument("--only", default=",".join(PACKAGES), help="peers")
+    parser.add_argument("--only", default=",".join(WHOLE), help=f"of {', '.join(PEERS)}")
     parser.add_argument("--same", action="store_true", help="run the peers' own networks")
     parser.add_argument("--venvs", type=Path, default=Path.home() / ".cache" / "splitter-peers")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--prepare", nargs=2, metavar=("PEER", "WEIGHTS"))
+    parser.add_argument("--write", nargs=3, metavar=("PEER", "FOLDER", "WEIGHTS"))
     parser.add_argument("--run", nargs=4, metavar=("PEER", "SONG", "FOLDER", "WEIGHTS"))
     given = parser.parse_args()
     if given.prepare:
         PREPARE[given.prepare[0]](Path(given.prepare[1]))
+        return
+    if given.write:
+        name, *folders = given.write
+        print(write_same(name, *map(Path, folders)))
         return
     if given.run:
         RUN[given.run[0]](*map(Path, given.run[1:]))
