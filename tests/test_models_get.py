@@ -5,8 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import shutil
+import socket
+import ssl
+import subprocess
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -65,9 +70,21 @@ class Server(BaseHTTPRequestHandler):
         self.end_headers()
         return None
 
+    secure = 0  # port of the server that a way is opened to; 0: none is
+
     def do_CONNECT(self) -> None:
         self.asked.append((f"CONNECT {self.path}", None))
-        self.send_error(407)
+        if not self.secure:
+            return self.send_error(407)
+        self.send_response(200)
+        self.end_headers()
+        with socket.create_connection(("127.0.0.1", self.secure)) as there:
+            back = threading.Thread(target=pass_on, args=(there, self.connection))
+            back.start()
+            pass_on(self.connection, there)
+            back.join()
+        self.close_connection = True
+        return None
 
     def give(self, content: bytes, cut: bool = False) -> None:
         start = re.match(r"bytes=(\d+)-", self.headers.get("Range") or "")
@@ -82,6 +99,14 @@ class Server(BaseHTTPRequestHandler):
 
     def log_message(self, *_: object) -> None:
         """Say nothing."""
+
+
+def pass_on(source: socket.socket, target: socket.socket) -> None:
+    """Pass bytes on, which mean nothing here, until there are no more."""
+    with suppress(OSError):
+        while content := source.recv(1 << 16):
+            target.sendall(content)
+        target.shutdown(socket.SHUT_WR)
 
 
 class Threads(ThreadingHTTPServer):
@@ -138,6 +163,43 @@ def test_a_proxy_is_to_open_a_way_for_https(server, tmp_path: Path) -> None:
         fetch_file(Download("https://elsewhere.invalid/good/x"), tmp_path, patience=SOON)
     assert server[1][0][0] == "CONNECT elsewhere.invalid:443"
     assert len(server[1]) == SOON.tries
+
+
+@pytest.fixture
+def secure(server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Serve over TLS behind the proxy, as elsewhere.invalid; give what vouches for it."""
+    known, key = tmp_path / "known.pem", tmp_path / "key.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
+         "-nodes", "-days", "1", "-subj", "/CN=elsewhere.invalid",
+         "-addext", "subjectAltName=DNS:elsewhere.invalid", "-keyout", key, "-out", known],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(known, key)
+    with Threads(("127.0.0.1", 0), type("Handler", (Server,), {"asked": []})) as running:
+        running.socket = context.wrap_socket(running.socket, server_side=True)
+        thread = threading.Thread(target=running.serve_forever)
+        thread.start()
+        monkeypatch.setattr(Server, "secure", running.server_port)
+        yield known
+        running.shutdown()
+        thread.join()
+
+
+@pytest.mark.skipif(not shutil.which("openssl"), reason="makes the certificate")
+@pytest.mark.usefixtures("proxied")
+@pytest.mark.parametrize("way", ["good", "once", "moved"])
+def test_a_file_comes_over_tls_through_a_proxy(
+    way: str, server, secure: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = Download(f"https://elsewhere.invalid/{way}/x", SUM)
+    with pytest.raises(ModelError, match=r"cannot be verified \(self-signed .* in SSL_CERT_FILE"):
+        fetch_file(file, tmp_path, patience=SOON)
+    assert len(server[1]) == 1
+    monkeypatch.setenv("SSL_CERT_FILE", str(secure))
+    assert fetch_file(file, tmp_path, patience=SOON).read_bytes() == CONTENT
+    assert {asked for asked, _ in server[1]} == {"CONNECT elsewhere.invalid:443"}
 
 
 @pytest.mark.parametrize("way", ["once", "busy", "moved"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import http.client
+import ssl
 import time
 import urllib.error
 import urllib.request
@@ -83,7 +84,13 @@ def fetch_file(
             part.unlink(missing_ok=True)
             raise
         except (OSError, http.client.HTTPException) as error:
-            said = str(getattr(error, "reason", error)) or type(error).__name__
+            cause = getattr(error, "reason", error)
+            if isinstance(cause, ssl.SSLCertVerificationError):  # which no further try changes
+                raise ModelError(
+                    f"{url}: its certificate cannot be verified ({cause.verify_message}); where a "
+                    "proxy has one of its own, name the file that vouches for it in SSL_CERT_FILE"
+                ) from error
+            said = str(cause) or type(error).__name__
     else:
         raise ModelError(f"{url}: {said}; give the same command again to go on where it stopped")
     if not _matches(part, download):
