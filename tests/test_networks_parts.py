@@ -11,7 +11,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from splitter.networks import PRESETS
 from splitter.networks.blocks import BLOCKS, Dense, MultiRes, Recurrent
 from splitter.networks.bottoms import NonLocal, Vector
-from splitter.networks.demucs import LSTM_STEPS, LongShort, _picture_places, _wave_places
+from splitter.networks.crosstransformer import _picture_places, _wave_places
+from splitter.networks.demucsparts import LSTM_STEPS, LongShort
 from splitter.networks.mask import Views
 from splitter.networks.picture import PictureUNet
 from splitter.networks.quantising import CODE, Codebook

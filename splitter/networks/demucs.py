@@ -11,7 +11,6 @@ one without a transformer joins them, and layers along time follow.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
@@ -21,35 +20,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from splitter.networks.contract import Network, Share, Tile, Unbounded, Window
+from splitter.networks.crosstransformer import CrossTransformer
+from splitter.networks.demucsparts import Branches, LevelSizes, find_level, make_norm
 from splitter.networks.openunmix import draw_stems
 from splitter.schema import Range
 from splitter.spectral import CentredStft
 from splitter.tiling import TileShape
-
-LSTM_STEPS = 200  # longer signals are cut into pieces of so many that overlap by half
-DECAYS = 4  # of local attention
-ATTENTION_HEADS = 4
-
-Width = Annotated[int, Range(1, 4096)]
-
-
-@dataclass(frozen=True)
-class LevelSizes:
-    """Sizes that every Demucs has."""
-
-    channels: Width = 48  # of the first level
-    growth: Annotated[int, Range(1, 4)] = 2
-    depth: Annotated[int, Range(1, 10)] = 4
-    kernel: Annotated[int, Range(4, 32)] = 8
-    stride: Annotated[int, Range(1, 16)] = 4
-    context: Annotated[int, Range(0, 8)] = 1  # of the decoders' narrow convolutions
-    norm_starts: Annotated[int, Range(0, 100)] = 4  # the first level with norms
-    norm_groups: Width = 4
-    dconv_mode: Annotated[int, Range(0, 3)] = 1  # branches in encoders (1), decoders (2), both (3)
-    dconv_depth: Annotated[int, Range(0, 8)] = 2
-    dconv_comp: Annotated[float, Range(1, 64)] = 8  # channels of a level, over those of a branch
-    dconv_attn: Annotated[int, Range(0, 100)] = 100  # first level whose branch has local attention
-    dconv_lstm: Annotated[int, Range(0, 100)] = 100  # and an LSTM
 
 
 @dataclass(frozen=True)
@@ -77,113 +53,6 @@ class DemucsSizes(LevelSizes):
         return HybridDemucs(self, channels, stems)
 
 
-class Scale(nn.Module):
-    """Multiply each feature by a gain; features are the last axis, or the last but one."""
-
-    def __init__(self, features: int, last: bool = False) -> None:
-        super().__init__()
-        self.last = last
-        self.scale = nn.Parameter(torch.full((features,), 1e-3))
-
-    def forward(self, signal: Tensor) -> Tensor:
-        """Map a signal to its own shape."""
-        scaled: Tensor = signal * (self.scale if self.last else self.scale[:, None])
-        return scaled
-
-
-class LongShort(nn.Module):
-    """Map (batch, features, steps) by a bidirectional LSTM, in pieces of `most` steps.
-
-    In pieces, what is made is added to the signal; as a whole it takes its place.
-    """
-
-    def __init__(self, features: int, layers: int = 2, most: int | None = LSTM_STEPS) -> None:
-        super().__init__()
-        self.most = most
-        self.lstm = nn.LSTM(features, features, num_layers=layers, bidirectional=True)
-        self.linear = nn.Linear(2 * features, features)
-
-    def forward(self, signal: Tensor) -> Tensor:
-        """Map (batch, features, steps) to the same shape."""
-        if self.most is None:
-            return self._hear(signal)
-        batch, _, steps = signal.shape
-        if steps <= self.most:
-            return signal + self._hear(signal)
-        half, quarter = self.most // 2, self.most // 4
-        padded = F.pad(signal, (0, (-(-steps // half) + 1) * half - steps))
-        pieces = padded.unfold(-1, self.most, half).permute(2, 0, 1, 3)
-        answer = self._hear(pieces.flatten(0, 1)).unflatten(0, (-1, batch))
-        # of each piece the middle; of the first and last the ends, too
-        first, last = answer[0, ..., :quarter], answer[-1, ..., -quarter:]
-        parts = [first, *answer[..., quarter:-quarter], last]
-        return signal + torch.cat(parts, -1)[..., :steps]
-
-    def _hear(self, signal: Tensor) -> Tensor:
-        answer: Tensor = self.linear(self.lstm(signal.permute(2, 0, 1))[0]).permute(1, 2, 0)
-        return answer
-
-
-class LocalAttention(nn.Module):
-    """Attend along (batch, features, steps), the less the further away, by learned decays."""
-
-    def __init__(self, features: int) -> None:
-        super().__init__()
-        self.content = nn.Conv1d(features, features, 1)
-        self.query = nn.Conv1d(features, features, 1)
-        self.key = nn.Conv1d(features, features, 1)
-        self.query_decay = nn.Conv1d(features, ATTENTION_HEADS * DECAYS, 1)
-        self.proj = nn.Conv1d(features, features, 1)
-
-    def forward(self, signal: Tensor) -> Tensor:
-        """Map (batch, features, steps) to the same shape."""
-        steps = signal.shape[-1]
-        layers = (self.query, self.key, self.content, self.query_decay)
-        query, key, content, decay = (
-            layer(signal).unflatten(1, (ATTENTION_HEADS, -1)) for layer in layers
-        )
-        place = torch.arange(steps, device=signal.device, dtype=signal.dtype)
-        away = (place[:, None] - place).abs()
-        rates = torch.arange(1, DECAYS + 1, device=signal.device, dtype=signal.dtype)[:, None]
-        fading = (torch.sigmoid(decay) / 2 * rates).sum(2, keepdim=True) / DECAYS**0.5
-        scores = key.transpose(2, 3) @ query / key.shape[2] ** 0.5 - away * fading
-        scores.masked_fill_(torch.eye(steps, device=signal.device, dtype=torch.bool), -100)
-        answer: Tensor = content @ torch.softmax(scores, dim=2)
-        projected: Tensor = self.proj(answer.flatten(1, 2))
-        return signal + projected
-
-
-class Branches(nn.Module):
-    """Residual branches along time: narrow, dilated convolutions, an LSTM and attention if deep."""
-
-    def __init__(self, sizes: LevelSizes, features: int, level: int) -> None:
-        super().__init__()
-        hidden = int(features / sizes.dconv_comp)
-        self.layers = nn.ModuleList()
-        for depth in range(sizes.dconv_depth):
-            dilation = 2**depth
-            layers: list[nn.Module] = [
-                nn.Conv1d(features, hidden, 3, dilation=dilation, padding=dilation),
-                nn.GroupNorm(1, hidden),
-                nn.GELU(),
-            ]
-            layers += [LongShort(hidden)] if level >= sizes.dconv_lstm else []
-            layers += [LocalAttention(hidden)] if level >= sizes.dconv_attn else []
-            layers += [nn.Conv1d(hidden, 2 * features, 1), nn.GroupNorm(1, 2 * features)]
-            self.layers.append(nn.Sequential(*layers, nn.GLU(1), Scale(features)))
-
-    def forward(self, signal: Tensor) -> Tensor:
-        """Map (batch, features, steps) or (batch, features, rows, steps) to the same shape."""
-        along = signal
-        if signal.dim() == 4:
-            along = signal.transpose(1, 2).flatten(0, 1)  # rows are a batch
-        for layer in self.layers:
-            along = along + layer(along)
-        if signal.dim() == 4:
-            along = along.unflatten(0, (signal.shape[0], -1)).transpose(1, 2)
-        return along
-
-
 @dataclass(frozen=True)
 class Level:
     """What a level of one branch is like."""
@@ -208,11 +77,6 @@ class Level:
         return kind(inputs, outputs, size, padding=padding)
 
 
-def _norm(sizes: DemucsSizes, level: Level, features: int) -> nn.Module:
-    normed = level.index >= sizes.norm_starts
-    return nn.GroupNorm(sizes.norm_groups, features) if normed else nn.Identity()
-
-
 class Encoder(nn.Module):
     """One level down: a strided convolution, residual branches, a gated narrow convolution."""
 
@@ -228,9 +92,9 @@ class Encoder(nn.Module):
             self.conv = nn.Conv1d(level.inputs, outputs, level.kernel, level.stride, level.padding)
         if level.meets:
             return
-        self.norm1 = _norm(sizes, level, outputs)
+        self.norm1 = make_norm(sizes, level.index, outputs)
         self.rewrite = level.convolution(outputs, 2 * outputs, 1, 0)
-        self.norm2 = _norm(sizes, level, 2 * outputs)
+        self.norm2 = make_norm(sizes, level.index, 2 * outputs)
         branched = sizes.dconv_mode & 1
         self.dconv = Branches(sizes, outputs, level.index) if branched else nn.Identity()
 
@@ -262,12 +126,12 @@ class Decoder(nn.Module):
             )
         else:
             self.conv_tr = nn.ConvTranspose1d(features, level.inputs, level.kernel, level.stride)
-        self.norm2 = _norm(sizes, level, level.inputs)
+        self.norm2 = make_norm(sizes, level.index, level.inputs)
         if level.meets:
             return
         context = sizes.context
         self.rewrite = level.convolution(features, 2 * features, 1 + 2 * context, context)
-        self.norm1 = _norm(sizes, level, 2 * features)
+        self.norm1 = make_norm(sizes, level.index, 2 * features)
         branched = sizes.dconv_mode & 2
         self.dconv = Branches(sizes, features, level.index) if branched else nn.Identity()
 
@@ -285,91 +149,6 @@ class Decoder(nn.Module):
         else:
             answer = answer[..., padding : padding + steps]
         return (F.gelu(answer) if self.level.index else answer), signal
-
-
-class WholeNorm(nn.GroupNorm):
-    """Norm (batch, places, features) over places and features together."""
-
-    def __init__(self, features: int) -> None:
-        super().__init__(1, features)
-
-    def forward(self, signal: Tensor) -> Tensor:
-        """Map to the same shape."""
-        return super().forward(signal.transpose(1, 2)).transpose(1, 2)
-
-
-class Layer(nn.Module):
-    """Attention to oneself, or across to the other branch, and two dense layers."""
-
-    def __init__(self, sizes: DemucsSizes, width: int, cross: bool) -> None:
-        super().__init__()
-        hidden = int(width * sizes.t_hidden_scale)
-        attention = nn.MultiheadAttention(width, sizes.t_heads, batch_first=True)
-        self.cross = cross
-        if cross:
-            self.cross_attn = attention
-            self.norm3 = nn.LayerNorm(width)
-        else:
-            self.self_attn = attention
-        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.linear1, self.linear2 = nn.Linear(width, hidden), nn.Linear(hidden, width)
-        self.gamma_1, self.gamma_2 = Scale(width, last=True), Scale(width, last=True)
-        self.norm_out = WholeNorm(width)
-
-    def forward(self, signal: Tensor, other: Tensor) -> Tensor:
-        """Map (batch, places, features) to the same shape."""
-        query = self.norm1(signal)
-        key = self.norm2(other) if self.cross else query
-        attention = self.cross_attn if self.cross else self.self_attn
-        signal = signal + self.gamma_1(attention(query, key, key, need_weights=False)[0])
-        normed = (self.norm3 if self.cross else self.norm2)(signal)
-        dense = self.linear2(F.gelu(self.linear1(normed)))
-        answer: Tensor = self.norm_out(signal + self.gamma_2(dense))
-        return answer
-
-
-class CrossTransformer(nn.Module):
-    """Layers for both branches in turn: each hears itself, then what the other one was."""
-
-    def __init__(self, sizes: DemucsSizes, width: int) -> None:
-        super().__init__()
-        self.norm_in, self.norm_in_t = nn.LayerNorm(width), nn.LayerNorm(width)
-        crossing = [bool(index % 2) for index in range(sizes.t_layers)]
-        self.layers = nn.ModuleList(Layer(sizes, width, cross) for cross in crossing)
-        self.layers_t = nn.ModuleList(Layer(sizes, width, cross) for cross in crossing)
-
-    def forward(self, picture: Tensor, wave: Tensor) -> tuple[Tensor, Tensor]:
-        """Map (batch, features, rows, steps) and (batch, features, steps) to the same shapes."""
-        _, width, rows, steps = picture.shape
-        places = _picture_places(width, rows, steps).to(picture)
-        heard = self.norm_in(picture.permute(0, 3, 2, 1).flatten(1, 2)) + places
-        wave = wave.transpose(1, 2)
-        wave = self.norm_in_t(wave) + _wave_places(width, wave.shape[1]).to(wave)
-        for layer, layer_t in zip(self.layers, self.layers_t, strict=True):
-            heard, wave = layer(heard, wave), layer_t(wave, heard)
-        return heard.unflatten(1, (steps, rows)).permute(0, 3, 2, 1), wave.transpose(1, 2)
-
-
-def _wave_places(width: int, steps: int) -> Tensor:
-    """Return cosines and sines of each step, (steps, features)."""
-    half = width // 2
-    rates = 10000 ** (torch.arange(half) / (half - 1))
-    angles = torch.arange(steps)[:, None] / rates
-    return torch.cat([angles.cos(), angles.sin()], dim=1)
-
-
-def _picture_places(width: int, rows: int, steps: int) -> Tensor:
-    """Return sines and cosines in turn of steps, then of rows, (steps · rows, features)."""
-    half = width // 2
-    rates = torch.exp(torch.arange(0, half, 2) * (-math.log(10000) / half))
-
-    def waves(count: int) -> Tensor:
-        angles = torch.arange(count)[:, None] * rates
-        return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)
-
-    along_time = waves(steps)[:, None].expand(-1, rows, -1)
-    along_rows = waves(rows)[None].expand(steps, -1, -1)
-    return torch.cat([along_time, along_rows], dim=-1).flatten(0, 1)
 
 
 class Embedding(nn.Module):
@@ -412,7 +191,9 @@ class HybridDemucs(Unbounded):
                 self.channel_downsampler = nn.Conv1d(bottom, width, 1)
                 self.channel_upsampler_t = nn.Conv1d(width, bottom, 1)
                 self.channel_downsampler_t = nn.Conv1d(bottom, width, 1)
-            self.crosstransformer = CrossTransformer(sizes, bottom or width)
+            self.crosstransformer = CrossTransformer(
+                sizes.t_layers, bottom or width, sizes.t_heads, sizes.t_hidden_scale
+            )
 
     def forward(self, signal: Tensor, trim: int = 0) -> Tensor:
         """Separate (batch, channels, samples) into (batch, stems, channels, samples − 2 · trim)."""
@@ -516,13 +297,6 @@ class HybridDemucs(Unbounded):
         padded = F.pad(spectrogram, (2, 2, 0, 1))
         length = spectrogram.shape[-1] * hop + 2 * margin
         return self.stft.inverse(padded, length)[..., margin : margin + samples]
-
-
-def find_level(signal: Tensor, least: float = 1e-8) -> tuple[Tensor, Tensor]:
-    """Return the mean and deviation of the mean of all channels, (batch, 1, 1)."""
-    mono = signal.mean(1, keepdim=True)
-    deviation = torch.nan_to_num(mono.std(-1, keepdim=True))  # of one sample: none
-    return mono.mean(-1, keepdim=True), deviation + least
 
 
 def _norm_all(signal: Tensor) -> tuple[Tensor, Tensor, Tensor]:

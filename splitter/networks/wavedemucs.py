@@ -18,7 +18,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from splitter.networks.contract import Network, Share, Tile, Unbounded
-from splitter.networks.demucs import Branches, LevelSizes, LongShort, find_level
+from splitter.networks.demucsparts import (
+    Branches,
+    LevelSizes,
+    LongShort,
+    find_level,
+    make_norm,
+)
 from splitter.networks.resampling import Resampler
 from splitter.schema import Range
 from splitter.tiling import TileShape
@@ -120,12 +126,6 @@ class WaveDemucs(Unbounded):
         return along * deviation + mean if self.sizes.normed else along
 
 
-def _norm(sizes: LevelSizes, index: int, features: int) -> nn.Module:
-    return (
-        nn.GroupNorm(sizes.norm_groups, features) if index >= sizes.norm_starts else nn.Identity()
-    )
-
-
 def _branches(sizes: LevelSizes, mode: int, features: int, index: int) -> list[nn.Module]:
     return [Branches(sizes, features, index)] if sizes.dconv_mode & mode else []
 
@@ -133,21 +133,21 @@ def _branches(sizes: LevelSizes, mode: int, features: int, index: int) -> list[n
 def _encoder(sizes: WaveDemucsSizes, index: int, inputs: int, outputs: int) -> nn.Module:
     return nn.Sequential(
         nn.Conv1d(inputs, outputs, sizes.kernel, sizes.stride),
-        _norm(sizes, index, outputs),
+        make_norm(sizes, index, outputs),
         nn.GELU() if sizes.gelu else nn.ReLU(),
         *_branches(sizes, 1, outputs, index),
         nn.Conv1d(outputs, 2 * outputs, 1),
-        _norm(sizes, index, 2 * outputs),
+        make_norm(sizes, index, 2 * outputs),
         nn.GLU(1),
     )
 
 
 def _decoder(sizes: WaveDemucsSizes, index: int, inputs: int, outputs: int) -> nn.Module:
     context = sizes.context
-    last = [_norm(sizes, index, outputs), nn.GELU() if sizes.gelu else nn.ReLU()]
+    last = [make_norm(sizes, index, outputs), nn.GELU() if sizes.gelu else nn.ReLU()]
     return nn.Sequential(
         nn.Conv1d(inputs, 2 * inputs, 1 + 2 * context, padding=context * sizes.padded),
-        _norm(sizes, index, 2 * inputs),
+        make_norm(sizes, index, 2 * inputs),
         nn.GLU(1),
         *_branches(sizes, 2, inputs, index),
         nn.ConvTranspose1d(inputs, outputs, sizes.kernel, sizes.stride),
