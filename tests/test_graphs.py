@@ -12,6 +12,7 @@ from splitter.graphs import (
     Graph,
     GraphError,
     Stream,
+    find_early,
     find_reach,
     find_stride,
     make_stream,
@@ -124,6 +125,16 @@ def test_a_song_in_chunks_gives_what_it_gives_at_once(name: str) -> None:
         inner = slice(reach, frames - max(reach, stream.late))
         error = late[..., inner] - expected[..., inner]
         assert decibels(expected[..., inner], error) > 100  # float32, summed in another order
+
+
+def test_what_sees_no_further_than_a_chunk_is_not_needed_early() -> None:
+    stream = make_stream(graph_of("unet"))
+    nodes = stream.graph.nodes
+    needed = {frames: find_early(stream, frames) for frames in (0, 16, 10000)}
+    assert needed[0] >= needed[16] > needed[10000] == {0}  # the input
+    for early in needed.values():
+        assert len(nodes) - 1 not in early
+        assert all(source in early for place in early for source in nodes[place].inputs)
 
 
 @pytest.mark.parametrize(

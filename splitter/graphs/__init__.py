@@ -6,7 +6,7 @@ twice (`streaming`).
 """
 
 from splitter.graphs.graph import Graph, GraphError, Node, Size, read_graph, write_graph
-from splitter.graphs.streaming import Stream, find_reach, find_stride, make_stream
+from splitter.graphs.streaming import Stream, find_early, find_reach, find_stride, make_stream
 
 __all__ = [
     "Graph",
@@ -14,6 +14,7 @@ __all__ = [
     "Node",
     "Size",
     "Stream",
+    "find_early",
     "find_reach",
     "find_stride",
     "make_stream",

@@ -117,6 +117,23 @@ def make_stream(graph: Graph) -> Stream:
     return Stream(Graph(work.nodes), int(late), find_stride(graph))
 
 
+def find_early(stream: Stream, frames: int) -> set[int]:
+    """Return the places of nodes that are needed even before the chunk ahead of the first output.
+
+    These see far; what leads from them to the output is not, as long as no output is asked for.
+    """
+    nodes = stream.graph.nodes
+    last = {
+        len(nodes) - 1: Fraction(0)
+    }  # frames until the last output that a node's may be part of
+    for place in range(len(nodes) - 1, -1, -1):
+        node = nodes[place]
+        kept = node.given["frames"] / node.rate if node.op == "window" else Fraction(0)
+        for source in node.inputs if place in last else ():
+            last[source] = max(last.get(source, Fraction(0)), last[place] + kept)
+    return {0} | {place for place, until in last.items() if until > frames}
+
+
 @dataclass
 class _Rewriting:
     """The new graph as it grows; for each old node its new place, and how late it is."""

@@ -127,7 +127,7 @@ def _prepare(folder: Path, settings: Settings, frames: int, compiling: ThreadPoo
 
     def compile_new() -> Network:
         weights = _read_arrays(folder / WEIGHTS)
-        return compile_network(made()[1], weights, shape.frames, settings)
+        return compile_network(made()[1], weights, shape.frames, settings, shape.unheard)
 
     return Part(shape, compiling.submit(find_network, origin, shape, settings, compile_new))
 

@@ -1,7 +1,7 @@
 """Compiled networks, kept in the user's cache: to take one up takes a third of compiling it.
 
     head, a line: its hash, and JSON: of what it was made, how songs go through it, …
-    what OpenVINO exported, whose hash is in the head
+    what OpenVINO exported, program by program; its hash is in the head
 
 One that was made of anything else, or is damaged, is not used, but made again.
 """
@@ -18,14 +18,16 @@ from pathlib import Path
 from threading import Thread
 from typing import Any, BinaryIO
 
+import numpy as np
 from platformdirs import user_cache_path
 
 from splitter.atomic import write_atomically
-from splitter.runtime.openvino import Network, Settings, import_network
+from splitter.runtime.openvino import Bytes, Network, Settings, import_network
 from splitter.runtime.streams import Spectral
 
 log = logging.getLogger(__name__)
 
+PAGE = 4096  # bytes
 MOST = 6  # networks; each takes some 50 MB
 
 
@@ -45,7 +47,7 @@ def find_network(
     """
     path = _path(origin)
     with suppress(OSError, ValueError, KeyError, TypeError, RuntimeError):
-        network = _read(path, origin, settings)
+        network = _read(path, origin, settings, shape.unheard)
         with suppress(OSError):
             path.touch()  # it is used
         return network
@@ -61,7 +63,7 @@ def _path(origin: str) -> Path:
 
 def _read_head(file: BinaryIO, origin: str) -> dict[str, Any]:
     stated, _, text = file.readline(1 << 20).rstrip(b"\n").partition(b" ")
-    if stated != _hash(text):
+    if stated != _hash(text.rstrip(b" ")):
         raise ValueError("damaged")
     head: dict[str, Any] = json.loads(text)
     if head["origin"] != origin:
@@ -69,26 +71,35 @@ def _read_head(file: BinaryIO, origin: str) -> dict[str, Any]:
     return head
 
 
-def _read(path: Path, origin: str, settings: Settings) -> Network:
+def _read(path: Path, origin: str, settings: Settings, unheard: int) -> Network:
     with path.open("rb") as file:
         head = _read_head(file, origin)
-        exported = file.read()
+        exported = np.memmap(file, np.uint8, "c", file.tell())
     if head["hash"] != _hash(exported).decode("ascii"):
         raise ValueError("damaged")
-    return import_network(
-        exported, [(int(place), int(age)) for place, age in head["ages"]], settings
-    )
+    programs, start = [], 0
+    for size, ages, places in head["programs"]:
+        model = np.asarray(exported[start : start + size])
+        programs.append((model, [(int(place), int(age)) for place, age in ages], places))
+        start += -(-size // PAGE) * PAGE
+    return import_network(programs, settings, unheard)
 
 
 def _keep(path: Path, origin: str, shape: Spectral, network: Network) -> None:
     """Write a network, and remove those that were not used for longest."""
     try:
-        exported, ages = network.export()
-        digest = _hash(exported).decode("ascii")
-        head = {"origin": origin, "shape": asdict(shape), "ages": ages, "hash": digest}
+        programs = network.export()
+        exported = b"".join(_pad(model, b"\0") for model, _, _ in programs)
+        head = {
+            "origin": origin,
+            "shape": asdict(shape),
+            "programs": [[len(model), ages, places] for model, ages, places in programs],
+            "hash": _hash(exported).decode("ascii"),
+        }
         text = json.dumps(head).encode("utf-8")
+        line = _pad(_hash(text) + b" " + text, b" ", 1) + b"\n"
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, _hash(text) + b" " + text + b"\n" + exported)
+        write_atomically(path, line + exported)
         kept = sorted(path.parent.glob("[!.]*"), key=lambda each: each.stat().st_mtime)
         for old in kept[:-MOST]:
             old.unlink()
@@ -96,5 +107,10 @@ def _keep(path: Path, origin: str, shape: Spectral, network: Network) -> None:
         log.debug("%s: is not kept (%s)", path, error)
 
 
-def _hash(data: bytes) -> bytes:
+def _pad(data: bytes, filler: bytes, beside: int = 0) -> bytes:
+    """Fill whole pages, so that what lies behind can be used where it is."""
+    return data + filler * (-(len(data) + beside) % PAGE)
+
+
+def _hash(data: bytes | Bytes) -> bytes:
     return hashlib.sha256(data).hexdigest().encode("ascii")

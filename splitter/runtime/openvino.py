@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from splitter.graphs import GraphError, Node, Stream
+from splitter.graphs import GraphError, Node, Stream, find_early
 
 # what converts models of other programs takes longer to import than all the rest, and is optional
 _CONVERTER = "openvino.tools.ovc"
@@ -23,6 +23,7 @@ if _blocked is None:
     del sys.modules[_CONVERTER]
 
 Array = npt.NDArray[np.float32]
+Bytes = npt.NDArray[np.uint8]
 Ages = Sequence[tuple[int, int]]  # of inputs: the output that each once was, and how many steps ago
 CAPABILITIES = "OPTIMIZATION_CAPABILITIES"
 UNARY = {
@@ -59,35 +60,69 @@ class Settings:
     bfloat16: bool = False  # the precision of products, in place of float32
 
 
+@dataclass(frozen=True)
+class Program:
+    """What is computed of a chunk, compiled: it takes what was put out earlier, and puts out."""
+
+    compiled: ov.CompiledModel
+    ages: Ages  # of its inputs but the chunk
+    places: Sequence[int]  # of its outputs: 0 is the mask, others are what windows keep
+    memory: Bytes | None = None  # what it was imported from, and uses
+
+
 class Network:
     """A compiled stream of one network, that songs in several threads may go through."""
 
-    def __init__(self, compiled: ov.CompiledModel, ages: Ages) -> None:
-        self._compiled = compiled
-        self._ages = ages
+    def __init__(self, programs: Sequence[Program], unheard: int) -> None:
+        self._programs = programs
+        self._unheard = unheard
 
     def begin_song(self) -> Song:
         """Return a way through for one song."""
-        return Song(self._compiled, self._ages)
+        return Song(self._programs, self._unheard)
 
-    def export(self) -> tuple[bytes, Ages]:
+    def export(self) -> list[tuple[bytes, Ages, Sequence[int]]]:
         """Return what `import_network` makes the same network of, on this machine."""
-        stream = BytesIO()
-        self._compiled.export_model(stream)
-        return stream.getvalue(), self._ages
+        exported = []
+        for program in self._programs:
+            stream = BytesIO()
+            program.compiled.export_model(stream)
+            exported.append((stream.getvalue(), program.ages, program.places))
+        return exported
 
 
 def compile_network(
-    stream: Stream, weights: Mapping[str, Array], frames: int, settings: Settings
+    stream: Stream, weights: Mapping[str, Array], frames: int, settings: Settings, unheard: int
 ) -> Network:
-    """Compile a stream for chunks of so many frames."""
-    model, ages = build(stream, weights, frames, settings.bfloat16)
-    return Network(ov.Core().compile_model(model, "CPU", _properties(settings)), ages)
+    """Compile a stream for chunks of so many frames.
+
+    The outputs of the first `unheard` chunks are not asked for. For many songs there is a program
+    of its own for these, but for the last: it computes only what sees far.
+    """
+    core, programs = ov.Core(), []
+    wanted: list[Container[int]] = [range(len(stream.graph.nodes))]
+    if settings.lanes > 1 and unheard > 1:
+        wanted.append(find_early(stream, frames))
+    for nodes in wanted:
+        model, ages, places = build(stream, weights, frames, settings.bfloat16, nodes)
+        compiled = core.compile_model(model, "CPU", _properties(settings))
+        programs.append(Program(compiled, ages, places))
+    return Network(programs, unheard)
 
 
-def import_network(exported: bytes, ages: Ages, settings: Settings) -> Network:
-    """Take up what was exported; raise RuntimeError if it is nothing that OpenVINO can use."""
-    return Network(ov.Core().import_model(exported, "CPU", _properties(settings)), ages)
+def import_network(
+    exported: Iterable[tuple[Bytes, Ages, Sequence[int]]], settings: Settings, unheard: int
+) -> Network:
+    """Take up what was exported; raise RuntimeError if it is nothing that OpenVINO can use.
+
+    It stays in use: nothing of it is copied.
+    """
+    core, programs = ov.Core(), []
+    for model, ages, places in exported:
+        memory = ov.Tensor(model, shared_memory=True)
+        compiled = core.import_model(memory, "CPU", _properties(settings))
+        programs.append(Program(compiled, ages, places, model))
+    return Network(programs, unheard)
 
 
 def describe_machine() -> str:
@@ -112,15 +147,19 @@ class Song:
     Each output has a ring of arrays: a step writes one, and reads what was written some steps ago.
     """
 
-    def __init__(self, compiled: ov.CompiledModel, ages: Ages) -> None:
-        self._request = compiled.create_infer_request()
-        self._ages = ages
-        depths = [1] * len(compiled.outputs)
-        for place, age in ages:
+    def __init__(self, programs: Sequence[Program], unheard: int) -> None:
+        whole = programs[0]
+        self._then = whole, whole.compiled.create_infer_request()
+        self._now = self._then
+        if len(programs) > 1:
+            self._now = programs[1], programs[1].compiled.create_infer_request()
+        self._unheard = unheard
+        depths = [1] * len(whole.places)
+        for place, age in whole.ages:
             depths[place] = max(depths[place], age)
         self._rings = [
             [_zeros(port) for _ in range(depth + 1)]
-            for port, depth in zip(compiled.outputs, depths, strict=True)
+            for port, depth in zip(whole.compiled.outputs, depths, strict=True)
         ]
         self._step = 0
         self._heard: Array | None = None
@@ -128,17 +167,20 @@ class Song:
     def begin(self, magnitude: Array) -> None:
         """Begin to look at (channels, frames, bins)."""
         self._step += 1
+        if self._step == self._unheard:
+            self._now = self._then
+        program, request = self._now
         self._heard = np.ascontiguousarray(magnitude[None])  # batch; kept while it is read
-        self._request.set_input_tensor(0, ov.Tensor(self._heard, shared_memory=True))
-        for number, (place, age) in enumerate(self._ages, 1):
-            self._request.set_input_tensor(number, self._written(place, age))
-        for place in range(len(self._rings)):
-            self._request.set_output_tensor(place, self._written(place, 0))
-        self._request.start_async()
+        request.set_input_tensor(0, ov.Tensor(self._heard, shared_memory=True))
+        for number, (place, age) in enumerate(program.ages, 1):
+            request.set_input_tensor(number, self._written(place, age))
+        for number, place in enumerate(program.places):
+            request.set_output_tensor(number, self._written(place, 0))
+        request.start_async()
 
     def take(self) -> Array:
         """Return the mask (stems, channels, frames, bins) of what was begun; it comes late."""
-        self._request.wait()
+        self._now[1].wait()
         return np.asarray(self._written(0, 0).data)
 
     def _written(self, place: int, age: int) -> ov.Tensor:
@@ -154,19 +196,26 @@ def _zeros(port: Any) -> ov.Tensor:
 
 
 def build(
-    stream: Stream, weights: Mapping[str, Array], frames: int, bfloat16: bool = False
-) -> tuple[ov.Model, Ages]:
-    """Make an OpenVINO model that takes a chunk of so many frames, and what windows keep.
+    stream: Stream,
+    weights: Mapping[str, Array],
+    frames: int,
+    bfloat16: bool,
+    wanted: Container[int],
+) -> tuple[ov.Model, Ages, Sequence[int]]:
+    """Make an OpenVINO model of wanted nodes that takes a chunk of so many frames.
 
-    Beside the output it gives what they keep for later chunks; which of them its further inputs
-    are, and of how many chunks ago, is returned, too. OpenVINO computes in float32 what leads
-    from the last products to an output in float32, so to be fast what windows keep is bfloat16.
+    Beside the output it gives what windows keep for later chunks: which of them its further inputs
+    are, and of how many chunks ago, is returned, too, and which of them it gives. OpenVINO computes
+    in float32 what leads from the last products to an output in float32, so to be fast what windows
+    keep is bfloat16.
     """
     builder = _Builder(weights, frames, ov.Type.bf16 if bfloat16 else ov.Type.f32)
-    for node in stream.graph.nodes:
-        builder.add(node)
-    results = [ops.result(made) for made in (builder.made[-1], *builder.kept)]
-    return ov.Model(results, [builder.made[0], *builder.old], "stream"), builder.ages
+    for place, node in enumerate(stream.graph.nodes):
+        builder.add(node, place in wanted)
+    given = {0: builder.made[-1]} if builder.made[-1] is not None else {}
+    given |= builder.kept
+    model = ov.Model([*map(ops.result, given.values())], [builder.made[0], *builder.old], "stream")
+    return model, builder.ages, [*given]
 
 
 class _Builder:
@@ -174,14 +223,25 @@ class _Builder:
         self.weights = weights
         self.frames = frames
         self.keeping = keeping  # the type in which windows keep frames
-        self.made: list[Any] = []
+        self.made: list[Any] = []  # None: not wanted
         self.old: list[Any] = []  # what windows kept,
         self.ages: list[tuple[int, int]] = []  # of which output and chunk each of it is,
-        self.kept: list[Any] = []  # and what they keep
+        self.kept: dict[int, Any] = {}  # and what they keep, by its output
+        self.windows = 0  # so far
 
-    def add(self, node: Node) -> None:
-        """Add what a node gives: an operation, or an array, where it does not change with time."""
+    def add(self, node: Node, wanted: bool) -> None:
+        """Add what a node gives: an operation, or an array, where it does not change with time.
+
+        What a window keeps of a chunk may be wanted where what it gives is not.
+        """
         inputs = [self.made[place] for place in node.inputs]
+        if node.op == "window":
+            self.windows += 1
+            if inputs[0] is not None:
+                self._keep(inputs[0], node)
+        if not wanted:
+            self.made.append(None)
+            return
         if node.axis is None:
             self.made.append(self._compute(node, inputs))
             return
@@ -256,22 +316,14 @@ class _Builder:
         return np.asarray(weight, np.float32)
 
     def _window(self, source: Any, node: Node, sizes: tuple[int, ...]) -> Any:
-        """Return the frames from `frames` before a chunk to `ahead` before what is as long ago.
-
-        What is needed of them later is kept: the end of a chunk, or whole chunks.
-        """
+        """Return the frames from `frames` before a chunk to `ahead` before what is as long ago."""
         axis, frames, ahead = (node.given[name] for name in ("axis", "frames", "ahead"))
         chunk = sizes[axis]
-
-        def part(of: Any, start: int, stop: int) -> Any:
-            return _slice(of, {"axis": axis, "start": start, "stop": stop, "step": 1})
-
         if frames <= chunk:
-            self._keep(part(source, chunk - frames, chunk))
             old = self._recall(1, [*sizes[:axis], frames, *sizes[axis + 1 :]])
             more = chunk + ahead - frames
-            return ops.concat([old, source if more == chunk else part(source, 0, more)], axis)
-        self._keep(source)
+            new = source if more == chunk else _part(source, axis, 0, more)
+            return ops.concat([old, new], axis)
         oldest = -(-frames // chunk)  # chunks
         first, last = oldest * chunk - frames, (oldest + 1) * chunk - frames + ahead
         parts = []
@@ -279,18 +331,27 @@ class _Builder:
             age = oldest - number
             whole = self._recall(age, sizes) if age else source
             start, stop = max(0, first - number * chunk), min(chunk, last - number * chunk)
-            parts.append(whole if stop - start == chunk else part(whole, start, stop))
+            parts.append(whole if stop - start == chunk else _part(whole, axis, start, stop))
         return parts[0] if len(parts) == 1 else ops.concat(parts, axis)
 
-    def _keep(self, part: Any) -> None:
-        self.kept.append(part if self.keeping == ov.Type.f32 else ops.convert(part, self.keeping))
+    def _keep(self, source: Any, node: Node) -> None:
+        """Keep what is needed later: the end of a chunk, or whole chunks."""
+        axis, frames = node.given["axis"], node.given["frames"]
+        chunk = node.sizes(self.frames)[axis]
+        part = _part(source, axis, chunk - frames, chunk) if frames <= chunk else source
+        kept = part if self.keeping == ov.Type.f32 else ops.convert(part, self.keeping)
+        self.kept[self.windows] = kept
 
     def _recall(self, age: int, sizes: Sequence[int]) -> Any:
         """Return what was kept last so many chunks ago."""
         old = ops.parameter(sizes, self.keeping)
         self.old.append(old)
-        self.ages.append((len(self.kept), age))
+        self.ages.append((self.windows, age))
         return old if self.keeping == ov.Type.f32 else ops.convert(old, "f32")
+
+
+def _part(source: Any, axis: int, start: int, stop: int) -> Any:
+    return _slice(source, {"axis": axis, "start": start, "stop": stop, "step": 1})
 
 
 def _ints(values: Sequence[int]) -> Any:

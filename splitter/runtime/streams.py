@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import cycle
 from typing import Protocol
 
 import numpy as np
@@ -19,6 +20,7 @@ from splitter.tiling import Block, mirror
 
 Array = npt.NDArray[np.float32]
 Spectrum = npt.NDArray[np.complex64]
+PORTION = 32  # frames that are turned at a time: they, and what becomes of them, fit into a cache
 
 
 class Steps(Protocol):
@@ -52,6 +54,11 @@ class Spectral:
     def lost(self) -> int:
         """Return how many samples come out before the song's first."""
         return self.context + self.late * self.hop + self.margin
+
+    @property
+    def behind(self) -> int:
+        """Return how many whole chunks masks come late."""
+        return self.late // self.frames
 
     @property
     def unheard(self) -> int:
@@ -135,11 +142,13 @@ def _transform(song: _Counted, shape: Spectral) -> Iterator[Spectrum]:
     needed = chunk + shape.size - shape.hop
     parts: list[Block] = []
     count = 0
-    windowed: Array | None = None  # is used again
+    ring: Iterator[Spectrum] = iter(())  # arrays that are used again, when their masks have come
     for block in _extend(song, shape):
         if not parts:
             parts.append(np.zeros((block.shape[0], shape.margin), np.float32))
             count = shape.margin
+            sizes = block.shape[0], shape.frames, shape.size // 2 + 1
+            ring = cycle([np.zeros(sizes, np.complex64) for _ in range(shape.behind + 3)])
         parts.append(block)
         count += block.shape[-1]
         if count < needed:
@@ -151,43 +160,52 @@ def _transform(song: _Counted, shape: Spectral) -> Iterator[Spectrum]:
                 return
             part = sound[:, start : start + needed]
             frames = np.lib.stride_tricks.sliding_window_view(part, shape.size, -1)[:, :: shape.hop]
-            windowed = np.multiply(frames, window, windowed)
-            spectra = np.fft.rfft(windowed, norm="forward")
-            yield spectra.astype(np.complex64, copy=False)
+            spectra = next(ring)
+            for some in _portions(shape.frames):
+                spectra[:, some] = np.fft.rfft(frames[:, some] * window, norm="forward")
+            yield spectra
             start += chunk
             done += chunk
         parts, count = [sound[:, start:]], count - start
 
 
+def _portions(frames: int) -> Iterator[slice]:
+    """Cut frames into as many as are turned at a time."""
+    return (slice(start, min(start + PORTION, frames)) for start in range(0, frames, PORTION))
+
+
 def _mask(spectra: Iterable[Spectrum], steps: Steps, shape: Spectral) -> Iterator[Spectrum]:
-    """Yield the masked spectra (stems, channels, frames, bins), late by a step, unless at once.
+    """Yield portions of masked spectra (stems, channels, frames, bins), unless before the song.
 
-    While a mask is computed, the next sound is read. Those that lie before the song are left out.
+    While a mask is computed, the one before it is put to use, and the next sound is read; unless
+    masks are wanted at once.
     """
-    behind, first = divmod(shape.late, shape.frames)  # chunks, frames
-    heard: deque[Spectrum] = deque(maxlen=behind + 2)
-    due: tuple[Spectrum, Spectrum] | None = None  # whose last, and whose other frames
+    first = shape.late % shape.frames
+    heard: deque[Spectrum] = deque(maxlen=shape.behind + 2)
 
-    def masked(mask: Array, old: Spectrum, new: Spectrum) -> Spectrum:
-        answer = np.empty(mask.shape, np.complex64)
-        np.multiply(mask[:, :, :first], old[:, shape.frames - first :], answer[:, :, :first])
-        np.multiply(mask[:, :, first:], new[:, : shape.frames - first], answer[:, :, first:])
-        return answer
+    def masked(number: int, mask: Array, old: Spectrum, new: Spectrum) -> Iterator[Spectrum]:
+        if number < shape.unheard:
+            return
+        rest = shape.frames - first
+        for part, spectrum in (mask[:, :, :first], old[:, rest:]), (mask[:, :, first:], new):
+            for some in _portions(part.shape[2]):
+                yield part[:, :, some] * spectrum[:, some]
 
+    due: tuple[int, Spectrum, Spectrum] | None = None  # whose last, and whose other frames
     for number, spectrum in enumerate(spectra):
-        if due and not shape.at_once:
-            mask = steps.take()
-            if number > shape.unheard:
-                yield masked(mask, *due)
-        steps.begin(np.abs(spectrum))
-        heard.extend([spectrum] if heard else [np.zeros_like(spectrum)] * (behind + 1) + [spectrum])
-        due = heard[0], heard[1]
+        magnitude = np.abs(spectrum)
+        ready = due and (due[0], steps.take(), *due[1:])
+        steps.begin(magnitude)
+        heard.extend([] if heard else [np.zeros_like(spectrum)] * (shape.behind + 1))
+        heard.append(spectrum)
+        due = number, heard[0], heard[1]
+        if ready:
+            yield from masked(*ready)
         if shape.at_once:
-            mask = steps.take()
-            if number >= shape.unheard:
-                yield masked(mask, *due)
-    if due and not shape.at_once:
-        yield masked(steps.take(), *due)
+            yield from masked(number, steps.take(), heard[0], heard[1])
+            due = None
+    if due:
+        yield from masked(due[0], steps.take(), *due[1:])
 
 
 def _add_up(spectra: Iterable[Spectrum], shape: Spectral) -> Iterator[Array]:
