@@ -23,12 +23,12 @@ import numpy as np
 import torch
 
 from scripts.benchmark import best_of, make_song, measure_roofline, measure_tiles, run
-from splitter import load_model, separate
+from splitter import separate
 from splitter.datasets import Signal, read_sound
 from splitter.devices import fast_dtype, pick_device, training_dtype
 from splitter.engines.lanes import make_lanes
 from splitter.engines.sharing import SharedNetwork
-from splitter.loading import Model
+from splitter.loading import Model, load_model
 from splitter.registry import CONFIG, find_model, read_config
 from splitter.runtime.computing import Computing
 from splitter.training.loop import Batch, Trainer

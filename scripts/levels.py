@@ -18,9 +18,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from splitter import load_model, separate
+from splitter import separate
 from splitter.audio import open_song, resample_signal
-from splitter.loading import Model
+from splitter.loading import Model, load_model
 
 Signal = npt.NDArray[np.float32]  # (channels, samples)
 RATE = 44100  # Hz

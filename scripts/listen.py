@@ -21,9 +21,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy.signal import butter, sosfilt
 
-from splitter import load_model, separate
+from splitter import separate
 from splitter.audio import open_song
-from splitter.loading import Model
+from splitter.loading import Model, load_model
 
 Signal = npt.NDArray[np.float32]  # (channels, samples)
 BANDS = ((50, 1000), (1000, 4000), (4000, 8000), (8000, 16000))  # Hz

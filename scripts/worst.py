@@ -27,9 +27,9 @@ import numpy as np
 import numpy.typing as npt
 from librosa import fft_frequencies, stft
 
-from splitter import load_model, separate
+from splitter import separate
 from splitter.datasets import Tracks, find_songs, select_songs
-from splitter.loading import Model
+from splitter.loading import Model, load_model
 
 Energies = npt.NDArray[np.float64]  # (kinds, windows)
 KINDS = ("error", "phase", "lost", "taken", "treble", "voice", "music")

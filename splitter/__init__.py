@@ -15,9 +15,10 @@ TYPE_CHECKING = False  # nothing is imported, as until `__main__` Ctrl-C leaves 
 if TYPE_CHECKING:
     from splitter.audio import OutputFormat
     from splitter.errors import SplitterError
-    from splitter.loading import Model, load_model
+    from splitter.loading import Model
     from splitter.outputs import Output
     from splitter.registry import ModelChoice
+    from splitter.runtime.ready import load_model
     from splitter.separation import separate
     from splitter.songs import open_stems, separate_file
 
@@ -41,7 +42,7 @@ _HOMES = {
     "Output": "splitter.outputs",
     "OutputFormat": "splitter.audio",
     "SplitterError": "splitter.errors",
-    "load_model": "splitter.loading",
+    "load_model": "splitter.runtime.ready",
     "open_stems": "splitter.songs",
     "separate": "splitter.separation",
     "separate_file": "splitter.songs",

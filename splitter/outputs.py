@@ -32,6 +32,9 @@ class Output:
     tags: bool = True  # copy title, artist, cover and so on
     overwrite: bool = False  # replace files that are there already; never the song itself
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "folder", Path(self.folder))  # a text will do
+
 
 @dataclass(frozen=True)
 class Plan:

@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from splitter.audio import Block, resample
 from splitter.errors import SplitterError
-from splitter.registry import INSTRUMENTAL, ModelChoice
+from splitter.registry import DEFAULT_MODEL, INSTRUMENTAL, ModelChoice
 from splitter.runtime.computing import Computing as Computing
 from splitter.runtime.computing import Piece, Streaming
 
@@ -137,9 +137,9 @@ def separate(
     """
     song = _as_block(signal, rate)
     if model is None or isinstance(model, (str, ModelChoice)):
-        from splitter.loading import load_model
+        from splitter.runtime.ready import load_model
 
-        model = load_model(model) if model else load_model()
+        model = load_model(model or DEFAULT_MODEL, precision=computing.precision)
     parts = list(separate_blocks([song], rate, song.shape[0], model, computing))
     return {
         name: np.concatenate([song[:, :0], *(part[name] for part in parts)], axis=-1).reshape(

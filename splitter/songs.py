@@ -172,7 +172,7 @@ def separate_file(
     with open_song(path) as reader:
         names = name_stems(path, output, *_names(model), reader.tags)
         plan = plan_stems(reader, names, output)  # before a model takes its time
-        return separate_song(reader, plan, _load(model), computing, watch)
+        return separate_song(reader, plan, _load(model, computing), computing, watch)
 
 
 @dataclass(frozen=True)
@@ -201,17 +201,17 @@ def open_stems(
     """
     with open_song(Path(song) if isinstance(song, str) else song) as reader:
         blocks = separate_blocks(
-            reader.read_blocks(), reader.rate, reader.channels, _load(model), computing
+            reader.read_blocks(), reader.rate, reader.channels, _load(model, computing), computing
         )
         yield StemStream(reader.rate, reader.channels, reader.samples, blocks)
 
 
-def _load(model: Model | Streaming | ModelChoice | str) -> Model | Streaming:
+def _load(model: Model | Streaming | ModelChoice | str, computing: Computing) -> Model | Streaming:
     if not isinstance(model, (str, ModelChoice)):
         return model
-    from splitter.loading import load_model
+    from splitter.runtime.ready import load_model
 
-    return load_model(model)
+    return load_model(model, precision=computing.precision)
 
 
 def _names(model: Model | Streaming | ModelChoice | str) -> tuple[str, Sequence[str]]:

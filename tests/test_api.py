@@ -117,6 +117,12 @@ def measure_vocals(song: np.ndarray, model: Model | str) -> float:
     return float(np.abs(splitter.separate(song, 44100, model)["vocals"]).sum())
 
 
+def test_a_folder_may_be_named_by_a_text(small_model: Model, tmp_path: Path) -> None:
+    song = sounds.write(tmp_path / "song.wav", sounds.noise(5000))
+    done = splitter.separate_file(song, splitter.Output(str(tmp_path / "out")), small_model)  # type: ignore[arg-type]
+    assert done.stems["vocals"] == tmp_path / "out/song/vocals.wav"
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_a_forked_child_of_a_process_that_has_separated_works(small_model_folder: Path) -> None:

@@ -16,6 +16,7 @@ from splitter.datasets import Signal, Song, Tracks, find_stem, read_sound, requi
 from splitter.errors import DataError, ModelError
 from splitter.evaluation.baselines import BASELINES, MASKED, Grid, Stems, find_grid
 from splitter.loading import ModelChoice, load_model
+from splitter.runtime.ready import load_model as ready_model
 from splitter.separation import separate
 
 Separate = Callable[[Song, Tracks], Stems]
@@ -66,7 +67,7 @@ class ModelSystem:
 
     def start(self) -> Separate:
         """Load the model."""
-        model = load_model(self.choice, self.device)
+        model = ready_model(self.choice, self.device)
 
         def run(_: Song, tracks: Tracks) -> Stems:
             vocals = separate(tracks.mixture, tracks.rate, model)["vocals"]

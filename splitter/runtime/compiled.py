@@ -6,6 +6,7 @@ the layers is its own.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -45,14 +46,29 @@ class Part:
 class Compiled:
     """A model that is ready to use, or will be in a moment."""
 
-    def __init__(self, choice: ModelChoice, parts: Sequence[Part], lanes: int) -> None:
+    def __init__(
+        self, choice: ModelChoice, settings: Settings, frames: int, at_once: bool = False
+    ) -> None:
         self.name = choice.name
         self.hash = choice.hash
         self.config = choice.config
-        self.lanes = lanes  # songs at a time that keep the processor busy
-        self.parts = parts
+        self.lanes = settings.lanes  # songs at a time that keep the processor busy
+        self._made_of = choice, settings, frames, at_once
         self._shares = choice.shares
         self._stopped = False
+        self._prepare()
+
+    def _prepare(self) -> None:
+        choice, settings, frames, at_once = self._made_of
+        compiling = ThreadPoolExecutor(1, "splitter-compile")
+        parts = [_prepare(folder, settings, frames, compiling) for folder in choice.folders]
+        self.parts = [replace(part, shape=replace(part.shape, at_once=at_once)) for part in parts]
+        compiling.shutdown(wait=False)
+        self._process = os.getpid()
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Have another process make its own."""
+        return Compiled, self._made_of
 
     @property
     def stems(self) -> tuple[str, ...]:
@@ -61,6 +77,8 @@ class Compiled:
 
     def estimate(self, blocks: Iterable[Block], channels: int) -> Iterator[Array]:
         """Yield the estimates (stems, channels, samples) of a song's (channels, samples)."""
+        if os.getpid() != self._process:  # a fork has none of the threads that compute
+            self._prepare()
         pairs = channel_pairs(channels, self.config.channels)
         heard = iter(tee(self._unless_stopped(blocks), len(pairs) * len(self.parts)))
         networks = [
@@ -112,11 +130,7 @@ def compile_model(
     configs = [read_config(folder / CONFIG) for folder in choice.folders]
     if len({(config.rate, *config.stems) for config in configs}) > 1:
         raise GraphError("models of unlike rates or stems are averaged on PyTorch only")
-    compiling = ThreadPoolExecutor(1, "splitter-compile")
-    parts = [_prepare(folder, settings, frames, compiling) for folder in choice.folders]
-    parts = [replace(part, shape=replace(part.shape, at_once=at_once)) for part in parts]
-    compiling.shutdown(wait=False)
-    return Compiled(choice, parts, settings.lanes)
+    return Compiled(choice, settings, frames, at_once)
 
 
 def _prepare(folder: Path, settings: Settings, frames: int, compiling: ThreadPoolExecutor) -> Part:

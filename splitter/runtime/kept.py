@@ -22,7 +22,7 @@ import numpy as np
 from platformdirs import user_cache_path
 
 from splitter.atomic import write_atomically
-from splitter.runtime.openvino import Bytes, Network, Settings, import_network
+from splitter.runtime.openvino import Network, Settings, import_network
 from splitter.runtime.streams import Spectral
 
 log = logging.getLogger(__name__)
@@ -75,7 +75,7 @@ def _read(path: Path, origin: str, settings: Settings, unheard: int) -> Network:
     with path.open("rb") as file:
         head = _read_head(file, origin)
         exported = np.memmap(file, np.uint8, "c", file.tell())
-    if head["hash"] != _hash(exported).decode("ascii"):
+    if head["hash"] != _hash(exported.data).decode("ascii"):
         raise ValueError("damaged")
     programs, start = [], 0
     for size, ages, places in head["programs"]:
@@ -112,5 +112,5 @@ def _pad(data: bytes, filler: bytes, beside: int = 0) -> bytes:
     return data + filler * (-(len(data) + beside) % PAGE)
 
 
-def _hash(data: bytes | Bytes) -> bytes:
+def _hash(data: bytes | memoryview) -> bytes:
     return hashlib.sha256(data).hexdigest().encode("ascii")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
 import sys
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Any
+from weakref import WeakSet
 
 import numpy as np
 import numpy.typing as npt
@@ -76,6 +79,7 @@ class Network:
     def __init__(self, programs: Sequence[Program], unheard: int) -> None:
         self._programs = programs
         self._unheard = unheard
+        _networks.add(self)
 
     def begin_song(self) -> Song:
         """Return a way through for one song."""
@@ -89,6 +93,19 @@ class Network:
             program.compiled.export_model(stream)
             exported.append((stream.getvalue(), program.ages, program.places))
         return exported
+
+
+_networks: WeakSet[Network] = WeakSet()
+
+
+def _leave_networks() -> None:
+    """Keep networks for ever: a fork would wait for threads of theirs that it does not have."""
+    for network in _networks:
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(network))
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_leave_networks)
 
 
 def compile_network(
