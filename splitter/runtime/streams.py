@@ -114,11 +114,11 @@ def _extend(song: _Counted, shape: Spectral) -> Iterator[Block]:
         held.append(block)
     if not held:
         return
-    head = np.concatenate(held, axis=-1)
-    yield mirror(head, shape.context, 0)
+    last = deque([np.concatenate(held, axis=-1)])
+    count = last[0].shape[-1]
+    held.clear()
+    yield mirror(last[0], shape.context, 0)
     most = shape.context + shape.grid + 1  # samples that the mirror image at the end is made of
-    last = deque([head])
-    count = head.shape[-1]
     for block in source:
         yield block
         last.append(block)

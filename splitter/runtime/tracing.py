@@ -29,7 +29,7 @@ def trace_model(config: Config, path: Path) -> Traced:
     def make_input(frames: int) -> Tensor:
         return torch.zeros(1, config.channels, frames, stft.bins)
 
-    graph = trace(_Mask(network).eval(), make_input, frames)
+    graph = trace(MaskOf(network).eval(), make_input, frames)
     return Traced(stft.size, stft.hop, Graph([_rename(node) for node in graph.nodes]))
 
 
@@ -40,7 +40,7 @@ def _rename(node: Node) -> Node:
     return replace(node, given={"name": node.given["name"].removeprefix("network.")})
 
 
-class _Mask(nn.Module):
+class MaskOf(nn.Module):
     """From magnitudes to a mask, frames before bins on both sides, as spectra lie in memory."""
 
     def __init__(self, network: MaskModel) -> None:
@@ -48,5 +48,6 @@ class _Mask(nn.Module):
         self.network = network
 
     def forward(self, magnitude: Tensor) -> Tensor:
+        """Look at (1, channels, frames, bins); return (stems, channels, frames, bins)."""
         mask = self.network.look(magnitude.transpose(-1, -2)).flatten(0, 1)  # stems
         return mask.transpose(-1, -2)
