@@ -126,6 +126,19 @@ class CentredStft(nn.Module):
         return signal.unflatten(0, spectrogram.shape[:-2])  # type: ignore[no-any-return]
 
 
+def to_planes(spectrogram: Tensor) -> Tensor:
+    """Lay complex (batch, channels, bins, frames) out as (batch, 2 · channels, bins, frames).
+
+    Behind the real part of a channel comes its imaginary part.
+    """
+    return torch.view_as_real(spectrogram).permute(0, 1, 4, 2, 3).flatten(1, 2)
+
+
+def from_planes(planes: Tensor) -> Tensor:
+    """Join (..., 2 · channels, bins, frames) to complex (..., channels, bins, frames) again."""
+    return torch.view_as_complex(planes.unflatten(-3, (-1, 2)).movedim(-3, -1).contiguous())
+
+
 def find_stft(network: nn.Module) -> Stft | None:
     """Return the (first) STFT that a network has inside; none for a network without."""
     return next((part for part in network.modules() if isinstance(part, Stft)), None)

@@ -5,7 +5,7 @@ import pytest
 import scipy.signal
 import torch
 
-from splitter.spectral import Stft
+from splitter.spectral import Stft, from_planes, to_planes
 from tests.sounds import noise
 
 SIZE, HOP = 256, 64
@@ -47,3 +47,11 @@ def test_a_shift_by_hops_shifts_the_frames() -> None:
 def test_a_hop_that_does_not_divide_the_window_is_refused() -> None:
     with pytest.raises(ValueError, match="must divide"):
         Stft(256, 100)
+
+
+def test_planes_are_real_and_imaginary_parts_in_turn() -> None:
+    spectrogram = torch.randn(2, 3, 5, 7, dtype=torch.complex64)
+    planes = to_planes(spectrogram)
+    assert torch.equal(planes[:, 0::2], spectrogram.real)
+    assert torch.equal(planes[:, 1::2], spectrogram.imag)
+    assert torch.equal(from_planes(planes), spectrogram)

@@ -24,7 +24,7 @@ from splitter.networks.crosstransformer import CrossTransformer
 from splitter.networks.demucsparts import Branches, LevelSizes, find_level, make_norm
 from splitter.networks.openunmix import draw_stems
 from splitter.schema import Range
-from splitter.spectral import CentredStft
+from splitter.spectral import CentredStft, from_planes, to_planes
 from splitter.tiling import TileShape
 
 
@@ -208,9 +208,7 @@ class HybridDemucs(Unbounded):
     def _separate(self, signal: Tensor) -> Tensor:
         """Separate a signal of unit level."""
         spectrogram = self._transform(signal)
-        parts = spectrogram.abs()
-        if self.sizes.cac:
-            parts = torch.view_as_real(spectrogram).permute(0, 1, 4, 2, 3).flatten(1, 2)
+        parts = to_planes(spectrogram) if self.sizes.cac else spectrogram.abs()
         picture, mean, deviation = _norm_all(parts)
         wave, wave_mean, wave_deviation = _norm_all(signal)
         picture, wave = self._run(picture, wave)
@@ -224,8 +222,7 @@ class HybridDemucs(Unbounded):
     def _draw(self, picture: Tensor, spectrogram: Tensor) -> Tensor:
         """Make complex spectrograms of what was drawn, (batch, stems, …, bins, frames)."""
         if self.sizes.cac:
-            planes = picture.unflatten(2, (-1, 2)).permute(0, 1, 2, 4, 5, 3).contiguous()
-            return torch.view_as_complex(planes)
+            return from_planes(picture)
         stems = draw_stems(
             picture.permute(1, 4, 0, 2, 3),  # stems, frames, batch, channels, bins
             spectrogram.permute(3, 0, 1, 2),

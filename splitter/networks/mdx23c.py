@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from splitter.networks.contract import Hop, Network, Share, Tile, Unbounded, Window
 from splitter.schema import Range, Words
-from splitter.spectral import CentredStft
+from splitter.spectral import CentredStft, from_planes, to_planes
 from splitter.tiling import TileShape
 
 Width = Annotated[int, Range(1, 4096)]
@@ -96,27 +96,18 @@ class Level(nn.Module):
     """Blocks, and what leads to the next level: down behind them, or up before them."""
 
     def __init__(
-        self, sizes: Mdx23cSizes, inputs: int, features: int, rows: int, turn: nn.Module | None
+        self, sizes: Mdx23cSizes, inputs: int, features: int, rows: int, *turn: nn.Module
     ) -> None:
         super().__init__()
-        self.turn: nn.Module = nn.Identity()
         widths = [inputs, *[features] * (sizes.blocks - 1)]
-        self.blocks: nn.Module = nn.Sequential(
-            *(Block(sizes, width, features, rows) for width in widths)
-        )
-        if turn is not None:
-            self.turn = nn.Sequential(*sizes.before(_inputs(turn)), turn)
+        self.blocks = nn.Sequential(*(Block(sizes, width, features, rows) for width in widths))
+        self.turn = nn.Sequential(*turn)
 
 
 def _levels(parts: nn.ModuleList) -> Iterator[Level]:
     for part in parts:
         assert isinstance(part, Level)
         yield part
-
-
-def _inputs(layer: nn.Module) -> int:
-    assert isinstance(layer, nn.Conv2d | nn.ConvTranspose2d)
-    return layer.in_channels
 
 
 class Mdx23c(Unbounded):
@@ -139,9 +130,10 @@ class Mdx23c(Unbounded):
             here, deeper, height = widths[level], widths[level + 1], rows // 2**level
             narrow = nn.Conv2d(here, deeper, 2, 2, bias=False)
             widen = nn.ConvTranspose2d(deeper, here, 2, 2, bias=False)
-            self.down.append(Level(sizes, here, here, height, narrow))
-            self.up.insert(0, Level(sizes, 2 * here, here, height, widen))
-        self.deepest = Level(sizes, widths[-1], widths[-1], rows // 2**sizes.levels, None)
+            down, up = (*sizes.before(here), narrow), (*sizes.before(deeper), widen)
+            self.down.append(Level(sizes, here, here, height, *down))
+            self.up.insert(0, Level(sizes, 2 * here, here, height, *up))
+        self.deepest = Level(sizes, widths[-1], widths[-1], rows // 2**sizes.levels)
         self.leave = nn.Sequential(
             nn.Conv2d(widths[0] + planes, widths[0], 1, bias=False),
             ACTIVATIONS[sizes.activation](),
@@ -152,13 +144,11 @@ class Mdx23c(Unbounded):
         """Separate (batch, channels, samples) into (batch, stems, channels, samples − 2 · trim)."""
         spectrogram = self.stft(signal)
         frames = spectrogram.shape[-1]
-        parts = torch.view_as_real(spectrogram[:, :, : self.sizes.bins])
-        planes = parts.permute(0, 1, 4, 2, 3).unflatten(3, (self.sizes.subbands, -1)).flatten(1, 3)
+        planes = to_planes(spectrogram[:, :, : self.sizes.bins])
+        planes = planes.unflatten(2, (self.sizes.subbands, -1)).flatten(1, 2)
         answer = self._run(F.pad(planes, (0, -frames % 2**self.sizes.levels)))[..., :frames]
-        made = answer.float().unflatten(1, (self.stems, signal.shape[1], 2, self.sizes.subbands))
-        bins = made.flatten(4, 5).permute(0, 1, 2, 4, 5, 3).contiguous()  # bins, frames, 2
-        missing = self.stft.bins - self.sizes.bins
-        whole = F.pad(torch.view_as_complex(bins), (0, 0, 0, missing))
+        made = answer.float().unflatten(1, (self.stems, -1, self.sizes.subbands)).flatten(3, 4)
+        whole = F.pad(from_planes(made), (0, 0, 0, self.stft.bins - self.sizes.bins))
         return self.stft.inverse(whole, signal.shape[-1])[..., trim : signal.shape[-1] - trim]
 
     def _run(self, planes: Tensor) -> Tensor:

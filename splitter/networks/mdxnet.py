@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from splitter.networks.contract import Hop, Network, Unbounded, Window
 from splitter.schema import Range
-from splitter.spectral import CentredStft
+from splitter.spectral import CentredStft, from_planes, to_planes
 from splitter.tiling import TileShape
 
 SILENT = 3  # of the lowest bins, which UVR does not let the network hear
@@ -112,11 +112,11 @@ class MdxNet(Unbounded):
         """Separate (batch, channels, samples) into (batch, stems, channels, samples − 2 · trim)."""
         spectrogram = self.stft(signal)
         bins, frames = self.sizes.bins, spectrogram.shape[-1]
-        parts = torch.view_as_real(spectrogram[:, :, :bins]).permute(0, 1, 4, 2, 3).flatten(1, 2)
-        planes = F.pad(parts[:, :, SILENT:], (0, -frames % 2**self.sizes.levels, SILENT, 0))
+        planes = to_planes(spectrogram[:, :, :bins])
+        planes = F.pad(planes[:, :, SILENT:], (0, -frames % 2**self.sizes.levels, SILENT, 0))
         made = self._run(planes)[..., :frames].float()
-        split = made.unflatten(1, (self.stems, signal.shape[1], 2)).permute(0, 1, 2, 4, 5, 3)
-        whole = F.pad(torch.view_as_complex(split.contiguous()), (0, 0, 0, self.stft.bins - bins))
+        stems = from_planes(made.unflatten(1, (self.stems, -1)))
+        whole = F.pad(stems, (0, 0, 0, self.stft.bins - bins))
         return self.stft.inverse(whole, signal.shape[-1])[..., trim : signal.shape[-1] - trim]
 
     def _run(self, planes: Tensor) -> Tensor:

@@ -55,8 +55,8 @@ def convert(checkpoint: Checkpoint) -> Converted:
     (half,) = shape_of(checkpoint, "layers.0.0.layers.0.0.rotary_embed.freqs", 1)
     checkpoint.agree("width", width, "model", "dim")
     checkpoint.agree("heads", heads, "model", "heads")
-    mask = r"mask_estimators\.0\.to_freqs\.0\.0\.(\d+)\.weight"
-    layers = count(names, mask)
+    mask_layers = count(names, r"mask_estimators\.0\.to_freqs\.0\.0\.(\d+)\.weight")
+    mask_width, _ = shape_of(checkpoint, "mask_estimators.0.to_freqs.0.0.0.weight", 2)
     sizes = {
         "bands": _find_bands(checkpoint, bands, channels, mel),
         "width": width,
@@ -66,28 +66,18 @@ def convert(checkpoint: Checkpoint) -> Converted:
         "time_blocks": count(names, r"layers\.0\.0\.layers\.(\d+)\."),
         "band_blocks": count(names, r"layers\.0\.1\.layers\.(\d+)\."),
         "normed": "each" if mel else "last",
-        "mask_layers": layers,
-        "mask_width": _mask_width(checkpoint, layers),
+        "mask_layers": mask_layers,
+        "mask_width": mask_width if mask_layers > 1 else 1,
         "window": checkpoint.fact("model", "stft_n_fft", default=2048),
         "hop": checkpoint.need("model", "stft_hop_length"),
         **find_tiles(checkpoint),
     }
     checkpoint.agree("depth", sizes["depth"], "model", "depth")
     estimated, residual = find_stems(checkpoint, stems)
-    config = Config("roformer", sizes, _find_rate(checkpoint), channels, tuple(estimated), residual)
+    rate = checkpoint.fact("audio", "sample_rate", default=44100)
+    rate = checkpoint.fact("model", "sample_rate", default=rate)
+    config = Config("roformer", sizes, rate, channels, tuple(estimated), residual)
     return Converted(config, rename(checkpoint, NAMES), NOTE.format(tile=sizes["tile"]))
-
-
-def _find_rate(checkpoint: Checkpoint) -> int:
-    rate: int = checkpoint.fact("model", "sample_rate") or checkpoint.fact(
-        "audio", "sample_rate", default=44100
-    )
-    return rate
-
-
-def _mask_width(checkpoint: Checkpoint, layers: int) -> int:
-    first = shape_of(checkpoint, "mask_estimators.0.to_freqs.0.0.0.weight", 2)
-    return first[0] if layers > 1 else 1
 
 
 def _find_bands(
