@@ -427,13 +427,18 @@ def take(command: list[str], folder: Path, env: dict[str, str] | None = None) ->
 
 
 def make_song(path: Path, seconds: float) -> Path:
+    """Write noise with a beat, in parts: what is held here would count as a program's memory."""
     import numpy as np
     import soundfile
 
-    samples = round(seconds * 44100)
-    random = np.random.default_rng(0).standard_normal((samples, 2))
-    beat = np.exp(-8 * (np.arange(samples) / 44100 % 0.5))[:, None]
-    soundfile.write(path, (0.1 * random * beat).astype(np.float32), 44100)
+    random = np.random.default_rng(0)
+    beat = np.exp(-8 * (np.arange(44100) / 44100 % 0.5))[:, None]
+    left = round(seconds * 44100)
+    with soundfile.SoundFile(path, "w", 44100, 2) as file:
+        while left > 0:
+            second = 0.1 * random.standard_normal((44100, 2)) * beat
+            file.write(second[:left].astype(np.float32))
+            left -= 44100
     return path
 
 
