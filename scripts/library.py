@@ -111,13 +111,13 @@ def read_memory_record(path: Path) -> Iterator[tuple[int, int, float]]:
         yield int(start), int(done), float(memory)
 
 
-def read_memory(process: int) -> float:
-    """Read how much memory a process has, in MB."""
+def read_memory(process: int, what: str = "VmRSS") -> float:
+    """Read how much memory a process has, in MB; VmHWM: has had at most."""
     try:
         status = Path(f"/proc/{process}/status").read_text(encoding="utf-8")
     except OSError:
         return 0.0
-    line = next((line for line in status.splitlines() if line.startswith("VmRSS")), "VmRSS: 0")
+    line = next((line for line in status.splitlines() if line.startswith(what)), ": 0")
     return int(line.split()[1]) / 1024
 
 

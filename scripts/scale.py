@@ -1,7 +1,6 @@
 """Measure what many songs cost, side by side with another checkout of splitter.
 
-    python -m scripts.scale [first] [songs] [journal] [store] [long] [whole] [ray]
-        [--against CHECKOUT] [--model MODEL] [--songs SONGS]
+    python -m scripts.scale [ROW…] [--against CHECKOUT] [--model MODEL] [--songs SONGS]
 
     first     65,000 songs in folders of 100: seconds until the first stem
     songs     processor time of a song of 50 ms, beside the network's own
@@ -9,6 +8,10 @@
     store     songs of 50 ms from an S3 server of this machine into it: requests and rate, without
               and with 50 ms of latency, and those of a run after it, which finds all done
     long      songs of 20 s, here and from such a server into it; give a --model that works
+    million   a million songs of 1 kB in folders of 1,000, all done: a run that finds that, by a
+              journal and two million stems; 5 million inodes, 12 GB
+    plan      the plan of --dry-run for these songs; first with --folder finds them, too
+    listing   the same in an S3 server, for fewer songs: its listings take ever longer
     whole     songs of 4 minutes: time and processor time of each
     ray       songs that take no time: how many a second the driver hands out; songs of 50 ms of
               waiting: what eight workers do, of eight times what one does
@@ -27,12 +30,18 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, NamedTuple
 
+from scripts.library import read_memory
+from splitter.jobs import Found, Search, find_songs
+from splitter.jobs.lines import identify
+from splitter.paths import locate, open_path
 from tests import sounds
 from tests.proxies import Proxy
 
@@ -40,6 +49,7 @@ ROOT = Path(__file__).parents[1]
 SAMPLES = 2205  # of a song: 50 ms
 LONG = 20 * 44100
 IN_FOLDER = 100  # songs
+STEMS = ("vocals", "instrumental")
 Figures = dict[str, float]
 
 READ = """
@@ -121,6 +131,33 @@ print(json.dumps([count / (moments[last] - moments[first]), (used[last] - used[f
 """
 
 
+SERVER = """
+import sys
+from pathlib import Path
+from moto.core import DEFAULT_ACCOUNT_ID
+from moto.s3.models import s3_backends
+from moto.server import main
+port, songs, stems = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3:]
+store = s3_backends[DEFAULT_ACCOUNT_ID]["aws"]
+for bucket in ("songs", "stems"):
+    store.create_bucket(bucket, "us-east-1")
+for index in range(songs):
+    name = f"{index // 1000:04}/song {index % 1000:03}"
+    store.put_object("songs", f"songs/{name}.wav", bytes(1000))
+    for stem in stems:
+        store.put_object("stems", f"stems/{name}/{stem}.wav", b"")
+main(["-H", "127.0.0.1", "-p", str(port)])
+"""
+
+
+class Taken(NamedTuple):
+    """What a process took."""
+
+    wall: float  # seconds
+    processor: float  # seconds
+    memory: float = 0.0  # MB, at most
+
+
 class Checkout:
     """A checkout of splitter, whose package processes import."""
 
@@ -141,24 +178,30 @@ class Checkout:
             raise SystemExit(f"{self.place}: a program failed")
         return told.decode()
 
-    def separate(self, *arguments: object) -> tuple[float, float]:
-        """Run `splitter separate`; return seconds of all, and of the processor."""
+    def separate(self, *arguments: object) -> Taken:
+        """Run `splitter separate`."""
         began = time.monotonic()
         command = ("-m", "splitter", "separate", "-q", *arguments)
         process = self.start(*command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        _, _, used = os.wait4(process.pid, 0)
-        process.returncode = 0
-        return time.monotonic() - began, used.ru_utime + used.ru_stime
+        memory = 0.0
+        while not (ended := os.wait4(process.pid, os.WNOHANG))[0]:
+            # not what wait4 tells, which is never less than what this process has
+            memory = max(memory, read_memory(process.pid, "VmHWM"))
+            time.sleep(0.02)
+        process.returncode, used = 0, ended[2]
+        return Taken(time.monotonic() - began, used.ru_utime + used.ru_stime, memory)
 
 
-def make_songs(folder: Path, count: int, samples: int = SAMPLES) -> Path:
-    """Write short songs, IN_FOLDER to a folder."""
+def make_songs(
+    folder: Path, count: int, samples: int = SAMPLES, in_folder: int = IN_FOLDER
+) -> Path:
+    """Write short songs, so many to a folder."""
     song = sounds.write(folder.with_suffix(".wav"), sounds.noise(samples)).read_bytes()
     for index in range(count):
-        place = folder / f"{index // IN_FOLDER:04}"
-        if index % IN_FOLDER == 0:
+        place = folder / f"{index // in_folder:04}"
+        if index % in_folder == 0:
             place.mkdir(parents=True)
-        (place / f"song {index % IN_FOLDER:03}.wav").write_bytes(song)
+        (place / f"song {index % in_folder:03}.wav").write_bytes(song)
     return folder
 
 
@@ -192,7 +235,7 @@ def measure_songs(checkout: Checkout, folder: Path, model: Path, songs: int) -> 
             shutil.rmtree(folder / "out")
         taken.append(map(min, zip(*times, strict=True)))
         shutil.rmtree(library)
-    wall, used = (1000 * (many - few) / songs for few, many in zip(*taken, strict=True))
+    wall, used, _ = (1000 * (many - few) / songs for few, many in zip(*taken, strict=True))
     return {
         f"a song of 50 ms, {model.name}, ms": wall,
         "of the processor, ms": used,
@@ -259,19 +302,20 @@ def measure_whole(checkout: Checkout, folder: Path, model: Path, songs: int) -> 
         taken.append(checkout.separate("-r", library, "-o", folder / "out", "--model", model))
         shutil.rmtree(library)
         shutil.rmtree(folder / "out")
-    wall, used = ((many - few) / songs / at_once for few, many in zip(*taken, strict=True))
+    wall, used, _ = ((many - few) / songs / at_once for few, many in zip(*taken, strict=True))
     return {f"a song of 4 minutes, {model.name}, s": wall, "of the processor, s": used}
 
 
 def measure_long(checkout: Checkout, folder: Path, model: Path, songs: int) -> Figures:
     """Measure songs of 20 s, here and from a store into it."""
     library = make_songs(folder / "long", songs, LONG)
-    taken, _ = checkout.separate("-r", library, "-o", folder / "out", "--model", model)
+    taken = checkout.separate("-r", library, "-o", folder / "out", "--model", model)
     shutil.rmtree(library)
     shutil.rmtree(folder / "out")
     stored = measure_store(checkout, folder, model, songs, LONG)
-    figures = {name: value for name, value in stored.items() if name.endswith("ms: s")}
-    return {f"{songs} songs of 20 s, here: s": taken, **figures}
+    figures = {name: value for name, value in stored.items() if "done before" not in name}
+    here = f"{songs} songs of 20 s, here"
+    return {f"{here}: s": taken.wall, f"{here}: s of the processor": taken.processor, **figures}
 
 
 def measure_store(
@@ -280,10 +324,6 @@ def measure_store(
     """Measure songs from a store into it."""
     figures: Figures = {}
     with serve_s3() as server:
-        from splitter.paths import open_path
-
-        kind: Any = open_path("s3://songs").fs  # type: ignore[attr-defined]
-        kind.clear_instance_cache()  # it may know a server that is gone
         for latency in (0.0, 0.05):
             name = f"songs-{time.time_ns()}"
             place: Any = open_path(f"s3://{name}")
@@ -291,16 +331,102 @@ def measure_store(
             song = sounds.write(Path(os.environ["SONG"]), sounds.noise(samples)).read_bytes()
             for index in range(songs):
                 place.fs.pipe_file(f"{name}/songs/{index // 50:02}/song {index:03}.wav", song)
-            with Proxy(server, latency) as proxy, environment(AWS_ENDPOINT_URL=proxy.url):
-                for run in ("", ", done before"):
-                    proxy.requests.clear()
-                    arguments = ("-r", f"s3://{name}/songs", "-o", f"s3://{name}/out")
-                    taken, used = checkout.separate(*arguments, "--model", model)
-                    what = f"{songs} songs, {1000 * latency:.0f} ms{run}"
-                    figures[f"{what}: s"] = taken
-                    figures[f"{what}: s of the processor"] = used
-                    figures[f"{what}: requests a song"] = proxy.total / songs
+            for run in ("", ", done before"):
+                arguments = ("-r", f"s3://{name}/songs", "-o", f"s3://{name}/out")
+                what = f"{songs} songs, {1000 * latency:.0f} ms{run}"
+                told, requests = ask_server(checkout, server, latency, *arguments, "--model", model)
+                figures |= {f"{what}: {name}": value for name, value in told.items()}
+                figures[f"{what}: requests a song"] = requests.total() / songs
     return figures
+
+
+def ask_server(
+    checkout: Checkout, server: Server, latency: float, *arguments: object
+) -> tuple[Figures, Counter[str]]:
+    """Run `splitter separate`; tell what it took, and its server with the proxy before it."""
+    with Proxy(server.url, latency) as proxy, environment(AWS_ENDPOINT_URL=proxy.url):
+        before = server.used() + time.process_time()
+        taken = checkout.separate(*arguments)
+        beside = server.used() + time.process_time() - before
+    told = {"s": taken.wall, "s of the processor": taken.processor, "s of the server's": beside}
+    return told, proxy.requests
+
+
+def make_million(folder: Path, songs: int) -> Path:
+    """Write a library of many folders of 1,000 songs of 1 kB, unless it is there."""
+    library = folder / "library"
+    return library if library.exists() else make_songs(library, songs, 250, 1000)
+
+
+def measure_plan(checkout: Checkout, folder: Path, model: Path, songs: int) -> Figures:
+    """Measure the plan of such a library."""
+    library = make_million(folder, songs)
+    arguments = ("-r", library, "-o", folder / "planned", "--model", model)
+    return describe(f"plan of {songs} songs", checkout.separate("--dry-run", *arguments))
+
+
+def measure_million(checkout: Checkout, folder: Path, model: Path, songs: int) -> Figures:
+    """Measure a run over such a library that finds all done."""
+    library, out = make_million(folder, songs), folder / "out"
+    settings = find_settings(checkout, folder, model)
+    out.mkdir()
+    found = (
+        Found(path, path.parent.relative_to(library)) for path in sorted(library.glob("*/*.wav"))
+    )
+    with (out / "splitter.jsonl").open("w", encoding="utf-8") as file:
+        for entry in tell_done(found, settings):
+            file.write(f"\n{json.dumps(entry, separators=(',', ':'))}")
+            for name in entry.get("files", ()):
+                (out / name).parent.mkdir(parents=True, exist_ok=True)
+                (out / name).touch()
+        size = file.tell()
+    taken = checkout.separate("-r", library, "-o", out, "--model", model)
+    assert (out / "splitter.jsonl").stat().st_size == size, "some were not known to be done"
+    return {
+        **describe(f"{songs} songs, done before", taken),
+        "bytes of journal a song": size / songs,
+    }
+
+
+def describe(what: str, taken: Taken) -> Figures:
+    """Name what a process took."""
+    units = ("s", "s of the processor", "MB of memory")
+    return {f"{what}: {unit}": value for unit, value in zip(units, taken, strict=True)}
+
+
+def measure_listing(checkout: Checkout, folder: Path, model: Path, songs: int) -> Figures:
+    """Measure how fast songs of a store are found to be done, from listings."""
+    settings = find_settings(checkout, folder, model)
+    with serve_s3(songs) as server:
+        place: Any = open_path("s3://songs/songs")
+        found = find_songs([place], Search(recursive=True))
+        lines = "\n".join(json.dumps(entry) for entry in tell_done(found, settings))
+        segment: Any = open_path("s3://stems/stems/.splitter/1-0.jsonl")
+        segment.fs.pipe_file(segment.path, lines.encode())
+        arguments = ("-r", place, "-o", "s3://stems/stems", "--model", model)
+        told, requests = ask_server(checkout, server, 0.0, *arguments)
+    assert requests["PUT"] == 0, "some were not known to be done"
+    told["requests"] = requests.total()
+    told["songs a second, without the server's"] = songs / told["s of the processor"]
+    return {f"{songs} songs in a store, done before: {name}": told[name] for name in told}
+
+
+def find_settings(checkout: Checkout, folder: Path, model: Path) -> Any:
+    """Return the settings that a journal of such runs has."""
+    one, out = make_songs(folder / "one", 1), folder / "settings"
+    checkout.separate("-r", one, "-o", out, "--model", model)
+    lines = (out / "splitter.jsonl").read_text(encoding="utf-8").splitlines()
+    return next(json.loads(line)["settings"] for line in lines if line.startswith('{"settings"'))
+
+
+def tell_done(songs: Iterable[Found], settings: Any) -> Iterator[dict[str, Any]]:
+    """Yield what a journal tells of songs that are all done."""
+    for found in songs:
+        facts, song = found.look(), str(locate(found.path))
+        files = {stem: f"{found.parent}/{found.path.stem}/{stem}.wav" for stem in STEMS}
+        known = identify(song, facts.size, facts.mtime, files, settings)
+        yield {"id": known, "song": song, "files": list(files.values())}
+        yield {"done": known}
 
 
 def measure_ray(checkout: Checkout, _: Path, __: Path, songs: int) -> Figures:
@@ -319,25 +445,40 @@ def measure_ray(checkout: Checkout, _: Path, __: Path, songs: int) -> Figures:
     return figures
 
 
+@dataclass(frozen=True)
+class Server:
+    """An S3 server of this machine."""
+
+    url: str
+    process: int
+
+    def used(self) -> float:
+        """Return how much of the processor it has had, in seconds."""
+        fields = Path(f"/proc/{self.process}/stat").read_text(encoding="utf-8").rsplit(")")[-1]
+        return sum(map(int, fields.split()[11:13])) / os.sysconf("SC_CLK_TCK")
+
+
 @contextmanager
-def serve_s3() -> Iterator[str]:
-    """Start an S3 server."""
+def serve_s3(songs: int = 0) -> Iterator[Server]:
+    """Start an S3 server, which may have songs, and their stems, already."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     url = f"http://127.0.0.1:{port}"
     access = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "NO_PROXY": "127.0.0.1"}
-    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    command = [sys.executable, "-c", SERVER, str(port), str(songs), *STEMS]
     quiet: Any = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     server: subprocess.Popen[bytes] = subprocess.Popen(command, **quiet)
     try:
         with environment(AWS_ENDPOINT_URL=url, AWS_DEFAULT_REGION="us-east-1", **access):
-            for _ in range(300):
+            for _ in range(300 + songs // 100):
                 with socket.socket() as probe:
                     if probe.connect_ex(("127.0.0.1", port)) == 0:
                         break
                 time.sleep(0.1)
-            yield url
+            kind: Any = open_path("s3://songs").fs  # type: ignore[attr-defined]
+            kind.clear_instance_cache()  # it may know a server that is gone
+            yield Server(url, server.pid)
     finally:
         server.kill()
         server.wait()
@@ -363,25 +504,29 @@ ROWS: Mapping[str, tuple[Callable[[Checkout, Path, Path, int], Figures], int]] =
     "long": (measure_long, 24),
     "whole": (measure_whole, 1),
     "ray": (measure_ray, 4000),
+    "million": (measure_million, 1_000_000),
+    "plan": (measure_plan, 1_000_000),
+    "listing": (measure_listing, 33_000),
 }
 
 
 def main() -> None:
     """Measure, and print a table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("rows", nargs="*", help=f"of {', '.join(ROWS)}; all by default")
+    parser.add_argument("rows", nargs="*", help=f"of {', '.join(ROWS)}; all but the last three")
     parser.add_argument("--against", type=Path, help="another checkout")
     parser.add_argument("--model", help="a model of the package, in place of a very small one")
     parser.add_argument("--songs", type=int, help="for the rows that have many")
+    parser.add_argument("--folder", type=Path, help="work here, and leave what is made")
     arguments = parser.parse_args()
     checkouts = [Checkout(ROOT)]
     if arguments.against:
         checkouts.insert(0, Checkout(arguments.against.resolve()))
-    with TemporaryDirectory() as folder:
-        place = Path(folder)
+    with TemporaryDirectory() as made:
+        place = arguments.folder or Path(made)
         os.environ["SONG"] = str(place / "song.wav")
         model = Path(arguments.model or sounds.write_small_model(place / "small"))
-        for row in arguments.rows or ROWS:
+        for row in arguments.rows or [*ROWS][:-3]:
             measure, songs = ROWS[row]
             found = [
                 measure(checkout, place, model, arguments.songs or songs) for checkout in checkouts

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 from collections.abc import Callable, Container, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -52,8 +53,8 @@ def keep_apart(
 
 def identify(place: Path) -> str:
     """Return what is the same for all files that some disk takes for one."""
-    located = locate(place)
-    return "/".join([_fold_folder(str(located.parent)), fold_name(located.name)])
+    folder, name = os.path.split(str(locate(place)))
+    return f"{_fold_folder(folder)}/{fold_name(name)}"
 
 
 @lru_cache(4096)

@@ -160,6 +160,18 @@ def test_shards_do_all_songs_once_and_one_run_after_them_does_nothing(
     assert separate(*command, "--shard", "4/3").status == 2
 
 
+def test_shards_see_the_plan_that_a_dry_run_sees(separate: Separate, tmp_path: Path) -> None:
+    make_library(tmp_path / "songs", 6)
+    sounds.write(tmp_path / "songs/A/SONG 0.wav", sounds.noise(500))  # one name on many disks
+    command = ("-r", "songs", "-o", "out", "--template", "{stem}/{name}.{ext}", "--dry-run")
+    whole = separate(*command)
+    parts = [separate(*command, "--shard", f"{index}/3") for index in (1, 2, 3)]
+    assert whole.status == 0 and len(whole.stdout.splitlines()) == 14
+    lines = [line for part in parts for line in part.stdout.splitlines()]
+    assert sorted(lines) == sorted(whole.stdout.splitlines())
+    assert not (tmp_path / "out").exists()
+
+
 def read_tree_of_stems(folder: Path) -> list[str]:
     return [name for name in read_tree(folder) if name.endswith(".wav")]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import pickle
 import shutil
@@ -91,6 +92,27 @@ def test_a_node_loads_all_that_was_chosen(
     separated = outcomes[songs[0]].separated
     assert separated, outcomes[songs[0]].error
     assert separated.model == "small+small+tta+wiener1" and separated.model_hash == choice.hash
+
+
+def test_a_worker_logs_to_its_file_and_warns_the_driver_too(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """Ray keeps what a worker writes to standard error in a file of its own."""
+    log = logging.getLogger("splitter")
+    before = log.handlers[:], log.level
+    try:
+        remote = RemoteWorker(Making(ModelChoice(("any",)), "cpu", work(), 1))
+        remote._log()
+        for level in (logging.DEBUG, logging.INFO, logging.WARNING):
+            log.getChild("songs").log(level, "at level %d", level)
+    finally:
+        log.handlers[:], log.level = before
+    lines = capfd.readouterr().err.splitlines()
+    assert [line.split(" ", 2)[2] for line in lines] == [
+        "INFO splitter.songs: at level 20",
+        "WARNING splitter.songs: at level 30",
+    ]
+    assert remote._warnings.take() == ["at level 30"] and not remote._warnings.take()
 
 
 def keep_log(remote: RemoteWorker) -> None:

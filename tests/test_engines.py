@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from splitter.audio import SongReader
 from splitter.engines.lanes import (
     ProcessorLane,
 )
-from splitter.engines.local import WAITING, separate_songs
+from splitter.engines.local import AHEAD_BYTES, WAITING, separate_songs
 from splitter.engines.sharing import SharedNetwork
 from splitter.engines.worker import Outcome, Work, Worker
 from splitter.errors import StoppedError
@@ -174,6 +175,27 @@ def test_jobs_are_taken_only_as_they_are_needed(tmp_path: Path, small_model: Mod
     next(outcomes)
     assert taken <= 2 + WAITING + 1
     assert len(list(outcomes)) == 7
+
+
+def test_large_songs_of_a_store_are_not_fetched_far_ahead(
+    tmp_path: Path, small_model: Model
+) -> None:
+    """Beyond those at work, songs that wait have no more than AHEAD_BYTES."""
+    jobs = make_jobs(make_songs(tmp_path, [0.2] * 12), tmp_path / "out", small_model)
+    sizes = [AHEAD_BYTES // 2] * 6 + [1] * 6  # that their listing told
+    taken = done = 0
+    ahead: list[int] = []
+
+    def count() -> Iterator[Job]:
+        nonlocal taken
+        for job, size in zip(jobs, sizes, strict=True):
+            yield replace(job, size=size)
+            taken += 1  # the engine has it, and asks for another one
+            ahead.append(sum(sizes[done:taken]))
+
+    for _ in separate_songs(count(), make_worker(small_model), 2, beside=10):
+        done += 1
+    assert done == 12 and max(ahead[:6]) <= AHEAD_BYTES
 
 
 def test_progress_of_each_song_can_be_watched(tmp_path: Path, small_model: Model) -> None:

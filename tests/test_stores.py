@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from splitter.engines.stores import separate_stored
@@ -21,7 +22,7 @@ from splitter.engines.worker import Worker
 from splitter.errors import SplitterError
 from splitter.jobs import Found, Job, Search, find_songs, open_journal
 from splitter.loading import Model
-from splitter.objects import Listing, list_tree
+from splitter.objects import PATIENCE, Listing, list_tree, patiently
 from splitter.objects import store as store_object
 from splitter.paths import is_local, open_path
 from tests.commands import ROOT, Done, call
@@ -350,6 +351,23 @@ def test_a_store_that_fails_now_and_then_loses_nothing(s3: str, small_model_fold
     songs = [json.loads(line)["song"] for line in done.stdout.splitlines()]
     assert len(songs) == len(set(songs)) == SONGS
     assert read_stems(place) == expected
+
+
+def test_a_store_that_refuses_is_asked_ever_later_and_not_for_ever() -> None:
+    asked: list[float] = []
+
+    def refuse() -> None:
+        asked.append(time.monotonic())
+        raise TimeoutError("no answer")
+
+    with pytest.raises(TimeoutError, match="no answer"):
+        patiently(refuse, patience=2)
+    waits = np.diff(asked)  # 0.25, 0.5 and 1 s, each shortened at random by a half at most
+    assert len(waits) == 3 and asked[-1] - asked[0] < 2
+    for wait, longest in zip(waits, (0.25, 0.5, 1), strict=True):
+        assert longest / 2 <= wait < longest + 0.5
+    told = " ".join((ROOT / "docs/many.md").read_text("utf-8").split())
+    assert PATIENCE == 120 and "is tried again for up to two minutes" in told
 
 
 @pytest.mark.parametrize("code", [403, 404])

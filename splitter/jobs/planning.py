@@ -80,9 +80,10 @@ class _Plan:
             songs.append(one)
             facts.append(looked)
 
+        # by its parts: of a store, "." would be a name, and its paths are none others can join
+        folder = self._output.joinpath(*(songs[0].parent.parts if songs else ()))
+
         def name(index: int, mark: str) -> Mapping[str, Path]:
-            # by its parts: of a store, "." would be a name, and its paths are none others can join
-            folder = self._output.joinpath(*songs[index].parent.parts)
             return self._name_stems(songs[index].path, folder, mark)
 
         named = keep_apart([one.path for one in songs], name, self._names)
