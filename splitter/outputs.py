@@ -33,7 +33,8 @@ class Output:
     overwrite: bool = False  # replace files that are there already; never the song itself
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "folder", Path(self.folder))  # a text will do
+        if isinstance(self.folder, str):  # a text will do; a URL is no Path
+            object.__setattr__(self, "folder", Path(self.folder))
 
 
 @dataclass(frozen=True)
