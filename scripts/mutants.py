@@ -1,7 +1,7 @@
 """Change a line of splitter, run the tests of its module, and see whether one notices.
 
     python -m scripts.mutants --count 200 --keep DIR                 goes on where DIR's run stopped
-    python -m scripts.mutants splitter/jobs.py --count 20
+    python -m scripts.mutants splitter/tiling.py --count 20
 
 Each mutant is one change, drawn at random: a comparison, an operator, a number, a condition, a call
 that is dropped. It lies in a copy of the tree, and a forked process, so that PyTorch is imported

@@ -109,6 +109,15 @@ def test_a_part_that_nobody_writes_any_more_is_removed(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == [".another.part", "stem.wav"]
 
 
+def test_what_is_written_after_a_failure_goes_nowhere(tmp_path: Path) -> None:
+    part = PartFile(tmp_path / "stem.wav")
+    part.abandon()
+    part.file.write(b"trailer")
+    part.file.flush()
+    assert part.path.stat().st_size == 0
+    part.discard()
+
+
 def test_folders_that_nothing_came_into_are_removed(tmp_path: Path) -> None:
     (tmp_path / "there").mkdir()
     for song in ("new/song", "there/song", "there"):

@@ -334,6 +334,9 @@ def test_a_walk_tells_what_lies_between_frames(parts: dict[str, bytes]) -> None:
     others = [piece for piece in found if not isinstance(piece, Frame)]
     assert others == [Gap(9, "head"), Start(None), Gap(7, "middle"), Gap(5, "end")]
     assert [p.data for p in found if isinstance(p, Frame)] == pieces[:20]
+    for tail in ("ID3v1", "ID3v1 and more", "APEv2", "ID3v2", "Lyrics3"):
+        tagged = walk(BytesIO(one + TAILS[tail] + two).read)
+        assert not any(isinstance(piece, Gap) for piece in tagged), tail
     torn = list(walk(BytesIO(one + two[:-1]).read))
     assert isinstance(torn[-1], Torn)
     assert sum(isinstance(piece, Frame) for piece in torn) == 19

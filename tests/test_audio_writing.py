@@ -157,6 +157,18 @@ def test_nothing_is_rescaled_that_fits(tmp_path: Path) -> None:
     assert np.array_equal(read(tmp_path / "stem.wav"), quantise(chirps(), 16))
 
 
+def test_what_waited_for_the_end_of_a_song_makes_room_as_soon_as_it_is_written(
+    tmp_path: Path,
+) -> None:
+    writer = StemWriter(tmp_path / "stem.wav", RATE, 2, OutputFormat(clip="rescale"))
+    writer.write(chirps())
+    assert len(list(tmp_path.iterdir())) == 2  # as floats, and what they will become
+    writer.finish()
+    assert len(list(tmp_path.iterdir())) == 1
+    writer.discard()
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("container", LOSSY)
 @pytest.mark.parametrize("rate", [8000, 44100, 96000])
 @pytest.mark.parametrize("samples", [1, 1153, 44103])
@@ -253,6 +265,8 @@ def test_what_a_format_cannot_hold_is_told_before_the_work(
 def test_a_pipe_cannot_be_rescaled() -> None:
     with pytest.raises(AudioError, match="must know the whole song"):
         fit_pipe(OutputFormat("wav", clip="rescale"))
+    settled = fit_pipe(OutputFormat("wav", 16, clip="float"))
+    assert (settled.bits, settled.dither) == (32, 0)
 
 
 @pytest.mark.parametrize("container", ["wav", "flac", "ogg", "opus", "mp3", "m4a"])

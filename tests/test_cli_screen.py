@@ -120,10 +120,12 @@ def test_messages_stand_above_the_line(tmp_path: Path, small_model_folder: Path)
     songs = [sounds.write(tmp_path / f"{name}.wav", sounds.noise(44100 * 20)) for name in "ab"]
     (tmp_path / "broken.mp3").write_bytes(b"no sound")
     arguments = (*(song.name for song in songs), "broken.mp3", "--model", small_model_folder)
+    arguments = (*arguments, "-o", "\x1b[2Jout")
     session = run_in_terminal("separate", *arguments, folder=tmp_path, columns=60)
     assert session.status == 1
     kept = [line for line in session.text.split("\n") if line.strip()]
     assert len(kept) == 6  # four paths, an error, a summary
+    assert "\x1b[2J" not in session.text
     complaint = next(line for line in kept if "broken.mp3: " in line)
     assert complaint.rpartition("\r")[2].startswith("splitter: broken.mp3: ") or complaint.endswith(
         "\r"

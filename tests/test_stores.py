@@ -413,7 +413,9 @@ def test_a_long_stem_has_its_key_only_when_it_is_whole(s3: str, tmp_path: Path) 
 
     with through(Proxy(os.environ["AWS_ENDPOINT_URL"], choose=lose_the_last)) as proxy:
         place.fs.clear_instance_cache()  # type: ignore[attr-defined]
-        store_object(tmp_path / "long.wav", open_path(f"{s3}/long.wav"))
+        target: Any = open_path(f"{s3}/long.wav")
+        assert not target.fs.ls(s3)  # what was listed before is no answer
+        store_object(tmp_path / "long.wav", target)
         assert proxy.faults["lose the answer"] == 1 and proxy.requests["PUT"] == 2
     assert there[0] is False
     assert place.fs.info(place.path)["size"] == 64 << 20  # type: ignore[attr-defined]

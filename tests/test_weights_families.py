@@ -5,15 +5,19 @@ Demucs takes the mean of the whole song away first. A stream has none: it is tak
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
 import pytest
 import torch
 
+from splitter.errors import ModelError
 from splitter.loading import Model, load_model
 from splitter.separation import Computing, separate
+from splitter.weights import demucs, mdxnet
 from splitter.weights.adding import add_model
+from splitter.weights.checkpoint import read_checkpoint
 from tests.foreign import RATE, REFERENCES, STRIDE, bag_of, checkpoint_files, reference_song
 from tests.test_separation import decibels
 
@@ -75,3 +79,19 @@ def test_a_whole_song_is_separated_as_by_its_own_program(name: str, added) -> No
         assert decibels(expected, answer - expected) > 60
     total = sum(stems[stem] for stem in model.stems)
     assert np.abs(total - song).max() < 1e-6 * max(1, *(np.abs(s).max() for s in stems.values()))
+
+
+def test_a_graph_whose_input_has_no_bins_is_refused() -> None:
+    checkpoint = read_checkpoint(*checkpoint_files("mdx-net"))
+    assert mdxnet.convert(checkpoint).config.sizes["bins"] == checkpoint.facts["shape"][2]
+    for shape in ([], [1, 4]):
+        with pytest.raises(ModelError, match="its graph is not that of any MDX-Net"):
+            mdxnet.convert(replace(checkpoint, facts={**checkpoint.facts, "shape": shape}))
+
+
+def test_what_a_demucs_does_not_say_is_as_its_program_has_it() -> None:
+    said = "depth", "t_layers", "t_heads", "t_hidden_scale", "segment", "dconv_comp"
+    assert [demucs.CLASSES["HTDemucs"][key] for key in said] == [4, 5, 8, 4.0, 10, 8]
+    said = "depth", "dconv_comp", "dconv_attn", "dconv_lstm", "segment", "channels"
+    assert [demucs.CLASSES["HDemucs"][key] for key in said] == [6, 4, 4, 4, 40, 48]
+    assert [demucs.CLASSES["Demucs"][key] for key in said] == [6, 4, 4, 4, 40, 64]

@@ -38,7 +38,8 @@ def convert(checkpoint: Checkpoint) -> Converted:
         *["Conv"] * convolutions, *["MatMul"] * dense,
         *(["ConvTranspose"] + ["Conv"] * convolutions + ["MatMul"] * dense) * levels, "Conv",
     ]  # fmt: skip
-    if kinds != order or dense > 2:
+    shape = checkpoint.fact("shape", default=[])  # (batch, planes, bins, frames)
+    if kinds != order or dense > 2 or len(shape) != 4:
         raise ModelError(
             f"{checkpoint.path}: its graph is not that of any MDX-Net that splitter knows"
         )
@@ -48,8 +49,7 @@ def convert(checkpoint: Checkpoint) -> Converted:
         for place, (_, parts) in zip(places, layers, strict=True)
         for part, tensor in parts.items()
     }
-    shape = list(checkpoint.fact("shape", default=[]))
-    bins, frames = (shape[2], shape[3]) if len(shape) == 4 else (0, 0)
+    _, _, bins, frames = shape
     checkpoint.agree("bins", bins, "mdx_dim_f_set")
     frames = frames or 2 ** int(checkpoint.need("mdx_dim_t_set"))
     gain = float(checkpoint.fact("compensate", default=1.0))
