@@ -15,6 +15,7 @@ import pytest
 from mutagen import id3
 
 from splitter.audio import Block, Reading, open_song, resampled_length
+from splitter.audio.fitting import Fitter
 from splitter.audio.mpeg import Frame, Gap, Start, Torn, walk
 from splitter.errors import AudioError
 from tests.codecs import RATE, SAMPLES, Pipe, chirps, find_lag, make, read
@@ -145,6 +146,24 @@ def test_joined_mp3s_are_whole_whatever_their_shapes(
     assert (
         np.abs(found - tone[:, : found.shape[1]])[:, 3000:-3000].max() < 0.12
     )  # half a sample at another rate
+
+
+@pytest.mark.parametrize("many", ["5.1", "7.1", "22.2"])
+def test_a_song_that_goes_on_in_other_channels_keeps_its_own(many: str) -> None:
+    told: list[str] = []
+    stereo, surround = av.AudioLayout("stereo"), av.AudioLayout(many)
+    for first, second in ((stereo, surround), (surround, stereo)):
+        fitter = Fitter(RATE, first, told.append)
+        blocks = []
+        for layout in (first, second):
+            block = np.zeros((layout.nb_channels, 4096), np.float32)
+            block[:2] = chirps(4096)  # left and right come first
+            blocks += fitter.feed(block, RATE, layout)
+        blocks.append(fitter.finish())
+        joined = np.concatenate(blocks, axis=1)
+        assert joined.shape == (first.nb_channels, 8192)
+        assert np.corrcoef(joined[0, 4096:], chirps(4096)[0])[0, 1] > 0.99
+    assert len(told) == 2
 
 
 def encode_mp2(rate: int, frames: int) -> bytes:

@@ -14,6 +14,7 @@ import pytest
 import soundfile
 
 from splitter.audio import Reading, open_song, parse_raw
+from splitter.audio.sources import FileSource, ObjectSource
 from splitter.errors import AudioError
 from tests.codecs import (
     FORMATS,
@@ -295,3 +296,11 @@ class Endless(Pipe):
         taken = min(size, self._left, len(self._content))
         self._left -= taken
         return self._content[:taken]
+
+
+def test_at_a_place_that_cannot_be_there_are_no_bytes(tmp_path: Path) -> None:
+    (tmp_path / "song").write_bytes(b"RIFF")
+    with (tmp_path / "song").open("rb") as file:
+        for source in (FileSource(file), ObjectSource(io.BytesIO(b"RIFF"))):
+            assert source.read_at(0, 9) == b"RIFF"
+            assert source.read_at(-1, 4) == source.read_at(1 << 70, 4) == b""

@@ -530,19 +530,20 @@ def test_a_reader_who_leaves_ends_the_work_quietly(
 
 
 @pytest.mark.timeout(180)
+@pytest.mark.parametrize("held", [b"", b"before"])
 def test_what_a_file_holds_already_is_not_written_over(
-    small_model_folder: Path, tmp_path: Path
+    held: bytes, small_model_folder: Path, tmp_path: Path
 ) -> None:
     sounds.write(tmp_path / "song.wav", sounds.song(0.2))
     more = ("-o", "-", "--stems", "vocals", "--model", small_model_folder)
     with (tmp_path / "both").open("wb") as both:
-        both.write(b"before")
+        both.write(held)
         both.flush()
         process = start("separate", "song.wav", *more, folder=tmp_path, stdout=both)
         process.communicate(timeout=120)
     content = (tmp_path / "both").read_bytes()
-    assert content.startswith(b"beforeRIFF")
-    assert soundfile.read(io.BytesIO(content[6:]))[0].shape == (8820, 2)
+    assert content.startswith(held + b"RIFF")
+    assert soundfile.read(io.BytesIO(content[len(held) :]))[0].shape == (8820, 2)
 
 
 def test_the_library_is_imported_when_it_is_used(small_model_folder: Path, tmp_path: Path) -> None:

@@ -57,10 +57,12 @@ def _mix(block: Block, source: Any, target: Any) -> Block:
     if 1 in (source.nb_channels, target.nb_channels):
         mean = block.mean(axis=0, dtype=np.float32, keepdims=True)
         return np.repeat(mean, target.nb_channels, axis=0)
-    frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(block), "fltp", source)
+    # interleaved: of eight channels and more PyAV (18) takes no planes
+    interleaved = np.ascontiguousarray(block.T).reshape(1, -1)
+    frame = av.AudioFrame.from_ndarray(interleaved, "flt", source)
     frame.sample_rate = 48000  # any
-    (mixed,) = av.AudioResampler("fltp", target).resample(frame)
-    return np.asarray(mixed.to_ndarray(), np.float32)
+    (mixed,) = av.AudioResampler("flt", target).resample(frame)
+    return np.asarray(mixed.to_ndarray(), np.float32).reshape(-1, target.nb_channels).T
 
 
 def _name(shape: tuple[int, int]) -> str:
