@@ -62,7 +62,8 @@ def _mix(block: Block, source: Any, target: Any) -> Block:
     frame = av.AudioFrame.from_ndarray(interleaved, "flt", source)
     frame.sample_rate = 48000  # any
     (mixed,) = av.AudioResampler("flt", target).resample(frame)
-    return np.asarray(mixed.to_ndarray(), np.float32).reshape(-1, target.nb_channels).T
+    found: Block = np.asarray(mixed.to_ndarray(), np.float32).reshape(-1, target.nb_channels).T
+    return found
 
 
 def _name(shape: tuple[int, int]) -> str:
