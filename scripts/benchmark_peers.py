@@ -50,7 +50,7 @@ PACKAGES = {
         ["--no-deps", "httpcore==0.13.7", "typer==0.3.2", "click==7.1.2", "protobuf==4.25.9"],
         ["--no-deps", "jax==0.4.14", "ml-dtypes==0.2.0", "wrapt==1.14.2", "gast==0.4.0"],
         ["--no-deps", "typing_extensions==4.5.0", "tensorflow-io-gcs-filesystem==0.32.0"],
-        ["absl-py", "anyio", "astunparse", "ffmpeg-python", "flatbuffers", "google-pasta", "h2"],
+        ["absl-py", "anyio<4", "astunparse", "ffmpeg-python", "flatbuffers", "google-pasta", "h2"],
         ["libclang", "norbert", "opt_einsum", "python-dateutil", "pytz", "requests", "rfc3986<2"],
         ["requests-oauthlib", "google-auth", "google-auth-oauthlib<1.1", "grpcio", "termcolor"],
         ["Werkzeug", "Markdown", "tensorboard-data-server", "h11<0.13", "soundfile", "packaging"],
