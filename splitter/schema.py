@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from pathlib import Path
 from reprlib import Repr
@@ -36,10 +36,12 @@ from typing import (
 
 from splitter.paths import check_plain_file
 
+DEEPEST = 64  # levels of JSON
 MAX_BYTES = 2**20  # of a JSON file that people write
 Kind = TypeVar("Kind")
 
 _SCALARS = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
+_TOO_DEEP = "it is nested too deeply"
 _short = Repr()
 _short.maxother = _short.maxstring = 60
 
@@ -113,9 +115,19 @@ def read_json(path: Path) -> Any:
 def parse_json(content: bytes) -> Any:
     """Parse JSON; raise ValueError for what is none, or nested too deep."""
     try:
-        return json.loads(content.decode("utf-8"))
+        parsed = json.loads(content.decode("utf-8"))
     except RecursionError as error:
-        raise ValueError("it is nested too deeply") from error
+        raise ValueError(_TOO_DEEP) from error
+    level = [parsed]
+    for _ in range(DEEPEST):
+        level = [inner for value in level for inner in _list_inner(value)]
+    if level:  # it could be read, but what goes through it may not come as deep
+        raise ValueError(_TOO_DEEP)
+    return parsed
+
+
+def _list_inner(value: Any) -> Iterable[Any]:
+    return value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
 
 
 def parse(kind: type[Kind], raw: Any, key: str = "") -> Kind:

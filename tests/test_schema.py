@@ -101,3 +101,11 @@ def test_a_file_without_end_is_not_read(tmp_path: Path) -> None:
         file.truncate(MAX_BYTES + 1)
     with pytest.raises(ValueError, match="larger than 1 MB"):
         read_json(tmp_path / "big.json")
+
+
+@pytest.mark.parametrize("depth", [65, 400, 100_000])
+def test_json_that_is_nested_too_deeply_is_refused(depth: int) -> None:
+    assert parse_json(b'{"a": [[1]], "b": {}}') == {"a": [[1]], "b": {}}
+    for opening, closing in ((b"[", b"]"), (b'{"a":', b"}")):
+        with pytest.raises(ValueError, match="nested too deeply"):
+            parse_json(opening * depth + b"1" + closing * depth)
