@@ -137,7 +137,7 @@ def write_same(peer: str, folder: Path, prepared: Path) -> str:
     else:
         name, sizes, stems = same
         if name == "roformer":
-            bands = mel_bands(60, 44100, 2048) if "normed" in sizes else list(BANDS)
+            bands = mel_bands(60, 44100, 2048) if "normed" in sizes else BANDS
             sizes = {**sizes, "bands": bands}
         residual = "vocals" if stems == ("instrumental",) else "rest"
         config = Config(name, sizes, stems=stems, residual=residual)
@@ -147,7 +147,7 @@ def write_same(peer: str, folder: Path, prepared: Path) -> str:
 
 
 WIDTHS = [2] * 24 + [4] * 12 + [12] * 8 + [24] * 8 + [48] * 8 + [128, 129]  # bins of a BS-RoFormer
-BANDS = pairwise(accumulate(WIDTHS, initial=0))
+BANDS = list(pairwise(accumulate(WIDTHS, initial=0)))
 
 
 def read(song: Path) -> Any:

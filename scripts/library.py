@@ -8,7 +8,7 @@
 A run, or each of several shards, is started again after it was killed, until all have come to their
 end; of a Ray cluster on this machine, a raylet is killed every so often, and another one started.
 Then every good song has its stems, whole; the journal says once of each that it is done; the broken
-ones are listed, there and by --failures; and memory has not grown with the songs. With --folder
+ones are listed, there and by --failures; and the plot shows what memory was. With --folder
 this script goes on where it was itself stopped. Linux only.
 """
 

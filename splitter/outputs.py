@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import BinaryIO, TypeAlias
 
 from splitter.audio import OutputFormat, SongReader, Tags, check_outputs, fit_format, fit_pipe
-from splitter.errors import AudioError
+from splitter.errors import AudioError, SplitterError
 from splitter.paths import is_there, place_inside
 from splitter.templates import TEMPLATE, fill_template
 
@@ -33,7 +33,9 @@ class Output:
     overwrite: bool = False  # replace files that are there already; never the song itself
 
     def __post_init__(self) -> None:
-        if isinstance(self.folder, str):  # a text will do; a URL is no Path
+        if isinstance(self.folder, str):  # a text will do
+            if "://" in self.folder:
+                raise SplitterError(f"{self.folder}: only the command writes to stores")
             object.__setattr__(self, "folder", Path(self.folder))
 
 

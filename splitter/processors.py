@@ -10,12 +10,17 @@ CGROUP = Path("/sys/fs/cgroup")
 
 
 def count_processors(cgroup: Path = CGROUP) -> int:
-    """Return how many processors affinity and the limits of a container leave, at least one."""
+    """Return how many processors affinity and the limits of a container leave, at least one.
+
+    OMP_NUM_THREADS bounds them, too: it is how a user says it, whoever computes.
+    """
     try:
         allowed = len(os.sched_getaffinity(0))
     except AttributeError:  # not on Linux
         allowed = os.cpu_count() or 1
-    return max(1, min(allowed, _read_limit(cgroup) or allowed))
+    wanted = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
+    bounds = (_read_limit(cgroup), int(wanted) if wanted.isdecimal() else None)
+    return max(1, min(allowed, *(bound or allowed for bound in bounds)))
 
 
 def _read_limit(cgroup: Path) -> int | None:

@@ -23,6 +23,7 @@ from splitter.errors import SplitterError
 from splitter.registry import DEFAULT_MODEL, INSTRUMENTAL, ModelChoice
 from splitter.runtime.computing import Computing as Computing
 from splitter.runtime.computing import Piece, Streaming
+from splitter.runtime.ready import make_ready
 
 if TYPE_CHECKING:
     from splitter.loading import Model
@@ -136,10 +137,7 @@ def separate(
     it is in the residual.
     """
     song = _as_block(signal, rate)
-    if model is None or isinstance(model, (str, ModelChoice)):
-        from splitter.runtime.ready import load_model
-
-        model = load_model(model or DEFAULT_MODEL, precision=computing.precision)
+    model = make_ready(model or DEFAULT_MODEL, computing)
     parts = list(separate_blocks([song], rate, song.shape[0], model, computing))
     return {
         name: np.concatenate([song[:, :0], *(part[name] for part in parts)], axis=-1).reshape(

@@ -22,6 +22,7 @@ from splitter.errors import saying_shortage
 from splitter.outputs import Output, Plan, name_stems, plan_stems
 from splitter.registry import DEFAULT_MODEL, ModelChoice
 from splitter.runtime.computing import Computing, Streaming
+from splitter.runtime.ready import make_ready
 from splitter.separation import Stems, separate_blocks
 
 if TYPE_CHECKING:
@@ -172,7 +173,7 @@ def separate_file(
     with open_song(path) as reader:
         names = name_stems(path, output, *_names(model), reader.tags)
         plan = plan_stems(reader, names, output)  # before a model takes its time
-        return separate_song(reader, plan, _load(model, computing), computing, watch)
+        return separate_song(reader, plan, make_ready(model, computing), computing, watch)
 
 
 @dataclass(frozen=True)
@@ -201,17 +202,13 @@ def open_stems(
     """
     with open_song(Path(song) if isinstance(song, str) else song) as reader:
         blocks = separate_blocks(
-            reader.read_blocks(), reader.rate, reader.channels, _load(model, computing), computing
+            reader.read_blocks(),
+            reader.rate,
+            reader.channels,
+            make_ready(model, computing),
+            computing,
         )
         yield StemStream(reader.rate, reader.channels, reader.samples, blocks)
-
-
-def _load(model: Model | Streaming | ModelChoice | str, computing: Computing) -> Model | Streaming:
-    if not isinstance(model, (str, ModelChoice)):
-        return model
-    from splitter.runtime.ready import load_model
-
-    return load_model(model, precision=computing.precision)
 
 
 def _names(model: Model | Streaming | ModelChoice | str) -> tuple[str, Sequence[str]]:

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -119,21 +120,28 @@ def measure_vocals(song: np.ndarray, model: Model | str) -> float:
 
 def test_a_folder_may_be_named_by_a_text(small_model: Model, tmp_path: Path) -> None:
     song = sounds.write(tmp_path / "song.wav", sounds.noise(5000))
-    done = splitter.separate_file(song, splitter.Output(str(tmp_path / "out")), small_model)  # type: ignore[arg-type]
+    text: Any = str(tmp_path / "out")
+    done = splitter.separate_file(song, splitter.Output(text), small_model)
     assert done.stems["vocals"] == tmp_path / "out/song/vocals.wav"
+    store: Any = "s3://bucket/stems"
+    with pytest.raises(splitter.SplitterError, match="only the command"):
+        splitter.Output(store)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
-def test_a_forked_child_of_a_process_that_has_separated_works(small_model_folder: Path) -> None:
+@pytest.mark.parametrize("load_model", ["splitter.load_model", "splitter.loading.load_model"])
+def test_a_forked_child_of_a_process_that_has_separated_works(
+    small_model_folder: Path, load_model: str
+) -> None:
     """As with gunicorn --preload; in a process of its own, that no other test's threads disturb."""
     program = f"""
 import multiprocessing, torch
 from tests.test_api import measure_vocals
 from tests import sounds
-import splitter
+import splitter.loading
 torch.set_num_threads(2)
-model = splitter.load_model({str(small_model_folder)!r})
+model = {load_model}({str(small_model_folder)!r})
 song = sounds.noise(44100)
 before = measure_vocals(song, model)
 with multiprocessing.get_context("fork").Pool(2) as pool:
@@ -143,8 +151,31 @@ with multiprocessing.get_context("fork").Pool(2) as pool:
     subprocess.run([sys.executable, "-c", program], env=ENVIRONMENT, check=True, timeout=150)
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+def test_a_fork_may_leave_a_song_that_is_half_done(small_model_folder: Path) -> None:
+    program = f"""
+import gc, os, sys
+from tests import sounds
+import splitter
+model = splitter.load_model({str(small_model_folder)!r}, precision="float32")
+from splitter.separation import separate_blocks
+stream = separate_blocks([sounds.noise(44100)] * 40, 44100, 2, model)
+next(stream)
+child = os.fork()
+del stream
+gc.collect()
+if child:
+    sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+    subprocess.run([sys.executable, "-c", program], env=ENVIRONMENT, check=True, timeout=60)
+
+
 def test_a_spawned_child_works(small_model: Model, small_model_folder: Path) -> None:
     song = sounds.noise(5000)
+    passed = splitter.load_model(str(small_model_folder))
     with multiprocessing.get_context("spawn").Pool(1) as pool:
-        there = pool.apply_async(measure_vocals, (song, str(small_model_folder))).get(120)
-    assert there == pytest.approx(measure_vocals(song, small_model), rel=1e-3)
+        there = [
+            pool.apply_async(measure_vocals, (song, model)).get(120)
+            for model in (str(small_model_folder), passed)
+        ]
+    assert there == pytest.approx([measure_vocals(song, small_model)] * 2, rel=1e-3)

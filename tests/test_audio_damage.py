@@ -417,6 +417,18 @@ def test_of_a_sound_of_a_moment_the_larger_part_is_missed(tmp_path: Path) -> Non
             read(BytesIO(data))
 
 
+@pytest.mark.parametrize("suffix", ["mp3", "lavf.mp3", "m4a", "flac", "ogg"])
+def test_a_moment_is_not_cut_to_less_than_half_without_a_word(suffix: str, tmp_path: Path) -> None:
+    sound = chirps()[:, : int(0.06 * RATE)]
+    whole = make(tmp_path / "song", suffix, sound).read_bytes()
+    for size in range(len(whole) // 8, len(whole), 37):
+        try:
+            kept = read(BytesIO(whole[:size])).shape[1]
+        except AudioError:
+            continue
+        assert kept > sound.shape[1] / 2
+
+
 def test_a_song_of_which_nothing_can_be_decoded_is_no_empty_song(tmp_path: Path) -> None:
     data = bytearray(make(tmp_path / "song", "wma", chirps()).read_bytes())
     place = data.index(bytes.fromhex("3626b2758e66cf11a6d900aa0062ce6c")) + 50  # the sound

@@ -71,17 +71,17 @@ def test_streamed_equals_tiled_in_any_channels(
         assert decibels(expected[name], stem - expected[name]) > 90
 
 
-@pytest.mark.parametrize(("name", "frames"), [("mask-unet", 64), ("mask-tfc-tdf", 16)])
-def test_what_is_not_asked_for_is_not_computed(name: str, frames: int, tmp_path: Path) -> None:
+def test_what_is_not_asked_for_is_not_computed(tmp_path: Path) -> None:
+    name = "mask-tfc-tdf"
     save_model(tmp_path, Config(name, zoo.small_sizes(name)), zoo.small(name))
     choice, signal = ModelChoice((str(tmp_path),)), noise(9999)
-    one, many = (compile_model(choice, Settings(2, lanes), frames) for lanes in (1, 2))
+    one, many = (compile_model(choice, Settings(2, lanes), 8) for lanes in (1, 2))
     expected = separate(signal, 44100, one)["vocals"]
     vocals = separate(signal, 44100, many)["vocals"]
     assert decibels(expected, vocals - expected) > 90
-    stream, unheard = many.parts[0].network.result().export(), many.parts[0].shape.unheard
-    assert len(stream) == (2 if unheard > 1 else 1)
-    assert all(0 not in places for _, _, places in stream[1:])  # no mask
+    assert many.parts[0].shape.unheard > 3  # chunks
+    (_, _, whole), (_, _, early) = many.parts[0].network.result().export()
+    assert 0 in whole and {*early} < {*whole} - {0}  # no mask, and less is kept
 
 
 def test_an_empty_song_has_empty_stems(compiled: Compiled) -> None:

@@ -62,17 +62,15 @@ class Decoder(Protocol):
 
 
 def describe_break(decoded: int, rate: int, stated: int | None = None) -> Fault:
-    """Say where a song breaks off, or that it lacks something before."""
+    """Say where a song breaks off, or that it lacks something before.
+
+    An end that comes a little early is heard by nobody, unless it is the larger part of the song.
+    """
     if stated is None:
         return Fault(f"breaks off after {decoded / rate:.2f} s")
-    seconds = (stated - decoded) / rate
-    if seconds <= INAUDIBLE and decoded > stated - decoded:
-        return describe_early_end(seconds)
+    missing = stated - decoded
+    if missing <= INAUDIBLE * rate and decoded > missing:
+        early = max(1000 * missing / rate, 0.01)
+        return Fault(f"ends {early:.2f} ms early, which nobody hears", inaudible=True)
     share = f"{decoded / rate:.2f} of {stated / rate:.2f} s"
     return Fault(f"breaks off after {share}, or has gaps")
-
-
-def describe_early_end(seconds: float) -> Fault:
-    """Say that a song ends a little early."""
-    text = f"ends {max(1000 * seconds, 0.01):.2f} ms early, which nobody hears"
-    return Fault(text, inaudible=seconds <= INAUDIBLE)

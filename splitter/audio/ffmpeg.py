@@ -16,7 +16,6 @@ from splitter.audio.decoder import (
     Fault,
     UndecodableError,
     describe_break,
-    describe_early_end,
 )
 from splitter.audio.fitting import Fitter
 from splitter.audio.frames import Unpacker
@@ -280,7 +279,7 @@ class FFmpegDecoder:
         elif self._torn or self._is_torn_ogg() or (self._failed and self._failure_counts(decoded)):
             fault = describe_break(decoded, self.rate, exact)
         elif self._failed and self._format == _MOV:  # tags and junk are no packets of it
-            fault = describe_early_end(self._last_frame[0] / self.rate)
+            fault = describe_break(decoded, self.rate, decoded + self._last_frame[0])
         if fault is None:
             fault = self._find_gap(decoded)
         if self._damage and (fault is None or fault.inaudible):

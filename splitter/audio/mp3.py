@@ -5,7 +5,7 @@ from typing import Any
 
 import av
 
-from splitter.audio.decoder import PADDING, Fault, describe_break, describe_early_end
+from splitter.audio.decoder import PADDING, Fault, describe_break
 from splitter.audio.ffmpeg import FFmpegDecoder
 from splitter.audio.mpeg import Claim, Frame, FrameHeader, Gap, Start, Torn, walk
 from splitter.audio.resampling import resampled_length
@@ -87,7 +87,8 @@ class MpegDecoder(FFmpegDecoder):
         if self._damage:
             return Fault(self._damage)
         if self._torn_frame and (self._claimed or self._recorded):
-            return describe_early_end(max(self._missing, 1) * frame / self._torn_frame.rate)
+            torn = max(self._missing, 1) * frame * self.rate // self._torn_frame.rate
+            return describe_break(decoded, self.rate, decoded + torn)
         if self._torn_frame or self._failed:
             return describe_break(decoded, self.rate)
         if self._lost > 2 * _LONGEST and not self._claimed:  # more than two frames that were cut

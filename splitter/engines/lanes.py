@@ -17,6 +17,7 @@ from splitter.devices import pick_device
 from splitter.engines.sharing import Lane, Signals
 from splitter.errors import DeviceError, saying_shortage
 from splitter.loading import Model, ModelChoice, load_model
+from splitter.processors import count_processors
 from splitter.runtime.computing import Computing
 from splitter.runtime.tiles import compute
 
@@ -41,7 +42,7 @@ class ProcessorLane:
         if not self.alone:
             return compute(signals, self.model, self.computing, context)
         threads = torch.get_num_threads()
-        torch.set_num_threads(threads * self.lanes)  # of this thread's work, and of new threads'
+        torch.set_num_threads(count_processors())  # of this thread's work, and of new threads'
         try:
             return compute(signals, self.model, self.computing, context)
         finally:

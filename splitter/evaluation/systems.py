@@ -16,6 +16,7 @@ from splitter.datasets import Signal, Song, Tracks, find_stem, read_sound, requi
 from splitter.errors import DataError, ModelError
 from splitter.evaluation.baselines import BASELINES, MASKED, Grid, Stems, find_grid
 from splitter.loading import ModelChoice, load_model
+from splitter.runtime.choose import describe_runtime
 from splitter.runtime.ready import load_model as ready_model
 from splitter.separation import separate
 
@@ -62,8 +63,8 @@ class ModelSystem:
         return f"model, weights {self.hash}"
 
     def identify(self, _: Song) -> str:
-        """Return the hash of the weights, and where they run."""
-        return f"{self.hash} on {self.device}"
+        """Return the hash of the weights, and what runs them where."""
+        return f"{self.hash} on {describe_runtime(self.device)}"
 
     def start(self) -> Separate:
         """Load the model."""

@@ -61,6 +61,13 @@ def compile_if_best(
         return None
 
 
+def describe_runtime(device: str) -> str:
+    """Return what estimates on a device depend on, beside the model."""
+    if device != "cpu" or find_spec("openvino") is None:
+        return device
+    return f"{device}, OpenVINO in {'bfloat16' if has_bfloat16() else 'float32'}"
+
+
 def _is_for_processor(devices: Sequence[str]) -> bool:
     """Tell whether a processor is to compute; PyTorch is asked only if there may be a GPU."""
     if [*devices] != ["auto"] or not _may_have_gpu():

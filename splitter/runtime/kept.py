@@ -28,7 +28,7 @@ from splitter.runtime.streams import Spectral
 log = logging.getLogger(__name__)
 
 PAGE = 4096  # bytes
-MOST = 6  # networks; each takes some 50 MB
+MOST = 6  # networks; each takes 50 to 90 MB
 
 
 def find_shape(origin: str) -> Spectral | None:

@@ -79,7 +79,7 @@ class Network:
     def __init__(self, programs: Sequence[Program], unheard: int) -> None:
         self._programs = programs
         self._unheard = unheard
-        _networks.add(self)
+        _kept.add(self)
 
     def begin_song(self) -> Song:
         """Return a way through for one song."""
@@ -95,17 +95,17 @@ class Network:
         return exported
 
 
-_networks: WeakSet[Network] = WeakSet()
+_kept: WeakSet[Network | Song] = WeakSet()
 
 
-def _leave_networks() -> None:
-    """Keep networks for ever: a fork would wait for threads of theirs that it does not have."""
-    for network in _networks:
-        ctypes.pythonapi.Py_IncRef(ctypes.py_object(network))
+def _keep_all() -> None:
+    """Keep all for ever: at its end a fork would wait for threads that it does not have."""
+    for one in _kept:
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(one))
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_leave_networks)
+    os.register_at_fork(after_in_child=_keep_all)
 
 
 def compile_network(
@@ -166,11 +166,12 @@ class Song:
 
     def __init__(self, programs: Sequence[Program], unheard: int) -> None:
         whole = programs[0]
-        self._then = whole, whole.compiled.create_infer_request()
-        self._now = self._then
+        self._whole = whole, whole.compiled.create_infer_request()
+        self._current = self._whole
         if len(programs) > 1:
-            self._now = programs[1], programs[1].compiled.create_infer_request()
+            self._current = programs[1], programs[1].compiled.create_infer_request()
         self._unheard = unheard
+        _kept.add(self)
         depths = [1] * len(whole.places)
         for place, age in whole.ages:
             depths[place] = max(depths[place], age)
@@ -185,8 +186,8 @@ class Song:
         """Begin to look at (channels, frames, bins)."""
         self._step += 1
         if self._step == self._unheard:
-            self._now = self._then
-        program, request = self._now
+            self._current = self._whole
+        program, request = self._current
         self._heard = np.ascontiguousarray(magnitude[None])  # batch; kept while it is read
         request.set_input_tensor(0, ov.Tensor(self._heard, shared_memory=True))
         for number, (place, age) in enumerate(program.ages, 1):
@@ -197,7 +198,7 @@ class Song:
 
     def take(self) -> Array:
         """Return the mask (stems, channels, frames, bins) of what was begun; it comes late."""
-        self._now[1].wait()
+        self._current[1].wait()
         return np.asarray(self._written(0, 0).data)
 
     def _written(self, place: int, age: int) -> ov.Tensor:

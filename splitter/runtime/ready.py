@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from splitter.registry import DEFAULT_MODEL, ModelChoice
 from splitter.runtime.choose import compile_if_best
-from splitter.runtime.computing import Streaming
+from splitter.runtime.computing import Computing, Streaming
 
 if TYPE_CHECKING:
     import torch
@@ -15,21 +16,33 @@ if TYPE_CHECKING:
 
 
 def load_model(
-    model: ModelChoice | str = DEFAULT_MODEL,
+    model: ModelChoice | Path | str = DEFAULT_MODEL,
     device: torch.device | str = "auto",
     precision: str = "auto",
+    processors: int = 0,
 ) -> Model | Streaming:
     """Load a model by name or path, or what a ModelChoice makes of several.
 
     On a processor it runs on OpenVINO, where that can run it: in bfloat16 where the processor
-    multiplies in it, unless `precision` is "float32". Else, on `device`, on PyTorch. Raises
-    ModelError with file and key.
+    multiplies in it, unless `precision` is "float32", and with so many `processors`; 0 is all that
+    this process may use. Else, on `device`, on PyTorch, where Computing says with what precision.
+    Raises ModelError with file and key.
     """
-    choice = model if isinstance(model, ModelChoice) else ModelChoice.parse(model)
-    compiled = compile_if_best(choice, [str(device)], exact=precision == "float32")
+    choice = model if isinstance(model, ModelChoice) else ModelChoice.parse(str(model))
+    exact = precision == "float32"
+    compiled = compile_if_best(choice, [str(device)], exact=exact, processors=processors)
     if compiled:
         return compiled
     from splitter.devices import pick_device
     from splitter.loading import load_model
 
     return load_model(choice, pick_device() if str(device) == "auto" else device)
+
+
+def make_ready(
+    model: Model | Streaming | ModelChoice | str, computing: Computing
+) -> Model | Streaming:
+    """Load a model, unless it is loaded already; then its precision is what it was loaded with."""
+    if isinstance(model, (str, ModelChoice)):
+        return load_model(model, precision=computing.precision)
+    return model
