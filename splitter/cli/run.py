@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
@@ -253,20 +253,16 @@ class Run:
         A pipe on one device has none: its sound is wanted at once, and not a few tiles later. What
         streams needs none either.
         """
-        from splitter.memory import reuse_freed_memory
-        from splitter.runtime.choose import compile_if_best
+        from splitter.runtime.choose import compile_for_program
         from splitter.runtime.computing import Computing
 
         options, devices = self.options, self.options.device.split(",")
         exact = options.precision == "float32"
-        compiled = compile_if_best(
+        compiled = compile_for_program(
             self.model, devices, options.runtime, at_once=options.to_pipe, exact=exact
         )
         if compiled:
-            # what compiling took is given back before
-            compiled.when_ready(partial(reuse_freed_memory, large=False))
             return compiled, Computing(), ()
-        reuse_freed_memory()
         from splitter.engines.lanes import load_models, make_lanes, share_processor
 
         computing = _choose_computing(options)

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from functools import partial
 from threading import BoundedSemaphore
 
 from splitter.engines.stores import separate_stored
 from splitter.engines.worker import Outcome, Work, Worker
 from splitter.jobs import Job
-from splitter.memory import reuse_freed_memory
 from splitter.registry import ModelChoice
-from splitter.runtime.choose import compile_if_best
+from splitter.runtime.choose import compile_for_program
 from splitter.songs import Watch, unwatched
 
 WAITING = 2  # songs that wait for their turn, so that nobody waits for the next one's name
@@ -62,14 +60,11 @@ def make_worker(
     This concerns the whole process, so only a program may call it, once, at its start.
     """
     exact = work.computing.precision == "float32"
-    compiled = compile_if_best(
+    compiled = compile_for_program(
         model, devices, runtime, many=True, exact=exact, processors=processors
     )
     if compiled:
-        # what compiling took is given back before
-        compiled.when_ready(partial(reuse_freed_memory, large=False))
         return Worker(compiled, work, watch=watch)
-    reuse_freed_memory()
     import torch
 
     from splitter.engines.lanes import load_models, share_processor

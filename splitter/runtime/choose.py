@@ -6,12 +6,14 @@ import logging
 import platform
 from collections.abc import Sequence
 from ctypes.util import find_library
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from splitter.errors import CommandError, ModelError
 from splitter.graphs import GraphError
+from splitter.memory import reuse_freed_memory
 from splitter.processors import count_processors, has_bfloat16
 from splitter.registry import ModelChoice
 
@@ -59,6 +61,21 @@ def compile_if_best(
             ) from error
         log.debug("PyTorch takes over from OpenVINO: %s", error)
         return None
+
+
+def compile_for_program(
+    choice: ModelChoice, devices: Sequence[str], runtime: str = "auto", **how: Any
+) -> Compiled | None:
+    """Do as `compile_if_best`, and have freed memory used again as suits what will run.
+
+    This concerns the whole process, so only a program may call it, once, at its start.
+    """
+    compiled = compile_if_best(choice, devices, runtime, **how)
+    if compiled:  # what compiling took is given back before
+        compiled.when_ready(partial(reuse_freed_memory, large=False))
+    else:
+        reuse_freed_memory()
+    return compiled
 
 
 def describe_runtime(device: str) -> str:
