@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from splitter.errors import CommandError, StoppedError
+from splitter.errors import CommandError, SplitterError, StoppedError
 from splitter.graphs import GraphError, find_reach
 from splitter.loading import Config, Model, load_model, save_model
 from splitter.networks import PRESETS, MaskModel
@@ -82,6 +82,15 @@ def test_what_is_not_asked_for_is_not_computed(tmp_path: Path) -> None:
     assert many.parts[0].shape.unheard > 3  # chunks
     (_, _, whole), (_, _, early) = many.parts[0].network.result().export()
     assert 0 in whole and {*early} < {*whole} - {0}  # no mask, and less is kept
+
+
+def test_a_model_that_was_loaded_for_bfloat16_is_not_taken_for_exact(
+    small_model_folder: Path,
+) -> None:
+    choice = ModelChoice((str(small_model_folder),))
+    quick = compile_model(choice, Settings(2, bfloat16=True), 16)
+    with pytest.raises(SplitterError, match="was loaded to compute in bfloat16"):
+        separate(noise(100), 44100, quick, EXACT)
 
 
 def test_an_empty_song_has_empty_stems(compiled: Compiled) -> None:

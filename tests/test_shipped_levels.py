@@ -20,7 +20,7 @@ SECONDS = 3
 
 @pytest.fixture(scope="module", params=["unet", "unet-fast"])
 def model(request: pytest.FixtureRequest) -> Model:
-    return load_model(str(request.param))  # unet-large is the average of both
+    return load_model(str(request.param), precision="float32")  # unet-large is the average of both
 
 
 @pytest.fixture(scope="module")

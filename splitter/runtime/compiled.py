@@ -53,6 +53,7 @@ class Compiled:
         self.hash = choice.hash
         self.config = choice.config
         self.lanes = settings.lanes  # songs at a time that keep the processor busy
+        self.precision = "bfloat16" if settings.bfloat16 else "float32"
         self._made_of = choice, settings, frames, at_once
         self._shares = choice.shares
         self._stopped = False

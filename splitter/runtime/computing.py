@@ -28,6 +28,7 @@ class Streaming(Protocol):
     hash: str
     config: Config
     lanes: int  # songs at a time that keep it busy
+    precision: str  # of products: float32 or bfloat16
 
     @property
     def stems(self) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from splitter.errors import SplitterError
 from splitter.registry import DEFAULT_MODEL, ModelChoice
 from splitter.runtime.choose import compile_if_best
 from splitter.runtime.computing import Computing, Streaming
@@ -42,7 +43,15 @@ def load_model(
 def make_ready(
     model: Model | Streaming | ModelChoice | str, computing: Computing
 ) -> Model | Streaming:
-    """Load a model, unless it is loaded already; then its precision is what it was loaded with."""
+    """Load a model, unless it is loaded already.
+
+    Raises SplitterError for one that was loaded to compute less exactly than is asked for now.
+    """
     if isinstance(model, (str, ModelChoice)):
         return load_model(model, precision=computing.precision)
+    if isinstance(model, Streaming) and computing.precision == "float32" != model.precision:
+        raise SplitterError(
+            f"{model.name} was loaded to compute in {model.precision}; load it with "
+            'precision="float32"'
+        )
     return model
