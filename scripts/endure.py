@@ -2,6 +2,7 @@
 
     python -m scripts.endure --hours 10 --small
     python -m scripts.endure --hours 1
+    python -m scripts.endure --hours 0.17 --model FOLDER
 
 The sound is a minute of song and a minute of noise in turns, as a wav that streams. Linux only.
 """
@@ -92,10 +93,11 @@ def endure(hours: float, model: list[str]) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--hours", type=float, default=1)
+    parser.add_argument("--model", help="name or folder")
     parser.add_argument("--small", action="store_true", help="a small model of random weights")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        model: list[str] = []
+        model = ["--model", options.model] if options.model else []
         if options.small:
             model = ["--model", str(sounds.write_small_model(Path(folder) / "small", SIZES))]
         report = endure(options.hours, model)
