@@ -30,11 +30,10 @@ MEMORY_SHARE = 0.8  # of a GPU's free memory that batches may fill
 class ProcessorLane:
     """Runs a network in the thread that calls."""
 
-    def __init__(self, model: Model, computing: Computing, batch: int, lanes: int = 1) -> None:
+    def __init__(self, model: Model, computing: Computing, batch: int) -> None:
         self.model = model
         self.computing = computing
         self.batch = batch
-        self.lanes = lanes  # that share the processor
         self.alone = False
 
     def __call__(self, signals: Signals, context: int) -> Signals:
@@ -98,7 +97,7 @@ def make_lanes(models: Sequence[Model], computing: Computing, processor_lanes: i
             lanes += [StreamLane(model, computing, batch) for _ in range(GPU_LANES)]
         else:
             count = processor_lanes if model.device.type == "cpu" else 1
-            lanes += [ProcessorLane(model, computing, batch, count) for _ in range(count)]
+            lanes += [ProcessorLane(model, computing, batch) for _ in range(count)]
     return lanes
 
 
