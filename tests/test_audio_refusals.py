@@ -187,6 +187,14 @@ def test_a_header_that_promises_more_than_the_file_holds_is_told_before_the_disk
     assert read(path, first).shape[1] == RATE // 10
 
 
+def test_a_promise_of_seconds_is_told_in_seconds(tmp_path: Path) -> None:
+    path = tmp_path / "song.wav"
+    soundfile.write(path, np.zeros(12 * RATE), RATE)
+    path.write_bytes(path.read_bytes()[:20_000])
+    with pytest.raises(AudioError, match=r"its header promises 12\.0 s of sound, more"):
+        read(path)
+
+
 class Counting(io.BytesIO):
     """Counts how often it is read."""
 

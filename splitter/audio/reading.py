@@ -89,9 +89,11 @@ class SongReader:
             if self._reading.keep_partial:
                 return None
             self._decoder.close()
-            hours = f"{total / self.rate / 3600:.1f} hours of sound"
+            seconds = total / self.rate
+            long = f"{seconds / 3600:.1f} hours" if seconds >= 3600 else f"{seconds:.1f} s"
             raise AudioError(
-                f"{self.source}: its header promises {hours}, more than the file holds; {_WAY_OUT}"
+                f"{self.source}: its header promises {long} of sound, more than the file holds; "
+                f"{_WAY_OUT}"
             )
         return max(stop - self._start, 0)
 
