@@ -123,9 +123,8 @@ def find_early(stream: Stream, frames: int) -> set[int]:
     These see far; what leads from them to the output is not, as long as no output is asked for.
     """
     nodes = stream.graph.nodes
-    last = {
-        len(nodes) - 1: Fraction(0)
-    }  # frames until the last output that a node's may be part of
+    # of each node, frames until the last output that its own may be part of
+    last = {len(nodes) - 1: Fraction(0)}
     for place in range(len(nodes) - 1, -1, -1):
         node = nodes[place]
         kept = node.given["frames"] / node.rate if node.op == "window" else Fraction(0)
