@@ -34,7 +34,7 @@ from splitter.training.sources import Pools, find_sources, load_sources, sort_po
 
 BASE = Path(__file__).with_name("ablation.json")
 # many steps in little time
-SMALL: Mapping[str, Any] = {"crop": 32768, "batch": 2, "warmup": 20, "validation_songs": 24}
+SMALL: Mapping[str, Any] = {"crop": 32768, "batch": 2, "warmup": 20}
 SPECTROGRAM = ("window", "hop", "bands")
 WARM, TIMED = 1, 5  # steps that are not timed, and steps that are
 HEADER = (

@@ -13,7 +13,8 @@ from splitter.loading import Config, load_model, save_model
 from splitter.networks import PRESETS
 from splitter.networks.cost import measure
 from splitter.separation import Computing, separate
-from tests import zoo
+from tests import sounds, zoo
+from tests.commands import call
 from tests.sounds import noise
 
 EXACT = [name for name in PRESETS if zoo.small(name).own_tiles is None]
@@ -94,6 +95,21 @@ def test_a_saved_network_is_loaded_as_it_was(name: str, tmp_path: Path) -> None:
     with torch.inference_mode():
         loaded = load_model(str(tmp_path)).network(signal)
         torch.testing.assert_close(loaded, network(signal), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_mono_stereo_and_surround_songs_go_through_the_command(name: str, tmp_path: Path) -> None:
+    save_model(tmp_path / "mine", Config(name, zoo.small_sizes(name), 16000), zoo.small(name))
+    songs = [
+        sounds.write(tmp_path / f"{channels}.wav", noise(20000, channels)) for channels in (1, 2, 6)
+    ]
+    done = call("separate", *songs, "--model", "mine", "--device", "cpu", folder=tmp_path)
+    assert done.status == 0, done.stderr
+    stems = [sounds.read(tmp_path / line) for line in sorted(done.stdout.split())]
+    for song, instrumental, vocals in zip(songs, stems[::2], stems[1::2], strict=True):
+        assert vocals.shape == sounds.read(song).shape
+        assert np.abs(vocals).max() > 0
+        np.testing.assert_allclose(vocals + instrumental, sounds.read(song), atol=1e-6)
 
 
 @pytest.mark.parametrize("name", PRESETS)
