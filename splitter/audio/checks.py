@@ -48,7 +48,7 @@ def estimate_bytes(settled: OutputFormat, rate: int, channels: int, samples: int
 
 def _check_encoder(settled: OutputFormat) -> None:
     container, codec = find_container(settled.container), settled.container
-    known = {"ogg": "OGG", "opus": "OGG", "mp3": "MP3"}.get(codec)
+    known = {"ogg": "OGG", "mp3": "MP3"}.get(codec)
     if known:
         missing = known not in soundfile.available_formats()
     else:

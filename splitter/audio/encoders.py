@@ -1,9 +1,10 @@
 """From blocks to bytes, in every format that stems are written in.
 
-FFmpeg (PyAV) writes wav, raw, flac and m4a. libsndfile writes the others: Ogg Vorbis, for which
-FFmpeg has no good encoder of its own, mp3, where it misstates the length of one song in 25, and
-Opus, where it mixes the channels up when they are five or seven. Into a pipe, where mp3 cannot
-state its length, FFmpeg writes it, as frames and nothing else; m4a goes there in fragments.
+FFmpeg (PyAV) writes wav, raw, flac, m4a and Opus. libsndfile writes the others: Ogg Vorbis, for
+which FFmpeg has no good encoder of its own, mp3, where it misstates the length of one song in 25,
+and Opus of five or seven channels, which it mixes up (elsewhere it is four times as fast). Into a
+pipe, where mp3 cannot state its length, FFmpeg writes it, as frames and nothing else; m4a goes
+there in fragments.
 """
 
 from contextlib import suppress
@@ -31,6 +32,7 @@ _SNDFILE_CODECS = {
     "opus": ("OGG", "OPUS"),
     "mp3": ("MP3", "MPEG_LAYER_III"),
 }
+_MIXED_UP = (5, 7)  # channels
 _PIECE = 4096  # samples; libvorbis overruns the stack when it gets a minute at once
 # nominal bit/s for each channel at Vorbis' qualities 0 to 1
 _VORBIS_BITRATES = (32e3, 40e3, 48e3, 56e3, 64e3, 80e3, 96e3, 112e3, 128e3, 160e3, 250e3)
@@ -51,10 +53,13 @@ class Encoder(Protocol):
 
 def open_encoder(file: BinaryIO, settled: OutputFormat, rate: int, channels: int) -> Encoder:
     """Start to write a settled format (see `fit_format`) into a file or a pipe."""
-    bare = settled.container == "mp3" and not file.seekable()
-    if settled.container in _SNDFILE_CODECS and not bare:
-        return SndfileEncoder(file, settled, rate, channels)
-    return FFmpegEncoder(file, settled, rate, channels)
+    by_sndfile = {
+        "ogg": True,
+        "mp3": file.seekable(),
+        "opus": channels in _MIXED_UP,
+    }
+    encoder = SndfileEncoder if by_sndfile.get(settled.container) else FFmpegEncoder
+    return encoder(file, settled, rate, channels)
 
 
 class FFmpegEncoder:
@@ -122,7 +127,7 @@ class FFmpegEncoder:
 
 def _sample_format(container: Container, bits: int) -> str:
     if container.lossy:
-        return "fltp"
+        return "flt" if "libopus" in container.codecs.values() else "fltp"
     return {16: "s16", 24: "s32", 32: "flt"}[bits]
 
 
@@ -142,7 +147,7 @@ def _muxer_options(container: str, rate: int, seekable: bool) -> dict[str, str]:
 
 
 class SndfileEncoder:
-    """Ogg Vorbis, Opus and mp3."""
+    """Ogg Vorbis, mp3, and Opus."""
 
     def __init__(self, file: BinaryIO, settled: OutputFormat, rate: int, channels: int) -> None:
         container, codec = _SNDFILE_CODECS[settled.container]

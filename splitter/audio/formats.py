@@ -59,7 +59,7 @@ CONTAINERS: Mapping[str, Container] = {
     "flac": Container("flac", {16: "flac", 24: "flac"}),
     "mp3": Container("mp3", {0: "libmp3lame"}, 2, MPEG_RATES, 128_000),
     "ogg": Container("", {0: "vorbis"}, 8, (*MPEG_RATES, 88200, 96000, 192000), 96_000),
-    "opus": Container("", {0: "opus"}, 8, (48000,), 80_000),
+    "opus": Container("ogg", {0: "libopus"}, 8, (48000,), 80_000),
     "m4a": Container("ipod", {0: "aac"}, 8, (*MPEG_RATES, 64000, 88200, 96000), 128_000),
 }
 
