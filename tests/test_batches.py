@@ -81,6 +81,7 @@ def test_without_r_folders_below_are_left_alone(separate: Separate, tmp_path: Pa
     done = separate("songs", "-o", "out")
     assert done.status == 0, done.stderr
     assert {name.split("/")[0] for name in read_tree(tmp_path / "out")} == {"top"}
+    assert "1 of 1 song is done already" in separate("songs", "-o", "out").stderr
 
 
 def test_a_second_run_does_only_what_is_new_changed_or_failed(

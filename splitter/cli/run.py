@@ -133,7 +133,9 @@ class Run:
                 yield left
         extent.end()
         if done:
-            log.info("%d of %d songs are done already", done, done + extent.songs)
+            known = done + extent.songs
+            are = "is" if known == 1 else "are"
+            log.info("%d of %s %s done already", done, count(known, "song"), are)
 
     def _report_all(self, outcomes: Iterable[Outcome]) -> Iterator[bool]:
         """Report outcomes, until too many songs have failed; then say why they did."""
