@@ -28,7 +28,8 @@ from splitter.training.recipe import Mixing, Recipe, read_recipe
 from splitter.training.sources import Pools, find_sources, load_sources, sort_pools
 
 BASE = Path(__file__).with_name("ablation.json")
-WARM, TIMED = 2, 4  # steps that are not timed, and steps that are
+WARM = 2  # steps, slower than all others, that are not timed
+SHARE = 0.04  # of the time, by which the number of steps is told
 NOTHING = Mixing(
     equalizer=0, reverb_voice=0, reverb_music=0, pan=0, stretch=0, second_voice=0, second_music=0
 )
@@ -139,9 +140,7 @@ def run(
     recipe: Recipe, pools: Pools, folder: Path, seconds: float, start: Trainer | None = None
 ) -> tuple[Trainer, tuple[float, float]]:
     """Train for so many seconds of all processors; return the trainer and what it reached."""
-    folder.mkdir(parents=True, exist_ok=True)
-    mixer = Mixer(pools, recipe)
-    steps = count_steps(recipe, mixer, folder, seconds)
+    steps = count_steps(recipe, Mixer(pools, recipe), folder, seconds)
     recipe = replace(recipe, steps=steps, validate_every=steps)
     device = torch.device("cpu")
     trainer = Trainer(recipe, folder, device, torch.float32)
@@ -155,14 +154,17 @@ def run(
 
 
 def count_steps(recipe: Recipe, mixer: Mixer, folder: Path, seconds: float) -> int:
-    """Return how many steps take so long, by the processor time of the first few."""
+    """Return how many steps take so long, by the processor time of a share of them."""
+    folder.mkdir(parents=True, exist_ok=True)
     trainer = Trainer(recipe, folder, torch.device("cpu"), torch.float32)
-    started = 0.0
-    for first, until in ((0, WARM), (WARM, WARM + TIMED)):  # examples are made ahead: timed, too
+    step, spent = 0, 0.0
+    while step <= WARM or spent < SHARE * seconds:
         started = time.process_time()
-        list(trainer.train(batches(mixer, recipe, first, until), lambda _: None))
-    step = (time.process_time() - started) / TIMED / torch.get_num_threads()
-    return max(1, int(seconds / step))
+        list(trainer.train(batches(mixer, recipe, step, step + 1), lambda _: None))
+        if step >= WARM:
+            spent += (time.process_time() - started) / torch.get_num_threads()
+        step += 1
+    return max(1, int(seconds / spent * (step - WARM)))
 
 
 def make_table(done: Mapping[str, Any]) -> str:

@@ -23,6 +23,7 @@ from scipy.signal import butter, sosfilt
 
 from splitter import separate
 from splitter.audio import open_song
+from splitter.datasets import require_alike
 from splitter.loading import Model, load_model
 
 Signal = npt.NDArray[np.float32]  # (channels, samples)
@@ -74,9 +75,12 @@ def compare_bands(data: Path, models: Mapping[str, Model], seconds: float) -> No
     print("|---|---|" + "--:|" * (len(BANDS) + 1))
     for folder in sorted(path for path in data.iterdir() if path.is_dir()):
         vocals, rate = read(next(folder.glob("vocals.*")), seconds)
-        music, _ = read(next(folder.glob("instrumental.*")), seconds)
+        path = next(folder.glob("instrumental.*"))
+        music, music_rate = read(path, seconds)
         samples = min(vocals.shape[1], music.shape[1])
-        vocals, song = vocals[:, :samples], vocals[:, :samples] + music[:, :samples]
+        vocals, music = vocals[:, :samples], music[:, :samples]
+        require_alike(path, (music, music_rate), "the vocals", (vocals, rate))
+        song = vocals + music
         for name, model in models.items():
             estimate = separate(song, rate, model)["vocals"]
             print(f"| {folder.name} | {name} |", listen(vocals, song, estimate, rate), "|")

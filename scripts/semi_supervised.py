@@ -2,20 +2,25 @@
 
     python -m scripts.semi_supervised MIR-1K -o semi --minutes 4
 
-MIR-1K is a folder of train|test/<clip>/{vocals,instrumental}.*. Of the 175 training clips every
-eighth is a pair. Of the others a third gives its mixture, a third its voice, a third its music:
-none of these belong together. Three trainings of equal processor time are compared, each with three
-seeds: pairs alone; pairs, and critics that compare estimates for the mixtures with the unrelated
-voices and music (Stoller, Ewert and Dixon 2018); and pairs with the unrelated voices and music
-mixed at random. Scores are the median improvement of the vocals' SDR over the mixture, on test
-clips of other singers. Runs that are done are kept.
+MIR-1K is a folder of train|test/<song>_<number>/{vocals,instrumental}.*. Of the 21 songs that the
+175 training clips are cut from every eighth is pairs. Of the others a third gives its mixtures, a
+third its voices, a third its music: none of these belong together. Trainings of equal processor
+time are compared, each with three seeds:
+
+- pairs alone, and the same where half of the examples are a pair's voice over another one's music;
+- pairs, and critics that compare estimates for the mixtures with the unrelated voices and music
+  (Stoller, Ewert and Dixon 2018);
+- pairs, and the unrelated voices and music mixed at random in half of the examples.
+
+Scores are the median improvement of the vocals' SDR over the mixture, on test clips of other
+singers. Runs that are done are kept.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,32 +32,46 @@ from splitter.memory import reuse_freed_memory
 from splitter.training.recipe import Adversarial, Recipe, read_recipe
 from splitter.training.sources import Pools, Source, find_sources, load_sources
 
-PAIRS = 8  # every so many clips are a pair
+PAIRS = 8  # every so many songs are pairs
 WEIGHT = 0.01  # of the critics
 
 
-def make_rows(base: Recipe) -> dict[str, Recipe]:
+def make_rows(base: Recipe, pools: Pools) -> dict[str, tuple[Recipe, Pools]]:
     """List what is compared."""
     aligned = replace(base, mixing=replace(base.mixing, aligned=1.0))
+    mixed = replace(base, mixing=replace(base.mixing, aligned=0.5))
+    alone = replace(pools, voices=[], music=[])
     return {
-        "pairs alone": aligned,
-        "pairs, and critics": replace(aligned, adversarial=Adversarial(WEIGHT)),
-        "pairs, and random mixes": replace(base, mixing=replace(base.mixing, aligned=0.5)),
+        "pairs alone": (aligned, alone),
+        "pairs alone, also remixed": (mixed, alone),
+        "pairs, and critics": (replace(aligned, adversarial=Adversarial(WEIGHT)), pools),
+        "pairs, and random mixes": (mixed, pools),
     }
 
 
 def deal(clips: list[Source]) -> Pools:
-    """Make pairs of some training clips, and of the others mixtures, voices and music."""
+    """Make pairs of some songs' training clips, and of the others mixtures, voices and music."""
     training = [clip for clip in clips if clip.name.split("/")[-2] == "train"]
     test = [clip for clip in clips if clip.name.split("/")[-2] == "test"]
-    pairs, rest = training[::PAIRS], [c for i, c in enumerate(training) if i % PAIRS]
+    songs = list(dict.fromkeys(map(find_song, training)))
+    paired = songs[::PAIRS]
+    rest = [song for song in songs if song not in paired]
+
+    def take(songs: Sequence[str]) -> list[Source]:
+        return [clip for clip in training if find_song(clip) in songs]
+
     return Pools(
-        pairs,
-        [Source(clip.name, clip.vocals, None) for clip in rest[1::3]],
-        [Source(clip.name, None, clip.instrumental) for clip in rest[2::3]],
+        take(paired),
+        [Source(clip.name, clip.vocals, None) for clip in take(rest[1::3])],
+        [Source(clip.name, None, clip.instrumental) for clip in take(rest[2::3])],
         test,
-        [mix(clip) for clip in rest[::3]],
+        [mix(clip) for clip in take(rest[::3])],
     )
+
+
+def find_song(clip: Source) -> str:
+    """Return the song that a clip is cut from: its name without the number."""
+    return clip.name.rpartition("_")[0] or clip.name
 
 
 def mix(clip: Source) -> Source:
@@ -88,12 +107,12 @@ def main() -> None:
     record = asked.output / "semi.json"
     done: dict[str, Any] = json.loads(record.read_text("utf-8")) if record.exists() else {}
     for seed in range(asked.seeds):
-        for name, recipe in make_rows(base).items():
+        for name, (recipe, given) in make_rows(base, pools).items():
             key = f"{name}, seed {seed}"
             if key in done:
                 continue
             folder = asked.output / key.translate(str.maketrans(" ,", "--"))
-            trainer, scores = run(replace(recipe, seed=seed), pools, folder, asked.minutes * 60)
+            trainer, scores = run(replace(recipe, seed=seed), given, folder, asked.minutes * 60)
             done[key] = {"row": name, "steps": trainer.step, "improvement": round(scores[1], 2)}
             record.write_text(json.dumps(done, indent=2) + "\n", encoding="utf-8")
             (asked.output / "semi.md").write_text(make_table(done), encoding="utf-8")

@@ -1,6 +1,6 @@
 """Every preset, trained for the same time on the same data with the same seed, in one table.
 
-    python scripts/zoo.py DATA -o zoo --minutes 8
+    python -m scripts.zoo DATA -o zoo --minutes 8
 
 Sizes are the presets' own, on the spectrogram of `scripts/ablation.json` (16 kHz mono), where they
 compute less than at 44.1 kHz stereo. Minutes are those that this process has each processor for, so
@@ -14,32 +14,32 @@ import argparse
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from scripts.ablate import BASE, count_steps
 from splitter.loading import Model, load_model
 from splitter.memory import reuse_freed_memory
 from splitter.networks import PRESETS
 from splitter.networks.cost import measure
+from splitter.networks.sizes import MaskSizes
 from splitter.separation import Computing, separate
-from splitter.training.loop import Trainer, Validation, batches, train_on
+from splitter.training.loop import Trainer, Validation, train_on
 from splitter.training.mixing import Mixer
 from splitter.training.recipe import RECIPE, Recipe, read_recipe, write_recipe
 from splitter.training.seams import find_seam, take_song
 from splitter.training.sources import Pools, find_sources, load_sources, sort_pools
 
-BASE = Path(__file__).with_name("ablation.json")
 # many steps in little time
-SMALL: Mapping[str, Any] = {"crop": 32768, "batch": 2, "warmup": 20}
+SMALL: Mapping[str, Any] = {"crop": 65536, "batch": 2, "warmup": 20}
 SPECTROGRAM = ("window", "hop", "bands")
-WARM, TIMED = 1, 5  # steps that are not timed, and steps that are
 HEADER = (
-    "| network | weights, M | Gflop a second | × real time | sees, s | seam | steps | SDR over the "
-    "mixture, dB |\n|---|--:|--:|--:|--:|--:|--:|--:|\n"
+    "| network | weights, M | Gflop a second | × real time | sees, s | seam | steps | minutes | "
+    "SDR over the mixture, dB |\n|---|--:|--:|--:|--:|--:|--:|--:|--:|\n"
 )
 
 
@@ -53,14 +53,15 @@ class Row:
     speed: float  # × real time
     seam: float | None  # dB of the difference to the whole song below it; None: tiles are exact
     steps: int
+    minutes: float  # of each processor
     improvement: float  # dB
 
     def write(self, name: str) -> str:
         """Return it as a line of Markdown."""
         seam = "exact" if self.seam is None else f"{self.seam:.0f} dB"
         numbers = f"{self.weights / 1e6:.2f} | {self.operations / 1e9:.2f} | {self.speed:.0f}"
-        rest = f"{self.context:.1f} | {seam} | {self.steps} | {self.improvement:.2f}"
-        return f"| `{name}` | {numbers} | {rest} |\n"
+        rest = f"{self.context:.1f} | {seam} | {self.steps} | {self.minutes:.1f}"
+        return f"| `{name}` | {numbers} | {rest} | {self.improvement:.2f} |\n"
 
 
 def main() -> None:
@@ -99,21 +100,22 @@ def main() -> None:
 
 def train(name: str, base: Recipe, pools: Pools, folder: Path, seconds: float) -> Row:
     """Train a preset for so many seconds of all processors, and measure it."""
-    takes = {field.name for field in fields(PRESETS[name].sizes)}
-    sizes = {key: base.sizes[key] for key in SPECTROGRAM if key in takes and key in base.sizes}
+    sizes = find_sizes(name, base)
     plan = folder / RECIPE
     if plan.exists():
         recipe = read_recipe(plan)
     else:
         recipe = replace(base, network=name, sizes=sizes, keep_best=False)
-        steps = count_steps(recipe, pools, folder, seconds)
+        steps = count_steps(recipe, Mixer(pools, recipe), folder / "timed", seconds)
         recipe = replace(recipe, steps=steps, validate_every=steps)
         folder.mkdir(parents=True, exist_ok=True)
         write_recipe(recipe, plan)
     trainer = Trainer(recipe, folder, torch.device("cpu"), torch.float32)
     trainer.load()
+    first, started = trainer.step, time.process_time()
     for _ in train_on(pools, trainer):
         pass
+    spent = (time.process_time() - started) / torch.get_num_threads()
     trainer.export(folder / "model")
     validation = Validation(pools, recipe, trainer.device)
     scores = validation(trainer.average.eval()) or (float("nan"), float("nan"))
@@ -126,20 +128,15 @@ def train(name: str, base: Recipe, pools: Pools, folder: Path, seconds: float) -
         find_speed(song, model),
         None if cost.exact else find_seam(song, model),
         recipe.steps,
+        spent / 60 * recipe.steps / max(1, recipe.steps - first),  # what went before took as long
         scores[1],
     )
 
 
-def count_steps(recipe: Recipe, pools: Pools, folder: Path, seconds: float) -> int:
-    """Return how many steps take so long, by the processor time of the first few."""
-    trainer = Trainer(recipe, folder / "timed", torch.device("cpu"), torch.float32)
-    trainer.run.mkdir(parents=True, exist_ok=True)
-    mixer, started = Mixer(pools, recipe), 0.0
-    for first, until in ((0, WARM), (WARM, WARM + TIMED)):  # examples are made ahead: timed, too
-        started = time.process_time()
-        list(trainer.train(batches(mixer, recipe, first, until), lambda _: None))
-    step = (time.process_time() - started) / TIMED / torch.get_num_threads()
-    return max(1, int(seconds / step))
+def find_sizes(name: str, base: Recipe) -> dict[str, Any]:
+    """Return what a preset takes of the base recipe: the spectrogram, if it looks at one."""
+    given = SPECTROGRAM if issubclass(PRESETS[name].sizes, MaskSizes) else ()
+    return {key: base.sizes[key] for key in given if key in base.sizes}
 
 
 def find_speed(song: np.ndarray[Any, np.dtype[np.float32]], model: Model) -> float:

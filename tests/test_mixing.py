@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from splitter.errors import DataError
+from splitter.errors import AudioError, DataError
 from splitter.training.mixing import Mixer, Pool
 from splitter.training.recipe import Mixing
 from splitter.training.sources import (
@@ -132,6 +132,29 @@ def test_weights_decide_how_often_a_source_is_drawn(pools: Pools) -> None:
     pool = Pool(pools.voices, [("*/low", 0.0)])
     random = np.random.default_rng(0)
     assert {pool.draw(random).name for _ in range(50)} == {"vocals/singer/one"}
+    with pytest.raises(DataError, match="leave out everything"):
+        Pool(pools.voices, [("*", 0.0)])
+
+
+def test_surround_stems_are_heard_on_all_their_channels(tmp_path: Path) -> None:
+    for part in ("vocals", "instrumental"):
+        surround = np.zeros((6, 44100), np.float32)
+        surround[2] = sounds.voice(1)[0]  # a voice in the centre
+        sounds.write(tmp_path / f"song/{part}.wav", surround)
+    (source,) = load_sources(find_sources(tmp_path), tmp_path / "cache", 44100)
+    assert source.vocals
+    assert source.vocals.samples.shape[0] == 1
+    assert np.abs(source.vocals.samples).max() > 0.01
+
+
+@pytest.mark.parametrize("value", [np.nan, 1e9])
+def test_samples_that_are_no_sound_are_refused(value: float, tmp_path: Path) -> None:
+    for part in ("vocals", "instrumental"):
+        broken = sounds.voice(1)
+        broken[0, 100] = value
+        sounds.write(tmp_path / f"song/{part}.wav", broken, subtype="FLOAT")
+    with pytest.raises(AudioError, match=r"vocals\.wav: (sample 100 is|holds samples that are) no"):
+        list(load_sources(find_sources(tmp_path), tmp_path / "cache", 44100))
 
 
 def test_stereo_is_mixed_down_for_a_mono_network(pools: Pools) -> None:

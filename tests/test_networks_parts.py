@@ -279,9 +279,27 @@ def test_codes_go_where_vectors_are_and_dead_ones_come_back() -> None:
 
 
 def test_perplexity_is_the_number_of_codes_that_are_used_alike() -> None:
-    book = codebook()
-    book.sizes.copy_(torch.tensor([5.0, 5.0, 5.0, 0, 0, 0, 0, 0]))
+    book = codebook().train()
+    book.project = nn.Identity()  # type: ignore[assignment]
+    places = torch.randn(3, CODE) * 5
+    with torch.no_grad():
+        book.uses.zero_()
+        book.sums[:3] = places * book.sizes[:3, None]
+    book(places.repeat(20, 1).T.reshape(1, CODE, 6, 10))
+    assert (book.sizes > 1).all()  # the five that nothing chose have begun anew
     assert book.measure()["perplexity"] == pytest.approx(3)
+
+
+def test_a_vector_is_coded_before_its_code_begins_anew() -> None:
+    book = codebook().train()
+    book.project = nn.Identity()  # type: ignore[assignment]
+    rare = torch.full((CODE,), 50.0)
+    with torch.no_grad():
+        book.sizes[7], book.sums[7] = 0.01, 0.01 * rare  # chosen by one vector of a thousand
+    vectors = torch.randn(1, CODE, 10, 100)
+    vectors[0, :, 0, 0] = rare
+    out = book(vectors)
+    torch.testing.assert_close(out[0, :, :1, :1], book.expand(rare[:, None, None]))
 
 
 def test_steps_are_told_by_waves_whose_periods_reach_ten_thousand_turns() -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from tests import zoo
+from scripts.zoo import find_sizes
+from splitter.training.recipe import Recipe
+from tests import sounds, zoo
 from tests.test_scripts import run_script
 
 
@@ -27,3 +29,9 @@ def test_the_table_of_networks_is_resumed_and_says_what_is_exact(
     assert second[0].endswith("`non-local-unet`")
     assert second[5].endswith(" dB")
     assert (tmp_path / "out/mobile-unet/model/weights.safetensors").stat().st_mtime_ns == kept
+
+
+def test_what_hears_samples_keeps_its_own_window() -> None:
+    base = Recipe(sizes=sounds.SMALL_SIZES)
+    assert find_sizes("conv-tasnet", base) == find_sizes("wave-u-net", base) == {}
+    assert find_sizes("unet-bn", base) == zoo.SPECTROGRAM

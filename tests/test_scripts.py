@@ -17,7 +17,9 @@ import soundfile
 import torch
 
 from scripts import mutants, mutate
+from scripts.semi_supervised import deal, find_song
 from splitter.loading import load_model, save_model
+from splitter.training.sources import Recording, Source
 from tests import sounds
 from tests.commands import ENVIRONMENT, ROOT
 
@@ -181,7 +183,8 @@ def test_voices_are_drawn_from_codes_and_what_was_trained_is_kept(
 
 
 def test_pairs_with_critics_are_compared_with_pairs_alone(tmp_path: Path) -> None:
-    for clip in (*(f"train/{number}" for number in range(4)), "test/one"):
+    songs = [f"train/{song}_{number}" for song in "abcd" for number in range(2)]
+    for clip in (*songs, "test/one"):
         sounds.write(tmp_path / "data" / clip / "vocals.wav", sounds.voice(1, 16000), 16000)
         sounds.write(tmp_path / "data" / clip / "instrumental.wav", sounds.music(1, 16000), 16000)
     recipe = small_recipe(tmp_path / "recipe.json", crop=8192, batch=1)
@@ -194,9 +197,20 @@ def test_pairs_with_critics_are_compared_with_pairs_alone(tmp_path: Path) -> Non
         )
         assert done.returncode == 0, done.stderr
         rows = [line.split(" | ") for line in done.stdout.splitlines()[2:]]
-        names = ["| pairs alone", "| pairs, and critics", "| pairs, and random mixes"]
-        assert [row[0] for row in rows] == names
-    assert len(json.loads((tmp_path / "out/semi.json").read_text())) == 3
+        names = ["alone", "alone, also remixed", ", and critics", ", and random mixes"]
+        assert [row[0].removeprefix("| pairs").strip() for row in rows] == names
+    assert len(json.loads((tmp_path / "out/semi.json").read_text())) == 4
+
+
+def test_no_two_parts_of_semi_supervised_songs_belong_together() -> None:
+    names = [f"mir1k/train/{song}_{number:02}" for song in "abcdefgh" for number in range(3)]
+    sound = Recording(Path("x"), np.zeros((1, 4), np.float16), 1.0)
+    pools = deal([Source(name, sound, sound) for name in [*names, "mir1k/test/x_1"]])
+    parts = [pools.pairs, pools.voices, pools.music, pools.mixtures]
+    songs = [{find_song(clip) for clip in part} for part in parts]
+    assert all(songs)
+    assert sum(map(len, songs)) == len(set().union(*songs)) == 8
+    assert [clip.name for clip in pools.validation] == ["mir1k/test/x_1"]
 
 
 @pytest.mark.parametrize("samples", [0, 1, 3, 1000])

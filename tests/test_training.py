@@ -22,6 +22,7 @@ from splitter.training.ranks import Ranks
 from splitter.training.recipe import Recipe, read_recipe, write_recipe
 from splitter.training.sources import Pools
 from tests import sounds, zoo
+from tests.commands import ENVIRONMENT
 from tests.trainings import RECIPE
 
 
@@ -256,6 +257,8 @@ def test_a_loss_that_is_no_number_changes_nothing(pools: Pools, tmp_path: Path) 
     list(trained.train(iter([batch]), lambda _: (0.0, 0.0)))
     after = trained.network.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)
+    with pytest.raises(DataError, match=r"the last 50 steps is no number; try a lower"):
+        list(trained.train(iter([batch] * 60), lambda _: (0.0, 0.0)))
 
 
 @pytest.mark.parametrize("part", ["loss", "optimizer"])
@@ -314,6 +317,29 @@ def test_processes_share_every_batch_and_make_one_model(data: Path, tmp_path: Pa
         assert [row["step"] for row in csv.DictReader(file)] == ["3", "6"]
     with pytest.raises(DataError, match=r"cannot split a batch of .* 3 equal parts"):
         Trainer(RECIPE, tmp_path, torch.device("cpu"), torch.float32, Ranks(0, 3))
+
+
+def test_ranks_go_by_the_mean_of_their_gradients_and_statistics(tmp_path: Path) -> None:
+    """Two processes, forked from one that has loaded PyTorch, which takes the longest."""
+    program = """
+import os, sys, torch
+from splitter.training.ranks import Ranks
+number = 0 if os.fork() else 1
+torch.distributed.init_process_group("gloo", f"file://{sys.argv[1]}", rank=number, world_size=2)
+network = torch.nn.BatchNorm1d(1)
+network.weight.grad = torch.tensor([[1.0, 5.0][number]])
+network.running_mean.fill_([2.0, 4.0][number])
+Ranks(number, 2).average(network)
+fine = Ranks(number, 2).agree(torch.tensor(number == 0))
+told = f"{network.weight.grad.item()} {network.running_mean.item()} {fine}\\n"
+os.write(1, told.encode())  # at once: both write to one pipe
+torch.distributed.destroy_process_group()
+if number == 0:
+    os.wait()
+"""
+    command = [sys.executable, "-c", program, str(tmp_path / "meet")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=ENVIRONMENT)
+    assert done.stdout.splitlines() == ["3.0 3.0 False"] * 2, done.stderr
 
 
 def test_ranks_take_different_examples_of_a_batch(pools: Pools) -> None:

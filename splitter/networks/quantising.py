@@ -25,8 +25,9 @@ class Codebook(Auxiliary):
     may depend on rounding.
     """
 
-    sizes: Tensor  # (codes,), how many vectors of a batch choose each
+    sizes: Tensor  # (codes,), how many vectors of a batch choose each; revived ones the mean
     sums: Tensor  # (codes, CODE), what these add up to
+    uses: Tensor  # (codes,), how many vectors of a batch chose each
 
     def __init__(self, features: int, codes: int) -> None:
         super().__init__()
@@ -34,6 +35,7 @@ class Codebook(Auxiliary):
         self.expand = nn.Conv2d(CODE, features, 1)
         self.register_buffer("sizes", torch.full((codes,), SMALL))
         self.register_buffer("sums", torch.randn(codes, CODE) * SMALL)
+        self.register_buffer("uses", torch.full((codes,), SMALL))
 
     @property
     def codes(self) -> Tensor:
@@ -44,18 +46,17 @@ class Codebook(Auxiliary):
         """Map (batch, features, rows, frames) to the same shape."""
         vectors = self.project(signal).float().movedim(1, -1)  # features last
         chosen = self.choose(vectors)
+        nearest = self._look_up(chosen)  # before codes move: a dead one goes anywhere
         if self.training:
             self._follow(vectors.detach().flatten(0, -2), chosen.flatten())
-        nearest = self._look_up(chosen)
-        if self.training:
             self.loss = COMMITMENT * F.mse_loss(vectors, nearest)
         return self._leave(vectors + (nearest - vectors).detach(), signal.dtype)
 
     def choose(self, vectors: Tensor) -> Tensor:
         """Return the number of the code nearest to each of (…, CODE)."""
-        codes = self.codes
+        codes = self.codes.double()  # which no autocast rounds: neighbours lie close together
         # |v − c|² without |v|², which is the same for all
-        distances = codes.square().sum(1) - 2 * vectors.detach() @ codes.T
+        distances = codes.square().sum(1) - 2 * vectors.detach().double() @ codes.T
         return distances.argmin(-1)
 
     def encode(self, signal: Tensor) -> Tensor:
@@ -68,7 +69,7 @@ class Codebook(Auxiliary):
 
     def measure(self) -> Mapping[str, float]:
         """Return the perplexity: how many codes, all used alike, would be as hard to guess."""
-        shares = self.sizes / self.sizes.sum()
+        shares = self.uses / self.uses.sum()
         return {"perplexity": float(torch.exp(torch.special.entr(shares).sum()))}
 
     def _look_up(self, chosen: Tensor) -> Tensor:
@@ -84,6 +85,7 @@ class Codebook(Auxiliary):
         count = len(self.sizes)
         sizes = torch.bincount(chosen, minlength=count).to(vectors.dtype)
         sums = torch.zeros_like(self.sums).index_add_(0, chosen, vectors)
+        self.uses.lerp_(sizes, 1 - DECAY)
         self.sizes.lerp_(sizes, 1 - DECAY)
         self.sums.lerp_(sums, 1 - DECAY)
         usual = len(vectors) / count

@@ -140,7 +140,7 @@ class ConvTasNet(Network):
         """Separate (batch, channels, samples) into (batch, stems, channels, samples − 2 · trim)."""
         samples, margin = signal.shape[-1], (self.sizes.window - self.sizes.stride) // 2
         missing = -samples % self.sizes.stride
-        heard = torch.relu(self.encoder(F.pad(signal, (margin, margin + missing))))
+        heard = self.encoder(F.pad(signal, (margin, margin + missing)))
         below, answers = self.enter(heard), []
         for number, block in enumerate(self.blocks):
             answer = block(below)

@@ -66,6 +66,7 @@ ADDED = "unet.added"  # weights of blocks that begin with nothing
 FREE_SIZES = {"blocks", "blocks_up", "dropout", "level_span"}
 CHECKPOINT, BEST = "checkpoint.safetensors", "best.safetensors"
 LOG, VALIDATION = "log.csv", "validation.csv"
+HOPELESS = 50  # steps one after the other without a loss that is a number
 
 
 @dataclass(frozen=True)
@@ -188,9 +189,14 @@ class Trainer:
             for name in (LOG, VALIDATION):
                 _forget(self.run / name, self.step)
         losses: list[float] = []
+        lost = 0  # steps
         started = saved = time.monotonic()
         for batch in batches:
             losses.append(self.take_step(batch))
+            lost = 0 if math.isfinite(losses[-1]) else lost + 1
+            if lost == HOPELESS:
+                told = f"the loss of the last {HOPELESS} steps is no number"
+                raise DataError(f'{self.run}: {told}; try a lower "learning_rate" in a new --run')
             self.step += 1
             due = self.step % self.recipe.validate_every == 0 or self.step == self.recipe.steps
             if not due and self.step % LOG_EVERY:
@@ -235,18 +241,23 @@ class Trainer:
         return float(loss.detach())
 
     def _loss(self, batch: Batch) -> Tensor:
-        network = self.network.train()
+        self.network.train()
         with torch.no_grad():
             signal = batch.mixture.to(self.device)
             mixture, vocals = self.stft(signal), self.stft(batch.vocals.to(self.device))
             heard = heard_bins(batch.bandwidth.to(self.device), mixture.shape[-2], self.recipe.rate)
         guess = self._estimate(signal, mixture)
         loss = self.loss(Estimate(guess, mixture, vocals, heard, self.stft))
-        for part in find_auxiliaries(network):
+        return loss + self._take_auxiliary()
+
+    def _take_auxiliary(self) -> Tensor:
+        """Return the losses that parts of the network made in its last forward pass."""
+        total = torch.zeros((), device=self.device)
+        for part in find_auxiliaries(self.network):
             if part.loss is not None:
-                loss = loss + part.loss
+                total = total + part.loss
                 part.loss = None  # nor what it was computed from
-        return loss
+        return total
 
     def _estimate(self, signal: Tensor, spectrogram: Tensor) -> Tensor:
         """Return the vocals' spectrogram of a signal, which is given as a spectrogram, too."""
@@ -266,7 +277,7 @@ class Trainer:
         vocals = self._estimate(signal, song)
         estimates = [each.abs() * heard for each in (vocals, song - vocals)]
         truths = [each.abs() * heard for each in stems]
-        return critics.judge(estimates, truths, self.ranks.average)
+        return critics.judge(estimates, truths, self.ranks.average) + self._take_auxiliary()
 
     @torch.no_grad()
     def _follow(self) -> None:

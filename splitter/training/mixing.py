@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from splitter.audio import Block, resample_signal
+from splitter.errors import DataError
 from splitter.training.augmentation import (
     Array,
     brighten,
@@ -101,10 +102,20 @@ class Mixer:
         crop = Crop.draw(source.length, self.recipe, random)
         song = self.put(crop.take(source.mixture, self.recipe))
         song, _ = set_loudness(song, song, random.uniform(low, high))
-        voice, music, limit = self._mixed(random)
+        # as they are, like the song: critics are to learn what stems sound like, not augmentation
+        voice, voice_limit = self._plain(self.voices, "vocals", random)
+        music, music_limit = self._plain(self.music, "instrumental", random)
+        level = random.normal(self.recipe.mixing.level_mean, self.recipe.mixing.level_spread)
+        voice = set_level(voice, music, level)
         mixture, voice = set_loudness(voice + music, voice, random.uniform(low, high))
-        bandwidth = min(limit, source.mixture.bandwidth / crop.stretch)
+        bandwidth = min(voice_limit, music_limit, source.mixture.bandwidth / crop.stretch)
         return song, voice, mixture - voice, bandwidth
+
+    def _plain(self, pool: Pool, part: str, random: np.random.Generator) -> tuple[Array, float]:
+        """Crop one recording; return it with its bandwidth in Hz."""
+        recording: Recording = getattr(pool.draw(random), part)
+        crop = Crop.draw(recording.length, self.recipe, random)
+        return self.put(crop.take(recording, self.recipe)), recording.bandwidth / crop.stretch
 
     def _aligned(self, random: np.random.Generator) -> tuple[Array, Array, float]:
         """Crop both stems of one song at the same place; change them together."""
@@ -197,6 +208,8 @@ class Pool:
     def __init__(self, sources: Sequence[Source], weights: Sequence[tuple[str, float]]) -> None:
         self.sources = sources
         lengths = [source.length * _factor(source.name, weights) for source in sources]
+        if sources and not np.sum(lengths):
+            raise DataError('the "weights" of the recipe leave out everything; give some a factor')
         self.odds = np.cumsum(lengths) / max(np.sum(lengths), 1e-9)
 
     def draw(self, random: np.random.Generator) -> Source:

@@ -72,7 +72,7 @@ def adamw(
 def muon(
     network: nn.Module, learning_rate: float, weight_decay: float
 ) -> list[torch.optim.Optimizer]:
-    """Give matrices to Muon, and norms, gains, the first and the last layer to AdamW."""
+    """Give matrices to Muon; norms, gains and narrow layers (most first and last ones) to AdamW."""
     wide: list[nn.Parameter] = []
     others: list[nn.Parameter] = []
     for weight in network.parameters():

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from splitter.atomic import write_atomically
 from splitter.errors import DataError, reason
-from splitter.registry import Channels, Rate
+from splitter.registry import Rate
 from splitter.schema import Range, parse, read_json
 
 RECIPE = "recipe.json"  # in the folder of a run
@@ -69,7 +69,7 @@ class Recipe:
     network: str = "mask-unet"
     sizes: Mapping[str, Any] = field(default_factory=dict)  # fields of the architecture's dataclass
     rate: Rate = 44100  # Hz
-    channels: Channels = 2
+    channels: Annotated[int, Range(1, 2)] = 2
     loss: str = "waveform"  # one of splitter.training.losses.LOSSES
     crop: Count = 262144  # samples an example
     batch: Count = 8

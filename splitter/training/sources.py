@@ -162,8 +162,13 @@ def _decode(path: Path, stored: Path, rate: int) -> None:
         blocks = list(resample(song.read_blocks(), song.rate, rate, song.channels))
     if not blocks:
         raise AudioError(f"{path}: contains no sound; remove it from the training data")
+    samples = np.concatenate(blocks, axis=-1)
+    if len(samples) > 2:  # a voice may be on any of them
+        samples = samples.mean(axis=0, keepdims=True)
+    if not np.abs(samples).max() <= np.finfo(np.float16).max:  # nor where it is no number
+        raise AudioError(f"{path}: holds samples that are no sound; leave it out")
     content = BytesIO()
-    np.save(content, np.concatenate(blocks, axis=-1)[:2].astype(np.float16))
+    np.save(content, samples.astype(np.float16))
     _put(stored, content.getvalue())
 
 
