@@ -24,6 +24,7 @@ STATUS = [
     ("0", "All songs are done."),
     ("1", "Some songs failed; each is named on standard error."),
     ("2", "The command was wrong; nothing was done."),
+    ("129", "The terminal was closed."),
     ("130", "The run was interrupted."),
     ("141", "Whoever read standard output has left."),
     ("143", "The run was terminated."),

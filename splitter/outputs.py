@@ -16,7 +16,8 @@ from typing import BinaryIO, TypeAlias
 from splitter.audio import OutputFormat, SongReader, Tags, check_outputs, fit_format, fit_pipe
 from splitter.errors import AudioError, SplitterError
 from splitter.paths import is_there, place_inside
-from splitter.templates import TEMPLATE, fill_template
+from splitter.registry import Config
+from splitter.templates import TEMPLATE, check_template, fill_template
 
 Target: TypeAlias = Path | BinaryIO  # where a stem goes: a file, or a pipe
 
@@ -37,6 +38,8 @@ class Output:
             if "://" in self.folder:
                 raise SplitterError(f"{self.folder}: only the command writes to stores")
             object.__setattr__(self, "folder", Path(self.folder))
+        if isinstance(self.stems, str):
+            object.__setattr__(self, "stems", (self.stems,))
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,15 @@ class Plan:
         """Raise AudioError if a file is there by now that may not be replaced."""
         files = [target for target in self.targets.values() if isinstance(target, Path)]
         check_existing(files, self.output, self.claimed)
+
+
+def check_output(output: Output, model: Config) -> None:
+    """Raise SplitterError for a stem that a model lacks, or names that stems would share."""
+    for stem in output.stems:
+        if stem not in model.known_stems:
+            known = ", ".join(model.known_stems)
+            raise SplitterError(f"this model has no stem {stem!r}; it has {known}")
+    check_template(output.template, len(output.stems or model.all_stems))
 
 
 def name_stems(

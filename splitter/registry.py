@@ -12,6 +12,7 @@ whose network is called `average` has no weights: it stands for the models that 
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
@@ -103,7 +104,8 @@ def list_added() -> list[str]:
 
 def find_model(name: str) -> Path:
     """Return the folder of the model called `name`, or at the path `name`."""
-    for folder in (models_folder() / name, added_folder() / name, Path(name)):
+    known = [] if _is_path(name) else [models_folder() / name, added_folder() / name]
+    for folder in [*known, Path(name)]:
         if _is_model(folder):
             return folder
     if Path(name).is_dir():
@@ -114,8 +116,15 @@ def find_model(name: str) -> Path:
             f"{name} is not installed; `splitter models get {name}` downloads it "
             f"({entry.megabytes:.0f} MB; licence: {entry.licence})"
         )
-    known = ", ".join([*list_models(), *list_added()]) or "none"
-    raise ModelError(f"no model is called {name!r}; choose from {known}, or give a model's folder")
+    if _is_path(name):
+        raise ModelError(f"{name}: there is no such folder")
+    names = ", ".join([*list_models(), *list_added()]) or "none"
+    raise ModelError(f"no model is called {name!r}; choose from {names}, or give a model's folder")
+
+
+def _is_path(name: str) -> bool:
+    """Tell whether a text can only be a path: no model that came, or was added, is meant."""
+    return any(separator in name for separator in (os.sep, os.altsep) if separator)
 
 
 def _share_stems(config: Config, other: Config, folder: Path, first: Path) -> Config:
@@ -176,6 +185,12 @@ def _check_stems(config: Config, path: Path) -> None:
         names[alike] = stem
 
 
+def _split_weight(text: str) -> tuple[str, str | None]:
+    """Split a weight off a name; a folder may be called as if it had one."""
+    match = re.fullmatch(r"(.*):(\d+(?:\.\d+)?)", text, re.DOTALL)
+    return (match[1], match[2]) if match and not _is_model(Path(text)) else (text, None)
+
+
 @dataclass(frozen=True)
 class ModelChoice:
     """Which models are asked for one estimate, and what is done to make it better."""
@@ -189,11 +204,10 @@ class ModelChoice:
     def parse(cls, text: str, tta: bool = False, wiener: int = 0) -> ModelChoice:
         """Read a name, or several with commas between and perhaps weights, as in unet:1,other:2.
 
-        A folder may have a comma in its name.
+        A folder may have a comma in its name, or end like a weight.
         """
         parts = [text] if _is_model(Path(text)) else text.split(",")
-        matches = [re.fullmatch(r"(.*?)(?::(\d+(?:\.\d+)?))?", part, re.DOTALL) for part in parts]
-        pairs = [(match[1], match[2]) for match in matches if match]
+        pairs = [_split_weight(part) for part in parts]
         if not all(name for name, _ in pairs):
             raise ModelError(
                 f"--model {text!r}: a name is missing; write, for example, unet,unet-fast"

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -43,9 +44,11 @@ class Song:
         channels: int,
         model: Model | Streaming,
         bits: int = 32,
+        in_scale: bool = False,
     ) -> None:
         self.rate = rate  # Hz
         self.bits = bits  # of the samples that stems will be written as
+        self.in_scale = in_scale  # whether what is beyond full scale would be cut off
         self.channels = channels
         self.model = model
         self._blocks = blocks
@@ -94,6 +97,8 @@ class Song:
     def _with_residual(self, song: Block, estimates: Block) -> Stems:
         """Name the estimates (stems · channels, samples) and add what they leave of the song."""
         estimates = round_to(self.bits, estimates[:, : song.shape[-1]])
+        if self.in_scale and self.bits < 32 and len(estimates) == len(song):
+            estimates = keep_in_scale(self.bits, estimates, song)
         shaped = estimates.reshape(-1, self.channels, song.shape[-1])  # stems
         config = self.model.config
         stems = dict(zip(config.stems, shaped, strict=True))
@@ -110,13 +115,15 @@ def separate_blocks(
     model: Model | Streaming,
     computing: Computing = Computing(),
     bits: int = 32,
+    in_scale: bool = False,
 ) -> Iterator[Stems]:
     """Separate a stream of (channels, samples) at `rate` Hz into blocks of its stems.
 
     With `bits` below 32 the estimates are rounded to integers of so many bits before the residual
     is taken: stems that are written in this depth sum to a song of this depth without any error.
+    `in_scale` bounds the estimate of a model that has one, so that this holds at full scale, too.
     """
-    song = Song(blocks, rate, channels, model, bits)
+    song = Song(blocks, rate, channels, model, bits, in_scale)
     if isinstance(model, Streaming):
         return song.stems(model.estimate(song.heard(), channels))
     from splitter.runtime.tiles import estimate
@@ -127,7 +134,7 @@ def separate_blocks(
 def separate(
     signal: npt.ArrayLike,
     rate: int,
-    model: Model | Streaming | ModelChoice | str | None = None,
+    model: Model | Streaming | ModelChoice | Path | str | None = None,
     computing: Computing = Computing(),
 ) -> Stems:
     """Separate a signal (channels, samples) or (samples,) at `rate` Hz into its stems.
@@ -173,3 +180,13 @@ def round_to(bits: int, signal: Block) -> Block:
         return signal
     scale = np.float32(2 ** (bits - 1))
     return np.asarray(np.rint(signal * scale) / scale, np.float32)
+
+
+def keep_in_scale(bits: int, estimate: Block, song: Block) -> Block:
+    """Bound an estimate so that it, and what it leaves of a song of `bits` bits, fit into as many.
+
+    A file would cut off what is beyond them, and the stems would not sum to the song any more.
+    """
+    largest = np.float32(1 - 2.0 ** (1 - bits))
+    song = np.clip(song, -1, largest)
+    return np.clip(estimate, np.maximum(song - largest, -1), np.minimum(song + 1, largest))

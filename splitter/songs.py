@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from splitter.audio import Mark, OutputFormat, SongReader, StemWriter, open_song, write_stems
 from splitter.errors import saying_shortage
-from splitter.outputs import Output, Plan, name_stems, plan_stems
-from splitter.registry import DEFAULT_MODEL, ModelChoice
+from splitter.outputs import Output, Plan, check_output, name_stems, plan_stems
+from splitter.registry import DEFAULT_MODEL, Config, ModelChoice
 from splitter.runtime.computing import Computing, Streaming
-from splitter.runtime.ready import make_ready
+from splitter.runtime.ready import choose, make_ready
 from splitter.separation import Stems, separate_blocks
 
 if TYPE_CHECKING:
@@ -92,7 +92,8 @@ def separate_song(
     ):
         plan.check_existing()  # again, now that nobody else can write these stems
         blocks, bits = song.read_blocks(), _exact_bits(plan.format)
-        stream = separate_blocks(blocks, song.rate, song.channels, model, computing, bits)
+        in_scale = plan.format.clip == "clamp"
+        stream = separate_blocks(blocks, song.rate, song.channels, model, computing, bits, in_scale)
         with _writing_beside(writers) as write:
             for stems in watch(song, stream):
                 write(stems)
@@ -157,7 +158,7 @@ def _tell_decisions(
 def separate_file(
     song: Path | str,
     output: Output = Output(),
-    model: Model | Streaming | ModelChoice | str = DEFAULT_MODEL,
+    model: Model | Streaming | ModelChoice | Path | str = DEFAULT_MODEL,
     computing: Computing = Computing(),
     progress: Progress | None = None,
 ) -> Separated:
@@ -171,7 +172,9 @@ def separate_file(
     path = Path(song)
     watch = partial(_tell, progress) if progress else unwatched
     with open_song(path) as reader:
-        names = name_stems(path, output, *_names(model), reader.tags)
+        name, config = _identify(model)
+        check_output(output, config)
+        names = name_stems(path, output, name, config.all_stems, reader.tags)
         plan = plan_stems(reader, names, output)  # before a model takes its time
         return separate_song(reader, plan, make_ready(model, computing), computing, watch)
 
@@ -192,7 +195,7 @@ class StemStream:
 @contextmanager
 def open_stems(
     song: Path | str | BinaryIO,
-    model: Model | Streaming | ModelChoice | str = DEFAULT_MODEL,
+    model: Model | Streaming | ModelChoice | Path | str = DEFAULT_MODEL,
     computing: Computing = Computing(),
 ) -> Iterator[StemStream]:
     """Open the stems of a song, a file or a pipe, as a stream of blocks that sum to the song.
@@ -211,12 +214,12 @@ def open_stems(
         yield StemStream(reader.rate, reader.channels, reader.samples, blocks)
 
 
-def _names(model: Model | Streaming | ModelChoice | str) -> tuple[str, Sequence[str]]:
-    """Return the name of a model and those of its stems, without loading it."""
-    if not isinstance(model, (str, ModelChoice)):
-        return model.name, model.stems
-    choice = model if isinstance(model, ModelChoice) else ModelChoice.parse(model)
-    return choice.name, choice.config.all_stems
+def _identify(model: Model | Streaming | ModelChoice | Path | str) -> tuple[str, Config]:
+    """Return the name of a model and its config, without loading it."""
+    if not isinstance(model, (str, Path, ModelChoice)):
+        return model.name, model.config
+    choice = choose(model)
+    return choice.name, choice.config
 
 
 def _tell(progress: Progress, song: SongReader, stems: Iterator[Stems]) -> Iterator[Stems]:

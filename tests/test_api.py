@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import multiprocessing
 import os
+import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ import pytest
 import splitter
 from splitter.errors import AudioError, SplitterError
 from splitter.loading import Model
+from splitter.runtime.computing import Computing
 from tests import sounds
 from tests.commands import ENVIRONMENT
 
@@ -116,6 +119,48 @@ def test_songs_are_separated_beside_a_running_event_loop(
 
 def measure_vocals(song: np.ndarray, model: Model | str) -> float:
     return float(np.abs(splitter.separate(song, 44100, model)["vocals"]).sum())
+
+
+@pytest.mark.parametrize(
+    ("output", "told"),
+    [
+        (splitter.Output(stems="vocal"), "no stem 'vocal'; it has vocals, instrumental"),
+        (splitter.Output(template="{name}.{ext}"), r"gives all stems one name; add \{stem\}"),
+        (splitter.Output(template="{song}.{ext}"), r"there is no field \{song\}"),
+    ],
+)
+def test_what_a_model_lacks_or_a_template_cannot_name_is_told_first(
+    output: splitter.Output, told: str, tmp_path: Path
+) -> None:
+    song = sounds.write(tmp_path / "song.wav", sounds.noise(5000))
+    with pytest.raises(SplitterError, match=told):
+        splitter.separate_file(song, replace(output, folder=tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_path_is_never_the_name_of_a_shipped_model(
+    small_model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(small_model_folder, "unet")
+    shutil.copytree(small_model_folder, "mine:2")
+    small = splitter.load_model(small_model_folder).hash
+    assert splitter.load_model(Path("unet")).hash == small
+    assert splitter.load_model("./unet").hash == small
+    assert splitter.load_model("unet").hash != small
+    assert splitter.ModelChoice.parse("mine:2,unet:3").names == ("mine:2", "unet")
+    song = sounds.write(tmp_path / "song.wav", sounds.noise(5000))
+    done = splitter.separate_file(song, splitter.Output("out", "vocals"), Path("unet"))
+    assert (done.model_hash, list(done.stems)) == (small, ["vocals"])
+
+
+def test_devices_and_precisions_that_there_are_not_are_told(small_model_folder: Path) -> None:
+    with pytest.raises(SplitterError, match="no device is called 'bogus'"):
+        splitter.load_model(small_model_folder, "bogus")
+    with pytest.raises(SplitterError, match="no precision is called 'fp32'; use auto or float32"):
+        splitter.load_model(small_model_folder, precision="fp32")
+    with pytest.raises(SplitterError, match="no precision is called 'fp32'"):
+        splitter.separate(sounds.noise(500), 44100, computing=Computing(precision="fp32"))
 
 
 def test_a_folder_may_be_named_by_a_text(small_model: Model, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from safetensors.numpy import load_file, save_file
 from splitter.errors import CommandError, SplitterError, StoppedError
 from splitter.graphs import GraphError, find_reach
 from splitter.loading import Config, Model, load_model, save_model
+from splitter.memory import free_memory
 from splitter.networks import PRESETS, MaskModel
 from splitter.processors import count_processors, has_bfloat16
 from splitter.registry import AVERAGE, CONFIG, ModelChoice, find_model, list_models, read_config
@@ -366,3 +367,26 @@ def test_a_containers_limit_is_kept(tmp_path: Path, limit: str, most: int | None
     (tmp_path / "cpu.max").write_text(limit)
     unlimited = count_processors(tmp_path / "none")
     assert count_processors(tmp_path) == min(unlimited, most or unlimited)
+
+
+@pytest.mark.parametrize(
+    ("files", "left"),
+    [
+        ({"memory.max": "max", "memory.current": "5000", "memory.stat": "inactive_file 100"}, None),
+        ({"memory.max": "9000", "memory.current": "5000", "memory.stat": "anon 1\ninactive_file 9"},
+         4009),
+        ({"memory.max": "90", "memory.current": "500", "memory.stat": ""}, 0),
+        ({"memory/memory.limit_in_bytes": "9000", "memory/memory.usage_in_bytes": "5000",
+          "memory/memory.stat": "inactive_file 7\ntotal_inactive_file 9"}, 4009),
+    ],
+)  # fmt: skip
+def test_a_containers_memory_is_all_that_there_is(
+    files: dict[str, str], left: int | None, tmp_path: Path
+) -> None:
+    (tmp_path / "memory").mkdir()
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    of_system = free_memory(tmp_path / "none")
+    assert of_system is not None
+    found = free_memory(tmp_path)
+    assert found == left if left is not None else found is not None and found > 10**6

@@ -12,7 +12,7 @@ from splitter.loading import Model, ModelChoice, list_models, load_model
 from splitter.runtime.channels import channel_pairs
 from splitter.runtime.computing import LEAST_CORE, Computing
 from splitter.runtime.tiles import compute, infer
-from splitter.separation import Song, round_to, separate, separate_blocks
+from splitter.separation import Song, keep_in_scale, round_to, separate, separate_blocks
 from splitter.tiling import TileShape, cut, mirror
 from tests.sounds import noise
 
@@ -157,6 +157,24 @@ def test_integer_stems_sum_to_an_integer_song_without_any_error(small_model: Mod
         assert np.array_equal(total, song[:, start : start + total.shape[-1]])
         song = song[:, total.shape[-1] :]
     assert not song.size
+
+
+@pytest.mark.parametrize("bits", [16, 24])
+def test_what_a_stem_leaves_of_a_song_at_full_scale_fits_into_integers(bits: int) -> None:
+    steps = 2 ** (bits - 1)
+    random = np.random.default_rng(0)
+    song = np.asarray(random.integers(-steps, steps, (2, 9999)) / steps, np.float32)
+    song[:, :9] = np.tile([-1, 1 - 1 / steps, 0], 3)
+    estimate = np.asarray(random.normal(0, 0.5, song.shape), np.float32)
+    estimate[:, :9] = np.repeat(np.float32([1, -1, 0.99999999]), 3)
+    estimate = round_to(bits, estimate)
+    vocals = keep_in_scale(bits, estimate, song)
+    for stem in (vocals, song - vocals):
+        assert stem.min() >= -1 and stem.max() < 1
+        np.testing.assert_array_equal(stem, round_to(bits, stem))
+    np.testing.assert_array_equal(vocals + (song - vocals), song)
+    inside = (np.abs(estimate) < 0.3) & (np.abs(song) < 0.6)
+    np.testing.assert_array_equal(vocals[inside], estimate[inside])  # as it was
 
 
 def test_tiles_of_a_song_fill_batches(small_model: Model) -> None:

@@ -191,12 +191,13 @@ def _make_contenders(
     choices: Sequence[ModelChoice], estimates: Sequence[Path], device: str
 ) -> list[System]:
     """List the systems to be judged."""
+    from splitter.cli.scored import REFERENCE
     from splitter.devices import pick_device
     from splitter.evaluation.systems import EstimatesSystem, describe_model
 
     described = [describe_model(choice, str(pick_device(device))) for choice in choices]
     systems: list[System] = [*described, *(EstimatesSystem(folder) for folder in estimates)]
-    called = [*(system.name for system in systems), *BASELINES]
+    called = [*(system.name for system in systems), *BASELINES, REFERENCE]
     for name in called:
         if called.count(name) > 1:
             raise click.UsageError(

@@ -1,7 +1,7 @@
 """The scores so far, a line a song, so that a run that was killed goes on where it stopped.
 
 A line holds the scores, the seconds they took, and a key: a hash of all that they depend on. Lines
-with another key (other files, weights or metrics) are left alone and not used.
+with another key (other files, weights, metrics or code) are left alone and not used.
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from splitter import __version__
 from splitter.datasets import Song
-from splitter.errors import DataError
+from splitter.errors import DataError, JournalError
 from splitter.evaluation.scoring import SongScores, from_json, to_json
 from splitter.evaluation.systems import System, describe_files
+from splitter.paths import check_plain_file
+from splitter.runtime.traced import hash_code
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class Journal:
         """Make sure that it can be written, before there is anything to lose."""
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
+            check_plain_file(self.path)
             self.path.touch()
         except OSError as error:
             raise DataError(f"{self.path}: cannot be written ({error.strerror})") from error
@@ -36,11 +38,11 @@ class Journal:
     def read(self) -> dict[str, SongScores]:
         """Read the scores by key; a line that a kill cut off is none."""
         done = {}
-        for line in self.path.read_text(encoding="utf-8").splitlines():
+        for line in self.path.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
                 entry = json.loads(line)
                 done[entry["key"]] = from_json(entry["scores"], entry["took"])
-            except (ValueError, KeyError, TypeError):
+            except (ValueError, KeyError, TypeError, AttributeError):
                 continue
         return done
 
@@ -52,13 +54,13 @@ class Journal:
                 # the newline comes first: a line that was cut off must not swallow this one
                 file.write("\n" + json.dumps(entry))
         except OSError as error:
-            raise DataError(f"{self.path}: cannot be written ({error.strerror})") from error
+            raise JournalError(f"{self.path}: cannot be written ({error.strerror})") from error
 
 
 def make_key(song: Song, systems: Sequence[System], metrics: Sequence[str]) -> str:
     """Hash what the scores of a song depend on."""
     parts = [
-        __version__,
+        hash_code("networks", "graphs", "runtime", "evaluation", "."),
         song.label,
         describe_files(song.files),
         *metrics,

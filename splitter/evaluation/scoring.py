@@ -86,6 +86,8 @@ def score_song(song: Song, separators: Mapping[str, Separate], chosen: Sequence[
         if estimates.shape != truth.references.shape:
             shapes = f"{estimates.shape[1:]}, not {truth.references.shape[1:]}"
             raise DataError(f"{name} made stems whose shape is not the song's: {shapes}")
+        if not np.isfinite(estimates).all():
+            raise DataError(f"{name} made stems that hold samples that are not numbers")
         systems[name] = _score_stems(truth, estimates, chosen)
     silent = [s for s, r in zip(STEMS, truth.references, strict=True) if not r.any()]
     return SongScores(song.label, tracks.seconds, tuple(silent), systems, took)

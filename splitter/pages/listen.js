@@ -107,7 +107,8 @@ function keepStep() {
 function tick() {
   if (!playing || !settled) return;
   const now = master.currentTime;
-  if (loop && now >= loop.end) seek(loop.start);
+  // a loop may end with the song, or its rounded length a little later
+  if (loop && (now >= loop.end || master.ended)) seek(loop.start);
   else if (master.ended) { playing = false; place = song.seconds; seek(place); }
   else keepStep();
 }

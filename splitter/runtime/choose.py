@@ -7,6 +7,7 @@ import platform
 from collections.abc import Sequence
 from ctypes.util import find_library
 from functools import partial
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -81,8 +82,12 @@ def compile_for_program(
 def describe_runtime(device: str) -> str:
     """Return what estimates on a device depend on, beside the model."""
     if device != "cpu" or find_spec("openvino") is None:
-        return device
-    return f"{device}, OpenVINO in {'bfloat16' if has_bfloat16() else 'float32'}"
+        return f"{device}, PyTorch {version('torch')}"
+    return f"{device}, OpenVINO {version('openvino')} in {_name_products()}"
+
+
+def _name_products() -> str:
+    return "bfloat16" if has_bfloat16() else "float32"
 
 
 def _is_for_processor(devices: Sequence[str]) -> bool:

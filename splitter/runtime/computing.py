@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
+from splitter.errors import SplitterError
 from splitter.registry import Config
 from splitter.tiling import Block, Tile, TileShape
 
@@ -17,7 +18,14 @@ if TYPE_CHECKING:
 
 Piece = npt.NDArray[np.float32]  # (stems, channels, samples): what a model makes of some sound
 Runner = Callable[[Iterable[Tile]], Iterator[Piece]]
+PRECISIONS = ("auto", "float32")
 LEAST_CORE = 12 << 16  # samples of a tile that are kept: 18 s at 44.1 kHz
+
+
+def check_precision(name: str) -> None:
+    """Raise SplitterError for a precision that there is not."""
+    if name not in PRECISIONS:
+        raise SplitterError(f"no precision is called {name!r}; use {' or '.join(PRECISIONS)}")
 
 
 @runtime_checkable

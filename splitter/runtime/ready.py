@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from splitter.errors import SplitterError
 from splitter.registry import DEFAULT_MODEL, ModelChoice
 from splitter.runtime.choose import compile_if_best
-from splitter.runtime.computing import Computing, Streaming
+from splitter.runtime.computing import Computing, Streaming, check_precision
 
 if TYPE_CHECKING:
     import torch
@@ -27,9 +27,10 @@ def load_model(
     On a processor it runs on OpenVINO, where that can run it: in bfloat16 where the processor
     multiplies in it, unless `precision` is "float32", and with so many `processors`; 0 is all that
     this process may use. Else, on `device`, on PyTorch, where Computing says with what precision.
-    Raises ModelError with file and key.
+    Raises ModelError with file and key, DeviceError for a device that is not there.
     """
-    choice = model if isinstance(model, ModelChoice) else ModelChoice.parse(str(model))
+    choice = choose(model)
+    check_precision(precision)
     exact = precision == "float32"
     compiled = compile_if_best(choice, [str(device)], exact=exact, processors=processors)
     if compiled:
@@ -37,17 +38,29 @@ def load_model(
     from splitter.devices import pick_device
     from splitter.loading import load_model
 
-    return load_model(choice, pick_device() if str(device) == "auto" else device)
+    return load_model(choice, pick_device(str(device)))
+
+
+def choose(model: ModelChoice | Path | str) -> ModelChoice:
+    """Say which models a name, or the path of one, stands for."""
+    if isinstance(model, ModelChoice):
+        return model
+    return (
+        ModelChoice((str(model.absolute()),))
+        if isinstance(model, Path)
+        else ModelChoice.parse(model)
+    )
 
 
 def make_ready(
-    model: Model | Streaming | ModelChoice | str, computing: Computing
+    model: Model | Streaming | ModelChoice | Path | str, computing: Computing
 ) -> Model | Streaming:
     """Load a model, unless it is loaded already.
 
     Raises SplitterError for one that was loaded to compute less exactly than is asked for now.
     """
-    if isinstance(model, (str, ModelChoice)):
+    check_precision(computing.precision)
+    if isinstance(model, (str, Path, ModelChoice)):
         return load_model(model, precision=computing.precision)
     if isinstance(model, Streaming) and computing.precision == "float32" != model.precision:
         raise SplitterError(
