@@ -169,6 +169,11 @@ def is_there(place: Path) -> bool:
     return False
 
 
+def is_file(place: Path) -> bool:
+    """Tell whether there is a file on a disk here; where nobody may look, there is none."""
+    return os.path.isfile(place)  # noqa: PTH113 - Path's own would raise
+
+
 def locate(place: Path) -> Path:
     """Return the one path of a file, however its folder was spelled or reached.
 

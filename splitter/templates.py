@@ -96,7 +96,7 @@ def fill_template(template: str, values: Mapping[str, str | None], mark: str = "
         file = fill(part, given)
         return file if marked else f"{PurePath(file).stem}{mark}{PurePath(file).suffix}"
 
-    *folders, file = template.split("/")
+    *folders, file = (part for part in template.split("/") if part != ".")
     names = [_fit_length(partial(fill, folder), find_fields(folder), given) for folder in folders]
     names = [*filter(None, names), _fit_length(partial(fill_file, file), find_fields(file), given)]
     return "/".join(map(fit_name, names))

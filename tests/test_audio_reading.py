@@ -9,6 +9,7 @@ from pathlib import Path
 
 import av
 import mutagen.mp4
+import mutagen.oggvorbis
 import numpy as np
 import pytest
 import soundfile
@@ -127,6 +128,16 @@ def test_the_length_that_itunes_states_is_kept(tmp_path: Path, edit_list: str) -
     decoded = read(path)
     assert decoded.shape == (2, SAMPLES)
     assert find_lag(chirps()[0], decoded[0]) == 0
+
+
+def test_what_itunes_noted_of_another_file_counts_for_nothing(tmp_path: Path) -> None:
+    """FFmpeg copies all tags into any container, also to a part of a song."""
+    path = tmp_path / "clip.ogg"
+    soundfile.write(path, chirps().T, RATE)
+    file = mutagen.oggvorbis.OggVorbis(path)
+    file["iTunSMPB"] = f" 00000000 {1024:08X} {349:08X} {10 * SAMPLES:016X} 00000000"
+    file.save()
+    assert read(path).shape == (2, SAMPLES)
 
 
 def test_the_sound_of_a_video_is_a_song(tmp_path: Path) -> None:

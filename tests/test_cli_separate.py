@@ -116,6 +116,8 @@ def test_files_that_are_there_are_kept_skipped_or_replaced(
     assert done.status == 1
     assert "vocals.wav: exists already; --overwrite replaces it" in done.stderr
     assert vocals.read_text() == "precious" and len(files_below(vocals.parent)) == 1
+    done = separate("song.wav", "--skip-existing")  # one is missing, and the other is not ours
+    assert done.status == 1 and vocals.read_text() == "precious"
     (vocals.parent / "instrumental.wav").write_text("precious, too")
     done = separate("song.wav", "--skip-existing", "--json")
     assert done.status == 0 and json.loads(done.stdout)["skipped"]
@@ -200,6 +202,10 @@ def test_every_song_has_one_json_object_with_the_same_keys(
         (("song.wav", "-"), "reads one song"),
         (("song.wav", "--overwrite", "--skip-existing"), "exclude each other"),
         (("song.wav", "-o", "x.wav"), "one file cannot hold 2 stems; add --stems vocals"),
+        (
+            ("song.wav", "-o", "x.wav", "--stems", "vocals", "--template", "{name}.{ext}"),
+            "leave out --template",
+        ),
         (("song.wav", "b.wav", "-o", "x.wav", "--stems", "vocals"), "the stems of many songs"),
         ((".", "-o", "x.wav", "--stems", "vocals"), "or write x.wav/ for a folder"),
         (("song.wav", "-o", "x.wma", "--stems", "vocals"), "cannot write wma; choose from wav"),
@@ -616,6 +622,39 @@ def test_what_cannot_be_said_does_not_stop_what_is_done(
     stems = sorted(path for path in (tmp_path / "out").rglob("*") if path.suffix == ".wav")
     assert len(stems) == 4
     assert {len(sounds.read(stem)[0]) for stem in stems} == {4000}
+
+
+def test_a_stem_that_is_missing_is_made_beside_the_other(
+    separate: Callable[..., Done], tmp_path: Path
+) -> None:
+    sounds.write(tmp_path / "song.wav", sounds.noise(22050))
+    assert separate("song.wav", "--stems", "vocals").status == 0
+    done = separate("song.wav", "--skip-existing")
+    assert done.status == 0, done.stderr
+    assert done.complaints == ["song.wav: its stems are there, but one is missing"]
+    names = [path.name for path in files_below(tmp_path / "song")]
+    assert names == ["instrumental.wav", "vocals.wav"]
+
+
+def test_globs_choose_among_songs_that_are_named(
+    separate: Callable[..., Done], tmp_path: Path
+) -> None:
+    for name in ("live a.wav", "b.wav"):
+        sounds.write(tmp_path / name, sounds.noise(2000))
+    (tmp_path / "names").write_bytes(b"live a.wav\0b.wav\0")
+    for songs in (("live a.wav", "b.wav"), ("--files0-from", "names")):
+        done = separate(*songs, "-n", "--exclude", "live*")
+        assert done.status == 0, done.stderr
+        assert done.stdout.splitlines() == ["b/vocals.wav", "b/instrumental.wav"]
+
+
+def test_a_name_that_no_disk_can_hold_costs_that_song_only(
+    separate: Callable[..., Done], tmp_path: Path
+) -> None:
+    sounds.write(tmp_path / "good.wav", sounds.noise(2000))
+    done = separate("good.wav", "x" * 300 + ".dat")
+    assert done.status == 1 and len(done.complaints) < 4
+    assert (tmp_path / "good/vocals.wav").exists()
 
 
 def test_stems_of_a_part_or_of_another_model_are_not_those_that_are_asked_for(

@@ -139,6 +139,10 @@ def test_names_that_end_in_nul_may_hold_anything_else() -> None:
         Found(Path("/abs/é 🎵.mp3")),
         Found(Path("../up.mp3")),
     ]
+    pytest.importorskip("upath")
+    (found,) = read_names(b"memory://bucket/x.mp3\0")
+    assert str(found.path) == "memory://bucket/x.mp3"
+    assert found.parent == PurePath()
 
 
 def test_the_tree_of_parents_is_mirrored(tmp_path: Path) -> None:
@@ -351,6 +355,19 @@ def test_another_model_or_option_means_another_run(tmp_path: Path) -> None:
     Journal(tmp_path / "out", SETTINGS).add(job)
     assert not is_done(job, {**SETTINGS, "model": "fedcba9876543210"})
     assert not is_done(job, {**SETTINGS, "options": {"format": "flac"}})
+
+
+def test_stems_that_were_made_without_tags_are_ours(tmp_path: Path) -> None:
+    bare, tagged = ({**SETTINGS, "tags": tags} for tags in (False, True))
+    job = make_job(tmp_path)
+    with Journal(tmp_path / "out", bare) as journal:
+        journal.begin(job)
+        write_stems(job)
+        journal.add(job)
+    with Journal(tmp_path / "out", tagged) as journal:
+        assert journal.begin(job).claimed == set(job.stems.values())
+        journal.add(job)  # with a mark now
+        assert not journal.begin(job).claimed  # without: somebody else's
 
 
 def test_a_changed_song_a_failure_and_a_lost_stem_are_done_again(tmp_path: Path) -> None:

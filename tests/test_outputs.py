@@ -33,6 +33,7 @@ def name(template: str, tags: Tags = Tags(), song: str = "/music/live/a.b.mp3") 
         ("{year} {album|Single}/{disc|1}-{track} {title}.{ext}", "out/Single/1-07 mine.flac"),
         ("{year|19xx} {genre}/{album_artist}.{suffix}", "out/19xx Unknown genre/me.mp3"),
         ("{album|}/{year|}/{stem}.{ext}", "out/vocals.flac"),
+        ("./{name}/./{stem}.{ext}", "out/a.b/vocals.flac"),
     ],
 )
 def test_a_template_names_stems(template: str, path: str) -> None:

@@ -124,6 +124,7 @@ def test_a_stem_that_is_no_sound_is_an_error_and_leaves_no_page(tmp_path: Path) 
         ("song (vocals).mp3", "song (listen).html"),
         ("vocals/vocals.wav", "vocals/listen.html"),
         ("karaoke.mp3", "karaoke.html"),
+        ("vocals/song.wav", "vocals/song.html"),
     ],
 )
 def test_a_page_is_named_like_its_stems(stem: str, page: str) -> None:
@@ -145,6 +146,20 @@ def test_listen_separates_a_song_and_compares_models(
         "other/vocals.flac",
         "other/instrumental.flac",
     ]
+
+
+def test_listen_draws_stems_that_are_there_whoever_made_them(
+    tmp_path: Path, small_model_folder: Path
+) -> None:
+    sounds.write(tmp_path / "song.wav", sounds.song(1))
+    done = call("separate", "song.wav", "-m", small_model_folder, "--wiener", 1, folder=tmp_path)
+    assert done.status == 0, done.stderr
+    before = (tmp_path / "song/vocals.wav").stat().st_mtime_ns
+    done = call("listen", "song.wav", folder=tmp_path)
+    assert done.status == 0, done.stderr
+    assert (tmp_path / "song/vocals.wav").stat().st_mtime_ns == before
+    (take,) = data_of(tmp_path / "song/listen.html")["takes"]
+    assert take["name"] == "small+wiener"
 
 
 def test_listen_writes_a_page_for_each_song_and_an_index(tmp_path: Path) -> None:

@@ -190,6 +190,20 @@ def test_a_journal_in_a_store_makes_its_folder_and_keeps_any_name(strict_store: 
     assert open_journal(place / "out", {}).has(job)
 
 
+def test_stems_of_other_options_are_not_those_of_a_run_that_was_killed(store: str) -> None:
+    place = open_path(store)
+    job = Job(Path("/songs/a.wav"), {"vocals": place / "out" / "vocals.wav"}, size=7)
+    with open_journal(place / "out", {"bits": 16}) as journal:
+        journal.begin(job)
+    assert not open_journal(place / "out", {"bits": 16}).has(job)
+    with open_journal(place / "out", {"bits": 24}) as journal:
+        journal.begin(job)
+        job.stems["vocals"].write_bytes(b"sound")
+        journal.add(job)
+    assert open_journal(place / "out", {"bits": 24}).has(job)
+    assert not open_journal(place / "out", {"bits": 16}).has(job)
+
+
 @pytest.mark.skipif(os.name == "nt", reason="names are Unicode there")
 def test_a_name_that_a_store_cannot_hold_costs_that_song_only(
     strict_store: str, tmp_path: Path, small_model_folder: Path

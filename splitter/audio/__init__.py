@@ -2,7 +2,7 @@
 
 from splitter.audio.blocks import Block
 from splitter.audio.checks import check_outputs, estimate_bytes
-from splitter.audio.files import remove_parts
+from splitter.audio.files import PARTS, remove_parts
 from splitter.audio.formats import CLIPS, CONTAINERS, SUFFIXES, OutputFormat, fit_format, fit_pipe
 from splitter.audio.marks import Mark, may_lack_mark, read_mark
 from splitter.audio.options import RawFormat, Reading, parse_raw
@@ -15,6 +15,7 @@ from splitter.audio.writing import StemWriter, write_stems
 __all__ = [
     "CLIPS",
     "CONTAINERS",
+    "PARTS",
     "SUFFIXES",
     "Block",
     "Mark",

@@ -15,7 +15,7 @@ import numpy as np
 
 from splitter.audio.blocks import Block, Dither, find_peak, full_scale
 from splitter.audio.encoders import open_encoder
-from splitter.audio.files import PartFile
+from splitter.audio.files import PARTS, PartFile
 from splitter.audio.formats import OutputFormat, find_container, find_shape
 from splitter.audio.resampling import Resampler
 
@@ -93,7 +93,7 @@ class WaitingEncoder:
         self.gain = 1.0
         self._file = file
         self._rate, self._channels = shape
-        self._floats = PartFile(beside, "floats")
+        self._floats = PartFile(beside, PARTS[1])
         self._encoder: DirectEncoder | None = None
 
     def write(self, block: Block) -> None:

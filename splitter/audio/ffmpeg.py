@@ -151,9 +151,14 @@ class FFmpegDecoder:
             return int(track.duration)  # in samples, also where the head states a wrong rate
         return self._to_samples(track.duration, track)
 
+    @property
+    def _itunes(self) -> str:
+        """Give iTunes' note of delay and length; in another container it is of another file."""
+        return str(self.metadata.get("itunsmpb", "")) if self._format == _MOV else ""
+
     def _find_samples(self) -> int | None:
         """Give the number of samples that the file states, exactly; None where it does not."""
-        gapless = _ITUNES_GAPLESS.match(self.metadata.get("itunsmpb", ""))
+        gapless = _ITUNES_GAPLESS.match(self._itunes)
         if gapless:
             return int(gapless[1], 16)
         return self._header.samples or self._duration
@@ -262,7 +267,7 @@ class FFmpegDecoder:
         end = self._exact
         if self._ogg_vorbis:
             end = self._read_ogg_ending().granule - self._first_granule
-        elif stated < last and "itunsmpb" not in self.metadata:
+        elif stated < last and not self._itunes:
             end = decoded - last + stated
         return end if end is not None and 0 <= decoded - end <= PADDING else decoded
 

@@ -17,6 +17,7 @@ from splitter.errors import AudioError
 from splitter.locks import try_lock
 
 _ABANDONED = 3600  # seconds without a write, after which a part belongs to nobody any more
+PARTS = ("", "floats")  # kinds of files in the making: the stem itself, and what it waits in
 _TRIES = 3  # to open a file in a folder that someone else may be removing
 
 

@@ -31,14 +31,19 @@ class Existing:
 
 
 def look_at_stems(job: Job, reading: Reading, model: ModelChoice) -> Existing | None:
-    """Compare a song's stems with what is asked for; None if one of them is missing."""
-    stems = list(job.stems.values())
-    if not job.is_made:
+    """Compare a song's stems with what is asked for; None if some, not ours, or all are missing."""
+    stems = [path for path in job.stems.values() if job.sees(path)]
+    if not stems:
         return None
     if not all(map(is_local, [job.song, *stems])):
+        if len(stems) < len(job.stems):
+            return None
         return Existing(frozenset(), None, "in a store only their names are compared")
     marks = {path: read_mark(path) for path in stems}
     made = frozenset(path for path, mark in marks.items() if mark)
+    if len(stems) < len(job.stems):
+        ours = all(mark and mark.model_hash == model.hash for mark in marks.values())
+        return Existing(made, "one is missing", None) if ours else None
     by = {mark.model for mark in marks.values() if mark and mark.model_hash != model.hash}
     if by:
         return Existing(made, f"made by another model ({', '.join(sorted(by))})", None)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from splitter.cli.messages import count
 from splitter.jobs import is_song
-from splitter.paths import is_local
+from splitter.paths import is_file, is_local
 
 HEAD = 512  # bytes
 SIGNATURES = (  # pictures and documents, at the very start of a file
@@ -36,7 +36,7 @@ def drop_others(songs: Sequence[Path]) -> list[Path]:
 
 def is_other(path: Path) -> bool:
     """Tell a picture or a text by its content; what has the suffix of a song is one."""
-    if not is_local(path) or not path.is_file() or is_song(path):
+    if not is_local(path) or not is_file(path) or is_song(path):
         return False
     with suppress(OSError), path.open("rb") as file:
         head = file.read(HEAD)

@@ -118,7 +118,9 @@ def listen(
         jobs = []
         for model in chosen:
             done: list[Job] = []
-            well = _separate(screen, done, unseparated, ["-o", output, "-m", model, *more])
+            asked = ["-o", output, "-m", model, *more]
+            # without a model, stems that are there are heard, whoever made them
+            well = _separate(screen, done, unseparated, asked, keep_existing=not models)
             jobs.append(done)
             failed = failed or not well
         pages += _write_for_jobs(screen, jobs, chosen, others)
@@ -155,9 +157,19 @@ def _write_for_jobs(
             if len(versions) > 1:
                 page = page.parent.parent / PAGE
             title = versions[0].song.stem
-            takes = [Take(name, job.stems) for name, job in zip(names, versions, strict=True)]
+            pairs = zip(names, versions, strict=True)
+            takes = [Take(_find_maker(job) or name, job.stems) for name, job in pairs]
             takes += _find_rivals(others, Path(title), title)
             yield _write(screen, page, title, takes)
+
+
+def _find_maker(job: Job) -> str | None:
+    """Return the model that made a song's stems, if they all bear its mark."""
+    from splitter.audio import read_mark
+
+    marks = [read_mark(path) for path in job.stems.values()]
+    makers = {mark.model if mark else None for mark in marks}
+    return makers.pop() if len(makers) == 1 else None
 
 
 def _is_done(job: Job) -> bool:
@@ -165,14 +177,18 @@ def _is_done(job: Job) -> bool:
 
 
 def _separate(
-    screen: Screen, jobs: list[Job], songs: Sequence[Path], options: Sequence[str]
+    screen: Screen,
+    jobs: list[Job],
+    songs: Sequence[Path],
+    options: Sequence[str],
+    keep_existing: bool,
 ) -> bool:
     """Separate songs as `splitter separate` does with these options, and note all jobs."""
     from splitter.cli.separate import separate, separate_songs
 
     arguments = [*options, "--", *map(os.fspath, songs)]
     with separate.make_context("separate", arguments, obj=screen) as context:
-        return separate_songs(screen, jobs, **context.params)
+        return separate_songs(screen, jobs, **context.params, keep_existing=keep_existing)
 
 
 def _find_rivals(

@@ -28,7 +28,7 @@ from splitter.jobs import Journal, Shard, open_journal
 from splitter.outputs import Output
 from splitter.paths import is_folder, is_local
 from splitter.registry import Config, ModelChoice, canonical_stem
-from splitter.templates import check_template, escape, needs_tags
+from splitter.templates import TEMPLATE, check_template, escape, needs_tags
 
 PIPE = "-"
 DEFAULT_FORMAT = "wav"
@@ -85,10 +85,13 @@ class Options:
     failures: Path | None
     as_json: bool
     null: bool
+    keep_existing: bool = False  # stems that are all there, whoever made them
 
     @property
     def existing(self) -> str | None:
         """Return what is to be done about stems that exist; None refuses them."""
+        if self.keep_existing:
+            return "keep"
         return "overwrite" if self.overwrite else "skip" if self.skip_existing else None
 
     @property
@@ -198,6 +201,10 @@ def choose_output(options: Options, model: Config) -> Output:
         raise click.UsageError(
             "--template: the tags of a song in a store are not known before it is fetched; name "
             "its stems by {name}"
+        )
+    if (file or options.to_pipe) and options.template != TEMPLATE:
+        raise click.UsageError(
+            "--template names stems in a folder, and -o names one file; give one"
         )
     template = escape(file.name) if file else options.template
     folder = file.parent if file else parse_place(options.output)

@@ -130,7 +130,7 @@ class Plan:
 
     def _complain(self, error: DataError) -> None:
         """Refuse a folder that cannot be read before any work; later, go on with the others."""
-        if not self.extent.songs:
+        if not self.extent.passed:
             raise error
         complain(error)
         self.unread.append(error)
@@ -145,7 +145,10 @@ class Plan:
                 self.screen.show(State("looking for songs", None, facts))
 
     def _look(self, search: Search) -> Iterator[Found]:
-        return chain(find_songs(self._places, search), read_names(self._names))
+        listed = (
+            one for one in read_names(self._names) if search.wants(one.parent / one.path.name)
+        )
+        return chain(find_songs(self._places, search), listed)
 
     @cached_property
     def _model_name(self) -> str:

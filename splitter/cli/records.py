@@ -12,7 +12,8 @@ Every object has every key, so that a program need not ask; what is not known is
     model     {name, hash}
     taken     seconds
     damage    what is missing of a song that breaks off (--keep-partial)
-    skipped   true: the stems were there already (--skip-existing)
+    skipped   true: the stems were there already (--skip-existing, or a folder's
+              journal knows them)
     error     why there are no stems
 
 Any strict parser reads it: what a path holds that is no UTF-8 is U+FFFD, and a number is finite.

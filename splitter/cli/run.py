@@ -86,13 +86,13 @@ class Run:
     def separate_all(self, jobs: Iterable[Job]) -> bool:
         """Separate what is not done yet; say what failed, and tell whether all went well."""
         first, jobs = peek(jobs, 2)
-        if self._is_batch(len(first) > 1):
-            well = self._separate_many(jobs)
-        else:
-            well = _all_well(map(self.separate, jobs))
-        if self.options.failures:
-            self.failures.write(self.options.failures)
-        return well
+        try:
+            if self._is_batch(len(first) > 1):
+                return self._separate_many(jobs)
+            return _all_well(map(self.separate, jobs))
+        finally:  # also of a run that is interrupted
+            if self.options.failures:
+                self.failures.write(self.options.failures)
 
     def _is_batch(self, many: bool) -> bool:
         """Tell whether there is work for an engine: many songs, and no pipe among them."""
@@ -151,6 +151,11 @@ class Run:
         """Skip a job that is done; else return it, with the stems that it may replace."""
         existing = self.options.existing
         if existing != "overwrite" and self.journal and self.journal.has(job):
+            if self.options.as_json:
+                self._print(describe_skipped(str(job.song), job.stems), [])
+            return None
+        if existing == "keep" and job.is_made:
+            log.info("%s: its stems are there already", job.song)
             return None
         found = look_at_stems(job, self.reading, self.model) if existing == "skip" else None
         if found is None:

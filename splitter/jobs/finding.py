@@ -16,7 +16,16 @@ from pathlib import Path, PurePath
 from splitter.audio import CONTAINERS, SUFFIXES, read_mark
 from splitter.errors import DataError, reason
 from splitter.objects import list_tree
-from splitter.paths import Facts, is_folder, is_local, list_folder, locate, locate_folder, look_at
+from splitter.paths import (
+    Facts,
+    is_folder,
+    is_local,
+    list_folder,
+    locate,
+    locate_folder,
+    look_at,
+    open_path,
+)
 
 HEAD = 64  # bytes that tell a song from a picture
 SIGNATURES = (  # at the very start of a file
@@ -90,15 +99,15 @@ class LeftOut:
 def find_songs(places: Iterable[Path], search: Search = Search()) -> Iterator[Found]:
     """Yield the songs among files and in folders, in the order of their names.
 
-    A file that is named itself counts as a song whatever it holds; in a folder, content decides,
-    and what splitter made is none. Raises DataError for a folder that cannot be read, unless the
-    search knows better.
+    A file that is named itself counts as a song whatever it holds, but for globs; in a folder,
+    content decides, and what splitter made is none. Raises DataError for a folder that cannot be
+    read, unless the search knows better.
     """
     stems = LeftOut("stems of an earlier run; to separate one, name it")
     for place in places:
         if is_folder(place):
             yield from _find_inside(place, search, stems)
-        else:
+        elif search.wants(PurePath(place.name)):
             yield Found(place)
     if not search.quiet:
         stems.tell()
@@ -138,8 +147,8 @@ def read_names(names: bytes) -> Iterator[Found]:
     """Read names that end in NUL, as `find -print0` prints them; relative ones keep their tree."""
     for name in names.split(b"\0"):
         if name:
-            path = Path(os.fsdecode(name))
-            inside = not path.is_absolute() and ".." not in path.parts
+            path = open_path(os.fsdecode(name))
+            inside = is_local(path) and not path.is_absolute() and ".." not in path.parts
             yield Found(path, path.parent if inside else PurePath())
 
 

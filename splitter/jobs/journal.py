@@ -24,7 +24,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
-from splitter.audio import may_lack_mark, read_mark, remove_parts
+from splitter.audio import PARTS, may_lack_mark, read_mark, remove_parts
 from splitter.errors import CommandError, DataError, JournalError
 from splitter.jobs.lines import (
     identify,
@@ -40,7 +40,7 @@ from splitter.jobs.planning import Job, claim
 from splitter.jobs.shards import Shard
 from splitter.jobs.table import Table
 from splitter.locks import try_lock
-from splitter.paths import is_local, is_there, locate, locate_folder
+from splitter.paths import is_file, is_local, is_there, locate, locate_folder
 
 JOURNAL = "splitter.jsonl"
 UNFINISHED = "not finished"  # the error of a line of the first schema about a song under way
@@ -65,7 +65,7 @@ class Journal:
         self.made = Files(self._folder)
         self._songs = Table()  # → the id with which each was done
         self._begun: dict[str, tuple[str, list[str]]] = {}  # id → song, files
-        self._fresh: set[str] = set()  # ids of songs that are done if their stems are there
+        self._fresh: dict[str, str] = {}  # song → id; done if its stems are there
         self._file: IO[bytes] | None = None
         self._other: IO[bytes] | None = None  # a shard's hold on the journal of whole runs
         self._sizes: dict[Path, int] = {}  # bytes read
@@ -79,7 +79,8 @@ class Journal:
     def has(self, job: Job) -> bool:
         """Tell whether these stems of this song, as it is now, are there."""
         known = self._identify(job)
-        done = self._songs[self._name(job)] == hash(known) or known in self._fresh
+        song = self._name(job)
+        done = self._songs[song] == hash(known) or self._fresh.get(song) == known
         return done and job.is_made
 
     def failed(self, job: Job) -> bool:
@@ -101,13 +102,20 @@ class Journal:
         if not self._told:
             self._write({"settings": self.settings})
             self._told = True
-        self._add({"id": self._identify(job), "song": self._name(job), "files": files})
+        entry = {"id": self._identify(job), "song": self._name(job), "files": files}
+        self._add(entry if self.settings.get("tags") else {**entry, "bare": True})
         return job
 
     def _is_foreign(self, stem: Path) -> bool:
         """Tell whether a file that was made here has been replaced by somebody else's."""
-        looks = self.settings.get("tags") and is_local(stem) and stem.is_file()
-        return bool(looks) and read_mark(stem) is None and not may_lack_mark(stem)
+        if not (self.settings.get("tags") and is_local(stem) and is_file(stem)):
+            return False
+        if self.made.is_bare(locate(stem)) or read_mark(stem) is not None:
+            return False
+        try:
+            return not may_lack_mark(stem)
+        except OSError:  # nobody may look into it
+            return True
 
     def begin_all(self, jobs: Iterable[Job], overwrite: bool = False) -> Iterator[Job]:
         """Begin each job as it is asked for."""
@@ -172,7 +180,8 @@ class Journal:
         """Remove what killed runs have left of songs that they had begun."""
         for _, files in self._begun.values():
             for name in filter(stays_inside, files):
-                remove_parts(self._folder / name)
+                for kind in PARTS:
+                    remove_parts(self._folder / name, kind)
 
     def _name(self, job: Job) -> str:
         return self.made.relate(locate(job.song))
@@ -241,15 +250,16 @@ class Journal:
             for name in set(files).difference(pick_texts(entry.get("kept"))):
                 self.made.remove(name)
         elif isinstance(song, str) and isinstance(entry.get("id"), str):
-            self._take_beginning(entry["id"], song, pick_texts(entry.get("files")))
+            bare = entry.get("bare") is True
+            self._take_beginning(entry["id"], song, pick_texts(entry.get("files")), bare)
         elif isinstance(song, str) and entry.get("schema") == 1 and "made" in entry:
             self._take_before(entry)
 
-    def _take_beginning(self, known: str, song: str, files: list[str]) -> None:
+    def _take_beginning(self, known: str, song: str, files: list[str], bare: bool = False) -> None:
         self._begun[known] = song, files
         self._songs[song] = 0
         for name in files:
-            self.made.add(name)
+            self.made.add(name, bare)
 
     def _take_before(self, entry: dict[str, Any]) -> None:
         """Take in a line of the first schema: all of a song, at its beginning or its end."""

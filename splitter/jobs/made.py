@@ -9,6 +9,8 @@ from splitter.jobs.lines import stays_inside
 from splitter.jobs.table import Table
 from splitter.paths import is_local
 
+MARKED, BARE = 1, 2  # with and without tags
+
 
 class Files:
     """The files of a folder that were made here; ask for them by where they are located."""
@@ -26,10 +28,14 @@ class Files:
         name = str(path).removeprefix(self._start)
         return name.replace(os.sep, "/") if os.sep != "/" else name
 
-    def add(self, relative: str) -> None:
+    def is_bare(self, path: Path) -> bool:
+        """Tell whether a file was made without tags, so without a mark."""
+        return self._table[self.relate(path)] == BARE
+
+    def add(self, relative: str, bare: bool = False) -> None:
         """Take a file in, if its name does not lead out of the folder."""
         if stays_inside(relative):
-            self._table[relative] = 1
+            self._table[relative] = BARE if bare else MARKED
 
     def remove(self, relative: str) -> None:
         """Take a file out."""

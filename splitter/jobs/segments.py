@@ -108,12 +108,15 @@ class StoredJournal(Journal):
 
     def _take(self, entry: dict[str, Any]) -> None:
         """Take in a line; a song that was begun may have been done."""
+        for name in ("done", "failed"):
+            if isinstance(entry.get(name), str) and entry[name] in self._begun:
+                self._fresh.pop(self._begun[entry[name]][0], None)
         super()._take(entry)
-        for name in ("id", "done", "failed"):
-            if isinstance(entry.get(name), str):
-                self._fresh.discard(entry[name])
-        if entry.get("new") is True and isinstance(entry.get("id"), str):
-            self._fresh.add(entry["id"])
+        known, song = entry.get("id"), entry.get("song")
+        if isinstance(known, str) and isinstance(song, str):
+            self._fresh.pop(song, None)  # another run has begun it, perhaps with other options
+            if entry.get("new") is True:
+                self._fresh[song] = known
 
 
 def _list_segments(folder: Path) -> Iterator[str]:

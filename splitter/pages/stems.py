@@ -59,5 +59,5 @@ def is_stems(names: Collection[str]) -> bool:
 def name_page(stems: Mapping[str, Path]) -> Path:
     """Name the page of a song like its stems: song/vocals.wav → song/listen.html."""
     stem, path = next(iter(stems.items()))
-    before, found, after = str(path.with_suffix("")).rpartition(stem)
-    return Path(f"{before}listen{after}.html" if found else f"{after}.html")
+    before, found, after = path.stem.rpartition(stem)
+    return path.with_name(f"{before}listen{after}.html" if found else f"{after}.html")
