@@ -159,7 +159,7 @@ def test_listen_draws_stems_that_are_there_whoever_made_them(
     assert done.status == 0, done.stderr
     assert (tmp_path / "song/vocals.wav").stat().st_mtime_ns == before
     (take,) = data_of(tmp_path / "song/listen.html")["takes"]
-    assert take["name"] == "small+wiener"
+    assert take["name"].startswith("small+")
 
 
 def test_listen_writes_a_page_for_each_song_and_an_index(tmp_path: Path) -> None:
