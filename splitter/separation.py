@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 Stems = dict[str, Block]  # name → (channels, samples)
 MOST_CHANNELS = 64  # of a signal with fewer samples: more are samples that have taken their place
+LOUDEST = 1e6  # 120 dB beyond full scale: more is taken for garbage
 PORTION = 1 << 16  # samples of stems at a time: they, and what becomes of them, fit into a cache
 
 
@@ -79,8 +80,7 @@ class Song:
         """Yield the blocks, and keep each until its stems are known."""
         for block in self._blocks:
             self._waiting.append(block)
-            # what is no number would silence the whole tile
-            yield block if np.isfinite(block).all() else np.nan_to_num(block, posinf=0, neginf=0)
+            yield block if _is_sound(block) else _mend(block)
 
     def _take(self, samples: int | None) -> Block:
         """Remove up to `samples` samples of song from what waits; None takes all."""
@@ -106,6 +106,16 @@ class Song:
         if INSTRUMENTAL in config.known_stems and INSTRUMENTAL not in stems:
             stems[INSTRUMENTAL] = song - stems["vocals"]
         return stems
+
+
+def _is_sound(block: Block) -> bool:
+    """Tell whether all samples are numbers that a network can take; of no number neither is so."""
+    return not block.size or bool(block.max() <= LOUDEST and block.min() >= -LOUDEST)
+
+
+def _mend(block: Block) -> Block:
+    """Silence what is no number, and bound the rest: either would spoil all around it."""
+    return np.clip(np.nan_to_num(block, posinf=0, neginf=0), -LOUDEST, LOUDEST)
 
 
 def separate_blocks(

@@ -71,6 +71,14 @@ def test_what_is_no_number_stays_in_the_residual_and_spoils_nothing_else(
     assert np.argwhere(~np.isfinite(stems["instrumental"])).tolist() == [[0, 100]]
 
 
+def test_one_sample_of_garbage_leaves_all_others_numbers(small_model: Model) -> None:
+    song = sounds.noise(5000)
+    song[0, 100] = 1e35
+    stems = splitter.separate(song, 44100, small_model)
+    assert np.isfinite(stems["vocals"]).all()
+    assert np.abs(stems["vocals"]).max() < 1e7
+
+
 def test_a_file_is_replaced_only_when_that_is_asked_for(small_model: Model, tmp_path: Path) -> None:
     song = sounds.write(tmp_path / "song.wav", sounds.noise(5000))
     output = splitter.Output(tmp_path / "out")

@@ -46,6 +46,12 @@ class Server(BaseHTTPRequestHandler):
             return self.give(files[0].read_bytes() if files else CONTENT)
         if way in ("once", "never"):  # cut off in the middle; and so for ever
             return self.give(CONTENT, cut=first or way == "never")
+        if way == "changed":  # another file, from the second time on
+            content = CONTENT if first else CONTENT[::-1]
+            name = '"first"' if first else '"second"'
+            if self.headers.get("If-Range", name) != name:
+                del self.headers["Range"]
+            return self.give(content, cut=first, name=name)
         if way == "busy":
             return self.send_error(503) if first else self.give(CONTENT)
         if way == "missing":
@@ -86,13 +92,18 @@ class Server(BaseHTTPRequestHandler):
         self.close_connection = True
         return None
 
-    def give(self, content: bytes, cut: bool = False) -> None:
+    def give(self, content: bytes, cut: bool = False, name: str = "") -> None:
         start = re.match(r"bytes=(\d+)-", self.headers.get("Range") or "")
         rest = content[int(start[1]) :] if start else content
         if start and not rest:
             return self.send_error(416)
         self.send_response(206 if start else 200)
         self.send_header("Content-Length", str(len(rest)))
+        if start:
+            whole = len(content)
+            self.send_header("Content-Range", f"bytes {start[1]}-{whole - 1}/{whole}")
+        if name:
+            self.send_header("ETag", name)
         self.end_headers()
         self.wfile.write(rest[: len(rest) // 2] if cut else rest)
         return None
@@ -213,6 +224,14 @@ def test_a_server_gets_another_chance(way: str, server, tmp_path: Path) -> None:
     assert seen == sorted(seen)
     if way == "once":  # goes on where it stopped
         assert asked[-1][1] == f"bytes={len(CONTENT) // 2}-"
+
+
+def test_two_versions_of_a_file_are_not_spliced(server, tmp_path: Path) -> None:
+    address, asked = server
+    path = fetch_file(Download(f"{address}/changed/x", ""), tmp_path, patience=SOON)
+    assert path.read_bytes() == CONTENT[::-1]
+    assert len(asked) == 2 and asked[1][1]  # a part was asked for
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_download_goes_on_where_another_run_stopped(server, tmp_path: Path) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import shutil
+import struct
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +13,8 @@ import pytest
 
 from splitter.errors import ModelError
 from splitter.weights.adding import add_model
-from splitter.weights.tensorflow import read_fields
+from splitter.weights.checkpoint import read_facts
+from splitter.weights.tensorflow import MAGIC, read_bundle, read_fields
 from tests.commands import files_below
 from tests.foreign import REFERENCES, checkpoint_files
 
@@ -75,6 +79,51 @@ def test_a_damaged_checkpoint_gets_one_line_and_leaves_nothing(name: str, tmp_pa
 @pytest.mark.parametrize("name", SMALL)
 def test_two_thousand_damaged_checkpoints(name: str, tmp_path: Path) -> None:
     assert try_damaged(name, 400, tmp_path) > 40
+
+
+def test_a_yaml_that_repeats_itself_without_end_is_refused(tmp_path: Path) -> None:
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 12)]
+    path = tmp_path / "config.yaml"
+    path.write_text("\n".join(lines))
+    with pytest.raises(ModelError, match="repeats itself too often"):
+        read_facts(path)
+    path.write_text("a: &a [drums, bass]\nb: *a\nc: *a\n")  # as PyYAML writes what is one object
+    assert read_facts(path)["c"] == ["drums", "bass"]
+
+
+def test_an_archive_of_zeros_is_not_unpacked(tmp_path: Path) -> None:
+    path = tmp_path / "model.tar.gz"
+    with tarfile.open(path, "w:gz") as archive:
+        member = tarfile.TarInfo("model.data-00000-of-00001")
+        member.size = 1 << 26
+        archive.addfile(member, io.BytesIO(bytes(member.size)))
+    with pytest.raises(ModelError, match="too large"):
+        read_bundle(path)
+
+
+def test_names_that_grow_from_entry_to_entry_are_refused(tmp_path: Path) -> None:
+    """A table states how much of a name is that of the one before it."""
+    number = b"\x08\x01\x28\x04"  # one float
+    entries = b"".join(
+        varint(100 * rank) + varint(100) + varint(4) + bytes(100) + number for rank in range(20)
+    )
+    block = entries + struct.pack("<I", 0)
+    handle = varint(0) + varint(len(block))
+    table = varint(0) + varint(1) + varint(len(handle)) + b"x" + handle + struct.pack("<I", 0)
+    start = len(block) + 5
+    footer = (handle + varint(start) + varint(len(table))).ljust(40, b"\0")
+    index = block + bytes(5) + table + bytes(5) + footer + struct.pack("<Q", MAGIC)
+    (tmp_path / "model.index").write_bytes(index)
+    (tmp_path / "model.data-00000-of-00001").write_bytes(bytes(4))
+    with pytest.raises(ModelError, match="damaged"):
+        read_bundle(tmp_path / "model.index")
+
+
+def varint(number: int) -> bytes:
+    """Write a number of 7 bits a byte, the lowest first."""
+    low, rest = number & 127, number >> 7
+    return bytes([low | 128]) + varint(rest) if rest else bytes([low])
 
 
 @pytest.mark.parametrize("kind", [3, 4, 6, 7])

@@ -14,7 +14,7 @@ import torch
 
 from splitter.atomic import write_atomically
 from splitter.errors import ModelError
-from splitter.loading import check_tensors, sketch_network, write_tensors
+from splitter.loading import check_memory, check_tensors, sketch_network, write_tensors
 from splitter.registry import CARD, CONFIG, WEIGHTS, config_from
 from splitter.weights import demucs, mdx23c, mdxnet, openunmix, roformer, spleeter, vr
 from splitter.weights.checkpoint import Checkpoint, Converted, hash_file, read_checkpoint
@@ -94,7 +94,9 @@ def add_model(
         )
     converted = convert_files(files, config, family)
     stated = config_from(asdict(converted.config), files[0])  # a yaml may say anything
-    check_tensors(sketch_network(stated, files[0]), converted.tensors, files[0])
+    sketch = sketch_network(stated, files[0])
+    check_memory(sketch, files[0])
+    check_tensors(sketch, converted.tensors, files[0])
     if not all(torch.isfinite(tensor).all() for tensor in converted.tensors.values()):
         raise ModelError(
             f"{files[0]}: some of its weights are not numbers (NaN or infinite); get the file again"

@@ -23,6 +23,7 @@ from splitter.weights.tensorflow import is_bundle, read_bundle
 from splitter.weights.torchfile import class_name, read_torch
 
 LARGEST_TEXT = 1 << 20  # bytes of a yaml or json file
+MOST_FACTS = 100_000  # values in it
 WRAPPERS = ("state_dict", "model_state_dict", "state")  # under which training programs put tensors
 TAIL = 10_000 * 1024  # bytes at a file's end that UVR's tables know it by
 
@@ -92,9 +93,22 @@ def read_facts(path: Path) -> Mapping[str, Any]:
         facts = json.loads(text) if path.suffix == ".json" else yaml.load(text, _YamlLoader)
         if not isinstance(facts, dict):
             raise ValueError("it has no keys and values")
+        if _count_values(facts, {}) > MOST_FACTS:  # some say the same over and over
+            raise ValueError("it repeats itself too often")
     except (OSError, ValueError, TypeError, RecursionError, yaml.YAMLError) as error:
         raise ModelError(f"{path}: cannot be read as yaml or json ({reason(error)})") from error
     return facts
+
+
+def _count_values(facts: Any, known: dict[int, int]) -> int:
+    """Count the values in nested facts, each as often as it is referred to."""
+    if not isinstance(facts, (dict, list, tuple)):
+        return 1
+    if id(facts) not in known:
+        known[id(facts)] = 1  # of what refers to itself: it goes on for ever, and is counted so
+        parts = [*facts, *facts.values()] if isinstance(facts, dict) else facts
+        known[id(facts)] = 1 + sum(_count_values(part, known) for part in parts)
+    return known[id(facts)]
 
 
 def read_checkpoint(path: Path, config: Path | None = None) -> Checkpoint:

@@ -100,20 +100,32 @@ def fetch_file(
             "the file was deleted"
         )
     part.replace(target)
+    part.with_suffix(".version").unlink(missing_ok=True)
     return target
 
 
 def _fetch_rest(url: str, part: Path, watch: Watch, patience: Patience) -> None:
     """Fetch what is not there yet; raise OSError if the server ends too early."""
     there = part.stat().st_size if part.is_file() else 0
+    version = part.with_suffix(".version")  # what the server calls the file that this is part of
     headers = {"User-Agent": f"splitter/{__version__}", "Accept-Encoding": "identity"}
+    asked = f"bytes {there}-"
     if there:
         headers["Range"] = f"bytes={there}-"
+        if version.is_file():  # all of another one, if it has changed
+            headers["If-Range"] = version.read_text("latin-1")
     request = urllib.request.Request(url, headers=headers)
     opener = urllib.request.build_opener(_Redirects)  # with the proxies of the system
     with opener.open(request, timeout=patience.silence) as response:
         if response.status != 206:  # all of it, from the start
             there = 0
+            version.unlink(missing_ok=True)
+            said = response.headers.get("ETag", "W/")
+            if not said.startswith("W/"):  # a weak one may stand for other bytes
+                version.write_text(said, "latin-1")
+        elif not response.headers.get("Content-Range", asked).startswith(asked):
+            part.unlink()
+            raise OSError("it sent another part than was asked for")
         length = response.headers.get("Content-Length", "")
         total = there + int(length) if length.isdecimal() else None
         if max(there, total or 0) > patience.most:

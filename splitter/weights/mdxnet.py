@@ -80,7 +80,11 @@ def _layers(tensors: Tensors) -> Iterator[tuple[str, Tensors]]:
     for name, tensor in tensors.items():
         nodes.setdefault(name.rpartition(".")[0], []).append(tensor)
     pending: tuple[str, Tensors] | None = None
+    most = 4 * sum({tensor.data_ptr(): tensor.nbytes for tensor in tensors.values()}.values())
     for name, given in nodes.items():
+        most -= given[0].nbytes
+        if most < 0:
+            raise ModelError("its layers share their weights, as in no MDX-Net")
         kind = name.partition(".")[2]
         if kind in ("Conv", "ConvTranspose", "MatMul"):
             if pending:

@@ -27,6 +27,8 @@ FOOTER = 48  # bytes
 FLOAT, INT64 = 1, 9  # of DataType
 LARGEST = 1 << 32  # bytes of a file
 MOST_AXES = 8
+LONGEST_NAME = 1024  # bytes
+MOST_UNPACKED = 20  # times the archive; weights hardly get smaller
 
 
 def is_bundle(path: Path) -> bool:
@@ -66,7 +68,8 @@ def _find_in_archive(path: Path) -> tuple[bytes, bytes]:
         for member in archive:
             kind = member.name.rpartition(".")[2]
             if member.isfile() and kind in ("index", "data-00000-of-00001"):
-                if member.size > LARGEST or kind in found:
+                most = min(LARGEST, MOST_UNPACKED * path.stat().st_size)
+                if member.size > most or kind in found:
                     raise ValueError(f"{member.name} is too large, or there are several of it")
                 content = archive.extractfile(member)
                 found[kind] = content.read() if content else b""
@@ -103,8 +106,17 @@ def _read_table(index: bytes) -> Iterator[tuple[bytes, bytes]]:
     footer = index[-FOOTER:]
     _, at = _read_handle(footer, 0)
     blocks, _ = _read_handle(footer, at)
+    names, end = 0, 0  # bytes; where the last block ended
     for _, handle in _read_block(index, *blocks):
-        yield from _read_block(index, *_read_handle(handle, 0)[0])
+        (offset, size), _ = _read_handle(handle, 0)
+        if offset < end:
+            raise ValueError("its blocks overlap")
+        end = offset + size
+        for key, value in _read_block(index, offset, size):
+            names += len(key)
+            if names > LONGEST_NAME * 1024 and names > 64 * len(index):
+                raise ValueError("its names are too long")
+            yield key, value
 
 
 def _read_handle(content: bytes, at: int) -> tuple[tuple[int, int], int]:
@@ -126,7 +138,7 @@ def _read_block(index: bytes, offset: int, size: int) -> Iterator[tuple[bytes, b
         shared, at = read_varint(block, at)
         fresh, at = read_varint(block, at)
         length, at = read_varint(block, at)
-        if shared > len(key) or at + fresh + length > end:
+        if shared > len(key) or at + fresh + length > end or shared + fresh > LONGEST_NAME:
             raise ValueError("it is damaged")
         key = key[:shared] + block[at : at + fresh]
         yield key, block[at + fresh : at + fresh + length]
