@@ -219,7 +219,7 @@ def measure_stream(name: str, bfloat16: bool) -> Figures:
         a_chunk()
     taken = best_of(20, a_chunk)
     dtype = torch.bfloat16 if bfloat16 else torch.float32
-    rate = measure_machine(torch.device("cpu"), dtype, count_processors())["convolution, Gflop/s"]
+    rate = measure_machine(torch.device("cpu"), dtype, share_processor())["convolution, Gflop/s"]
     done, kind = operations / taken / 1e9, "bfloat16" if bfloat16 else "float32"
     return {
         f"stream in {kind}, ×": shape.frames * shape.hop / RATE / taken,
