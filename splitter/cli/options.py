@@ -203,9 +203,7 @@ def choose_output(options: Options, model: Config) -> Output:
             "its stems by {name}"
         )
     if (file or options.to_pipe) and options.template != TEMPLATE:
-        raise click.UsageError(
-            "--template names stems in a folder, and -o names one file; give one"
-        )
+        raise click.UsageError("-o names the one file there is; leave out --template")
     template = escape(file.name) if file else options.template
     folder = file.parent if file else parse_place(options.output)
     return Output(folder, wanted, form, template, options.tags, options.overwrite)
