@@ -241,6 +241,21 @@ def test_vq_unet_has_codes_for_8_by_8_and_4_by_4_as_in_the_paper() -> None:
     assert coded == [(96, 32), (192, 64)]  # of 256 × 256 pixels: 32 × 32 and 64 × 64
 
 
+@pytest.mark.parametrize("name", ["unet-2015", "sid-unet"])
+def test_what_reaches_the_deepest_level_is_heard_there(name: str) -> None:
+    """Without norms, weights as PyTorch draws them would let signals fade away."""
+    torch.manual_seed(0)
+    network = PRESETS[name].sizes().build(2, 1).unet
+    level: dict[str, float] = {}
+    for part, module in (("first", network.before[0]), ("deepest", network.deepest)):
+        module.register_forward_hook(
+            lambda _m, _i, out, part=part: level.update({part: float(out.square().mean())})
+        )
+    with torch.inference_mode():
+        network.draw(torch.rand(1, 2, 256, 256))
+    assert 0.1 < level["deepest"] / level["first"] < 10
+
+
 def codebook() -> Codebook:
     torch.manual_seed(0)
     return Codebook(4, 8)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from splitter.networks import tfctdf
 
 KERNEL = 5
+Convolution = TypeVar("Convolution", nn.Conv1d, nn.Conv2d)
 
 
 class Down(nn.Sequential):
@@ -109,14 +111,27 @@ class Stacked(nn.Sequential, Part):
         self.outputs, self.reach, self.margin = outputs, 2, margin
 
 
+def keep_level(layer: Convolution, slope: float = 0.0) -> Convolution:
+    """Draw a layer's weights so that what passes it and a (leaky) ReLU is as loud as before.
+
+    Ronneberger et al. 2015 begin so, after He et al. 2015. Without a norm that sees to it, signals
+    would fade from layer to layer, and a deep network would not learn.
+    """
+    nn.init.kaiming_normal_(layer.weight, slope)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+    return layer
+
+
 def _valid(inputs: int, outputs: int) -> list[nn.Module]:
     """Convolve where all of the kernel lies inside (Ronneberger et al. 2015)."""
-    return [nn.Conv2d(inputs, outputs, 3), nn.ReLU(inplace=True)]
+    return [keep_level(nn.Conv2d(inputs, outputs, 3)), nn.ReLU(inplace=True)]
 
 
 def _leaky(inputs: int, outputs: int) -> list[nn.Module]:
     """Convolve without a norm, which would take a song's level away (Chen et al. 2018)."""
-    return [nn.Conv2d(inputs, outputs, 3, padding=1), nn.LeakyReLU(0.2, inplace=True)]
+    layer = keep_level(nn.Conv2d(inputs, outputs, 3, padding=1), 0.2)
+    return [layer, nn.LeakyReLU(0.2, inplace=True)]
 
 
 def convolve(inputs: int, outputs: int, size: int = 3, step: int = 1) -> list[nn.Module]:

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from splitter.networks.blocks import keep_level
 from splitter.networks.contract import Network
 from splitter.schema import Range
 
@@ -47,11 +48,11 @@ class WaveUNet(Network):
         pad_down, pad_up = (sizes.down // 2, sizes.up // 2) if sizes.padded else (0, 0)
         widths = [channels, *(sizes.width * (level + 1) for level in range(sizes.levels + 1))]
         self.before = nn.ModuleList(
-            nn.Conv1d(inputs, outputs, sizes.down, padding=pad_down)
+            keep_level(nn.Conv1d(inputs, outputs, sizes.down, padding=pad_down), SLOPE)
             for inputs, outputs in pairwise(widths)
         )
         self.after = nn.ModuleList(
-            nn.Conv1d(lower + upper, upper, sizes.up, padding=pad_up)
+            keep_level(nn.Conv1d(lower + upper, upper, sizes.up, padding=pad_up), SLOPE)
             for upper, lower in reversed(list(pairwise(widths[1:])))
         )
         self.leave = nn.Conv1d(sizes.width + channels, stems * channels, 1)
