@@ -26,9 +26,12 @@ def main() -> None:
     choice = ModelChoice(tuple(arguments.models))
     if len(choice.folders) > len(arguments.models):
         raise SystemExit("average_weights.py: one of these models is an average already")
-    config = choice.config  # refuses other rates or stems
     last = load_model(arguments.models[-1])
     configs = [read_config(find_model(model) / CONFIG) for model in arguments.models]
+    config = configs[-1]
+    told = [(one.rate, one.channels, one.stems, one.residual) for one in configs]
+    if any(other != told[0] for other in told):
+        raise SystemExit("average_weights.py: these models have other rates, channels or stems")
     architectures = [ARCHITECTURES[each.network](**each.sizes) for each in configs]
     if any(other != architectures[0] for other in architectures):
         raise SystemExit("average_weights.py: these models are not of one architecture")

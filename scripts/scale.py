@@ -188,7 +188,9 @@ class Checkout:
             # not what wait4 tells, which is never less than what this process has
             memory = max(memory, read_memory(process.pid, "VmHWM"))
             time.sleep(0.02)
-        process.returncode, used = 0, ended[2]
+        process.returncode, used = os.waitstatus_to_exitcode(ended[1]), ended[2]
+        if process.returncode:
+            raise SystemExit(f"{' '.join(map(str, command))}: status {process.returncode}")
         return Taken(time.monotonic() - began, used.ru_utime + used.ru_stime, memory)
 
 

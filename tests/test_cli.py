@@ -297,6 +297,14 @@ def test_the_precision_of_a_training_is_the_fastest_or_that_of_the_option(
     assert losses["bfloat16-float32"] == losses["float32-auto"] != losses["bfloat16-auto"]
 
 
+def test_a_folder_with_a_config_of_something_else_is_no_place_for_a_model(tmp_path: Path) -> None:
+    (tmp_path / "app").mkdir()
+    (tmp_path / "app/config.json").write_text('{"port": 80}')
+    done = call("train", tmp_path, "-o", "app", folder=tmp_path)
+    assert done.status == 2 and "app/config.json" in done.stderr
+    assert (tmp_path / "app/config.json").read_text() == '{"port": 80}'
+
+
 @pytest.mark.parametrize(
     ("changes", "complaint"),
     [

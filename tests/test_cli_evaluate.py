@@ -123,6 +123,16 @@ def test_scores_do_not_write_over_their_own_table(
     assert result.exit_code == 2 and "must end in .json" in result.stderr
 
 
+def test_a_text_that_is_no_table_is_not_replaced(
+    data: Path, estimates: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "README.md").write_text("precious")
+    result = run(data, "-e", estimates, *FAST, "-o", tmp_path / "README.json")
+    assert result.exit_code == 1, result.output
+    assert "is no table of scores" in str(result.exception)
+    assert (tmp_path / "README.md").read_text() == "precious"
+
+
 def test_what_cannot_be_scored_is_a_line_each_and_the_rest_is_scored(
     data: Path, estimates: Path, tmp_path: Path
 ) -> None:

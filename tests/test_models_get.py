@@ -308,7 +308,39 @@ def test_a_model_of_a_catalogue_is_got_from_a_mirror(
     assert "CC0" in done.stdout
     names = {path.name for path in files_below(cache)}
     assert names == {"config.json", "weights.safetensors", "card.md"}
-    assert call(*command, folder=tmp_path).status == 2
+    asked = len(server[1])
+    again = call(*command, folder=tmp_path)
+    assert again.status == 0 and "small is installed already" in again.stderr
+    assert len(server[1]) == asked
+    assert call("models", "remove", "small", "small", folder=tmp_path).status == 0
+
+
+def test_a_page_that_a_proxy_sends_in_place_of_a_model_is_not_kept(
+    server, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = {
+        "name": "small", "family": "openunmix", "megabytes": 1, "licence": "CC0",
+        "stems": ["vocals"], "files": [{"url": "https://elsewhere/vocals.pth"}],
+    }  # fmt: skip
+    (tmp_path / "list.json").write_text(json.dumps([entry]))
+    command = ("models", "get", "small", "--catalogue", "list.json")
+    monkeypatch.setenv("SPLITTER_MODELS_URL", f"{server[0]}/once/")  # no model
+    failed = call(*command, folder=tmp_path)
+    assert failed.status != 0 and "not a PyTorch file" in failed.stderr
+    monkeypatch.setenv("SPLITTER_MODELS_URL", f"{server[0]}/good/")
+    done = call(*command, folder=tmp_path)
+    assert done.status == 0, done.stderr
+
+
+def test_one_bad_model_hides_no_other(tmp_path: Path, cache: Path) -> None:
+    for name in ("bad", "worse"):
+        (cache / "splitter/models" / name).mkdir(parents=True)
+    (cache / "splitter/models/bad/config.json").write_text('{"schema": 99}')
+    (cache / "splitter/models/worse/config.json").write_text("{")
+    done = call("models", folder=tmp_path)
+    assert done.status == 1
+    assert [line.split(":")[1].strip() for line in done.complaints] == ["bad", "worse"]
+    assert "unet-fast" in done.stdout and "Licence of" in done.stdout
 
 
 def test_a_known_model_that_is_not_here_is_not_downloaded(tmp_path: Path, cache: Path) -> None:

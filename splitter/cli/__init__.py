@@ -19,7 +19,7 @@ from splitter import __version__
 from splitter.cli.command import Commands, volume
 from splitter.cli.messages import complain
 from splitter.cli.screen import Screen
-from splitter.cli.streams import fill_streams, lose_stdout
+from splitter.cli.streams import bear_any_text, fill_streams, lose_stdout
 from splitter.cli.usage import explain
 from splitter.errors import CommandError, SplitterError, saying_shortage
 from splitter.signals import Raising, Stopped, end_at_once, handle, handling
@@ -90,6 +90,7 @@ def _open_screen() -> Screen:
 def main() -> None:
     """Run the command line and exit with a status that tells the truth."""
     fill_streams()
+    bear_any_text()
     screen, signals = _open_screen(), Raising()
     handle(signals)
     try:

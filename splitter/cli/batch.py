@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from splitter.cli.progress import BatchProgress, watch_signals
 from splitter.jobs import Job, Journal, claim
+from splitter.processors import count_processors
 from splitter.signals import Waiting, end_at_once, handling
 
 if TYPE_CHECKING:
@@ -79,5 +79,5 @@ def _start(jobs: Iterable[Job], batch: Batch, watch: Watch) -> Iterator[Outcome]
             batch.model, batch.devices, batch.work, batch.runtime, watch=watch
         )
     beside = local.songs_beside(batch.stored)
-    at_once = local.songs_at_once(worker, os.cpu_count() or 1)
+    at_once = local.songs_at_once(worker, count_processors())
     return local.separate_songs(jobs, worker, at_once, beside)

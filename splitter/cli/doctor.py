@@ -17,7 +17,10 @@ from splitter.cli.screen import Screen, State
 from splitter.errors import SplitterError
 from splitter.registry import find_model, list_models
 
-PACKAGES = ("numpy", "soundfile", "soxr", "av", "mutagen", "safetensors", "librosa")
+PACKAGES = (
+    *("numpy", "scipy", "soundfile", "soxr", "av", "mutagen", "safetensors", "librosa"),
+    "openvino",
+)
 EXTRAS = ("museval", "matplotlib", "ray", "fsspec")
 
 
@@ -103,15 +106,16 @@ def _try_all() -> Iterator[str]:
     """Separate a second of noise with each model."""
     import numpy as np
 
-    from splitter.devices import pick_device
-    from splitter.loading import load_model
+    from splitter.runtime.computing import Streaming
+    from splitter.runtime.ready import load_model
     from splitter.separation import separate
 
     song = np.float32(0.1) * np.random.default_rng(0).standard_normal((2, 44100), np.float32)
     for name in list_models():
-        stems = separate(song, 44100, load_model(name, pick_device()))
+        model = load_model(name)
+        stems = separate(song, 44100, model)
         if not np.allclose(sum(stems.values()), song, atol=1e-6):
             raise SplitterError(
                 f"{name}: its stems do not add up to the song; install splitter again"
             )
-        yield f"{name} works"
+        yield f"{name} works, on {'OpenVINO' if isinstance(model, Streaming) else 'PyTorch'}"

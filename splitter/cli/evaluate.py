@@ -132,12 +132,13 @@ def evaluate(
     from splitter.datasets import find_songs, recognise, select_songs
     from splitter.evaluation.journal import Journal
     from splitter.evaluation.run import evaluate as run
-    from splitter.evaluation.summary import make_table, write_scores, write_table
+    from splitter.evaluation.summary import check_table, make_table, write_scores, write_table
     from splitter.metrics import import_museval
     from splitter.plots import import_imsave
 
     if output.suffix != ".json":
         raise click.UsageError(f"-o {output}: must end in .json; the table is written beside it")
+    check_table(output.with_suffix(".md"))
     if page:
         import_imsave()
     if "images" in metrics:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import shutil
 import time
@@ -13,9 +14,11 @@ import click
 
 from splitter.catalogue import read_catalogue
 from splitter.cli.command import Commands, pass_screen, volume
+from splitter.cli.completion import complete_models
+from splitter.cli.messages import complain
 from splitter.cli.progress import Pace
 from splitter.cli.screen import Screen, State
-from splitter.errors import CommandError
+from splitter.errors import CommandError, ModelError, SplitterError
 from splitter.registry import (
     CARD,
     CONFIG,
@@ -31,6 +34,8 @@ from splitter.registry import (
 
 SUMMARY, SEAM = "Summary: ", "Seam: "  # in a card
 TIMED_SECONDS, TIMED_RATE = 20, 44100  # of noise, by which networks are timed
+
+log = logging.getLogger(__name__)
 
 catalogue_option = click.option(
     "--catalogue",
@@ -61,11 +66,18 @@ def models(context: click.Context, networks: bool, speed: bool) -> None:
         raise click.UsageError("--speed goes with --networks")
     if context.invoked_subcommand:
         return
-    folders = [find_model(name) for name in [*list_models(), *list_added()]]
-    for folder in folders:
-        click.echo(describe_model(folder))
+    folders, well = [], True
+    for folder in [find_model(name) for name in [*list_models(), *list_added()]]:
+        try:
+            click.echo(describe_model(folder))
+            folders.append(folder)
+        except (SplitterError, OSError) as error:
+            complain(f"{folder.name}: cannot be used ({error})")
+            well = False
     for line in list_licences(folders):
         click.echo(line)
+    if not well:
+        context.exit(1)
 
 
 def list_networks(speed: bool) -> None:
@@ -141,7 +153,7 @@ def find_licence(folder: Path) -> str:
 
 def _read_card(folder: Path) -> list[str]:
     card = folder / CARD
-    return card.read_text(encoding="utf-8").splitlines() if card.is_file() else []
+    return card.read_text("utf-8", errors="replace").splitlines() if card.is_file() else []
 
 
 @models.command()
@@ -218,16 +230,17 @@ def get(
     from splitter.weights.download import fetch_file
 
     entries = read_catalogue(catalogue)
-    for name in names:
+    wanted = list(dict.fromkeys(names))
+    for name in wanted:
         if name not in entries:
             raise CommandError(f"{name}: {_explain_absence(name)}")
-        if (added_folder() / check_name(name)).exists():
-            raise CommandError(
-                f"{name}: already installed; `splitter models remove {name}` deletes it"
-            )
-    if offline:
+    missing = [name for name in wanted if not (added_folder() / check_name(name)).exists()]
+    for name in wanted:
+        if name not in missing:
+            log.info("%s is installed already; `splitter models remove %s` deletes it", name, name)
+    if offline and missing:
         raise CommandError("--offline: cannot download; leave it out while there is a network")
-    for name in names:
+    for name in missing:
         entry, folder = entries[name], added_folder().with_name("downloads") / name
         paths = []
         for download in entry.downloads:
@@ -237,7 +250,13 @@ def get(
         origin = Origin(
             entry.licence, entry.files[0].url, f"{SUMMARY}published score: {entry.score}"
         )
-        add_model(added_folder() / name, paths, config, entry.family, origin)
+        try:
+            add_model(added_folder() / name, paths, config, entry.family, origin)
+        except ModelError:  # what nobody vouches for may be a page of some proxy's
+            for download in entry.downloads:
+                if not download.sha256:
+                    (folder / download.name).unlink(missing_ok=True)
+            raise
         shutil.rmtree(folder)
         _tell_added(added_folder() / name)
 
@@ -266,7 +285,7 @@ def downloading(screen: Screen, name: str) -> Iterator[Callable[[int, int | None
 
 
 @models.command()
-@click.argument("name")
+@click.argument("name", shell_complete=complete_models)
 @volume
 def show(name: str) -> None:
     """Print a model's card: its origin, licence, scores and limits."""
@@ -279,7 +298,7 @@ def show(name: str) -> None:
 
 
 @models.command()
-@click.argument("name")
+@click.argument("name", shell_complete=complete_models)
 @click.argument("song", type=click.Path(path_type=Path))
 def seam(name: str, song: Path) -> None:
     """Measure how far tiles differ from SONG in one piece, and write it into the model's card.
@@ -315,7 +334,7 @@ def seam(name: str, song: Path) -> None:
 
 
 @models.command()
-@click.argument("names", nargs=-1, required=True)
+@click.argument("names", nargs=-1, required=True, shell_complete=complete_models)
 @volume
 def remove(names: tuple[str, ...]) -> None:
     """Delete models that you added or downloaded."""
@@ -324,8 +343,9 @@ def remove(names: tuple[str, ...]) -> None:
             known = ", ".join(list_added())
             way_out = f"choose from {known}" if known else "there is none to remove"
             raise CommandError(f"you have not added a model {name!r}; {way_out}")
-    for name in names:
-        shutil.rmtree(added_folder() / name)
+    for name in dict.fromkeys(names):
+        folder = added_folder() / name
+        folder.unlink() if folder.is_symlink() else shutil.rmtree(folder)
 
 
 def check_name(name: str) -> str:

@@ -21,6 +21,14 @@ def fill_streams() -> None:
         os.close(number)
 
 
+def bear_any_text() -> None:
+    """Have what stdout and stderr cannot encode written as an escape, not end the program."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(AttributeError, ValueError):
+            if stream.encoding.lower() not in ("utf-8", "utf8"):
+                stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+
+
 def lose_stdout() -> None:
     """Let what else is written to stdout go nowhere, also what Python still holds."""
     with suppress(OSError, ValueError, AttributeError):

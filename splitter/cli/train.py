@@ -18,6 +18,7 @@ from splitter.cli.messages import format_speed
 from splitter.cli.progress import Pace, watch_items
 from splitter.cli.screen import Screen, State
 from splitter.errors import CommandError, saying_shortage
+from splitter.registry import CONFIG, read_config
 
 if TYPE_CHECKING:
     from splitter.training.loop import Progress, Trainer
@@ -140,6 +141,8 @@ def train(
     """
     if not output.name or output.name == "..":
         raise click.UsageError(f"-o {output}: name a folder for the model, such as models/mine")
+    if (output / CONFIG).exists():
+        read_config(output / CONFIG)  # of a model, which is replaced, and not of something else
     screen.show(State("loading"))
     import torch
 

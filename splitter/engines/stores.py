@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, gettempdir
 
 from splitter.engines.worker import Outcome, Worker
 from splitter.errors import AudioError, StoppedError, reason
@@ -22,7 +22,12 @@ def separate_stored(
     if all(is_local(path) for path in (job.song, *job.stems.values())):
         with turn:
             return worker.separate(job)
-    with TemporaryDirectory(prefix="splitter-") as folder:
+    try:
+        temporary = TemporaryDirectory(prefix="splitter-")
+    except OSError as full:
+        told = f"{gettempdir()}: cannot be written ({full.strerror}); set TMPDIR to another folder"
+        return Outcome(job, error=f"{job.song}: {told}")
+    with temporary as folder:
         here = _localise(job, Path(folder))
         try:
             check_existing(job.stems.values(), worker.work.output, job.claimed)

@@ -18,6 +18,7 @@ from splitter.metrics import weighted_mean
 
 SCHEMA = 1
 ROUNDING_DB = 100.0  # a ratio above is not measured any more: what is left is rounding
+SCORED = "Scored:"  # how a table begins
 NAMES_SHOWN = 5
 # what papers on MIR-1K print of BSSEval v3: the means by length
 GLOBAL_NAMES = {"NSDR": "GNSDR", "SIR v3": "GSIR", "SAR v3": "GSAR"}
@@ -90,6 +91,18 @@ def write_scores(path: Path, results: Results) -> None:
     _write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
 
+def check_table(path: Path) -> None:
+    """Raise DataError for a file, there already, that is no table of ours."""
+    try:
+        with path.open(encoding="utf-8", errors="replace") as file:
+            if not file.read(len(SCORED)).startswith(SCORED):
+                raise DataError(f"{path}: is no table of scores; choose another --output")
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+
+
 def write_table(path: Path, results: Results) -> None:
     """Write the Markdown table, whole or not at all."""
     _write_text(path, make_table(results))
@@ -97,7 +110,7 @@ def write_table(path: Path, results: Results) -> None:
 
 def make_table(results: Results) -> str:
     """Make a Markdown table a stem, with what must be known to read them."""
-    parts = [f"Scored: {_describe(results)}.\n"]
+    parts = [f"{SCORED} {_describe(results)}.\n"]
     parts += [_make_stem_table(results, stem) for stem in STEMS]
     parts.append("".join(f"- {note}\n" for note in _note(results)))
     return "\n".join(parts)

@@ -12,7 +12,7 @@ const CACHED = 6; // pictures of a stem that are kept decoded
 
 const tracks = song.takes.flatMap((take, index) =>
   take.tracks.map((track) => ({ ...track, take: index, audio: makeAudio(track) })));
-const names = song.takes[0].tracks.map((track) => track.name);
+const names = [...new Set(tracks.map((track) => track.name))]; // takes may have other stems
 const master = tracks.reduce((longest, track) => (track.seconds > longest.seconds ? track : longest)).audio;
 const mix = { heard: 0, muted: new Set(), solo: new Set(), level: new Map(names.map((name) => [name, 0])) };
 let playing = false;
@@ -293,6 +293,7 @@ function drawCurves(context, track, width, top, height) {
 
 function drawStem(row) {
   const track = shown(row.name);
+  row.section.classList.toggle("absent", !track && !blind);
   if (!track || blind) return;
   const curve = track.curves.length ? CURVE : 0;
   const [context, width, height] = prepare(row.canvas);
