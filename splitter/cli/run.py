@@ -86,13 +86,17 @@ class Run:
     def separate_all(self, jobs: Iterable[Job]) -> bool:
         """Separate what is not done yet; say what failed, and tell whether all went well."""
         first, jobs = peek(jobs, 2)
+        ended = False
         try:
             if self._is_batch(len(first) > 1):
-                return self._separate_many(jobs)
-            return _all_well(map(self.separate, jobs))
-        finally:  # also of a run that is interrupted
-            if self.options.failures:
+                well = self._separate_many(jobs)
+            else:
+                well = _all_well(map(self.separate, jobs))
+            ended = True
+        finally:  # a run that is stopped writes, too, if it has anything to say
+            if self.options.failures and (ended or len(self.failures)):
                 self.failures.write(self.options.failures)
+        return well
 
     def _is_batch(self, many: bool) -> bool:
         """Tell whether there is work for an engine: many songs, and no pipe among them."""
