@@ -59,7 +59,7 @@ def make_rows(base: Recipe) -> dict[str, Row]:
     aligned = replace(short, mixing=replace(mixing, aligned=1.0), learning_rate=3e-4)
     return {
         "baseline": Row(base),
-        "baseline, another seed": Row(replace(base, seed=1)),
+        "baseline, another seed": Row(replace(base, seed=base.seed + 1)),
         "a larger learning rate": Row(replace(base, learning_rate=3e-3)),
         "Muon, the larger learning rate": Row(replace(base, learning_rate=3e-3, optimizer="muon")),
         "blocks: TFC-TDF": Row(replace(base, network="mask-tfc-tdf", sizes=blocks)),
@@ -97,10 +97,11 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=4.0, help="for each row")
     parser.add_argument("--simulated", type=Path, help="a folder by scripts/simulate.py")
     parser.add_argument("--row", action="append", help="only this one; repeatable")
+    parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     reuse_freed_memory()
     arguments.output.mkdir(parents=True, exist_ok=True)
-    base = read_recipe(arguments.recipe)
+    base = replace(read_recipe(arguments.recipe), seed=arguments.seed)
     cache = arguments.cache or arguments.output / "cache"
     real = load(arguments.data, cache, base)
     table = arguments.output / "ablation.json"

@@ -92,6 +92,7 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, help="decoded sound [OUTPUT/cache]")
     parser.add_argument("--minutes", type=float, default=4.0, help="for each training")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--row", action="append", help="only this one; repeatable")
     parser.add_argument("--clips", type=int, default=60, help="test clips that are scored")
     asked = parser.parse_args()
     reuse_freed_memory()
@@ -109,7 +110,7 @@ def main() -> None:
     for seed in range(asked.seeds):
         for name, (recipe, given) in make_rows(base, pools).items():
             key = f"{name}, seed {seed}"
-            if key in done:
+            if key in done or (asked.row and name not in asked.row):
                 continue
             folder = asked.output / key.translate(str.maketrans(" ,", "--"))
             trainer, scores = run(replace(recipe, seed=seed), given, folder, asked.minutes * 60)

@@ -207,6 +207,9 @@ def test_failures_are_written_for_one_song_and_for_many(
     sounds.write(tmp_path / "good.wav", sounds.noise(5000))
     assert separate(*songs, "-o", "out", "--failures", "failed").status == 1
     assert (tmp_path / "failed").read_bytes() == b"bad.mp3\0"
+    refused = separate("good.wav", "-o", "else", "--failures", "failed", "--device", "cuda:99")
+    assert refused.status == 2
+    assert (tmp_path / "failed").read_bytes() == b"bad.mp3\0"  # nothing was tried
     assert separate("good.wav", "-o", "else", "--failures", "failed").status == 0
     assert (tmp_path / "failed").read_bytes() == b""  # not those of the run before
 

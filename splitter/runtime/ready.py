@@ -45,11 +45,9 @@ def choose(model: ModelChoice | Path | str) -> ModelChoice:
     """Say which models a name, or the path of one, stands for."""
     if isinstance(model, ModelChoice):
         return model
-    return (
-        ModelChoice((str(model.absolute()),))
-        if isinstance(model, Path)
-        else ModelChoice.parse(model)
-    )
+    if isinstance(model, Path):
+        return ModelChoice((str(model.absolute()),))
+    return ModelChoice.parse(model)
 
 
 def make_ready(
