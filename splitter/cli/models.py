@@ -300,6 +300,7 @@ def show(name: str) -> None:
 @models.command()
 @click.argument("name", shell_complete=complete_models)
 @click.argument("song", type=click.Path(path_type=Path))
+@volume
 def seam(name: str, song: Path) -> None:
     """Measure how far tiles differ from SONG in one piece, and write it into the model's card.
 
