@@ -14,7 +14,7 @@ import argparse
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -87,12 +87,16 @@ def main() -> None:
     )
     pools = sort_pools(sources, base.validation)
     record = arguments.output / "zoo.json"
-    done: dict[str, Any] = json.loads(record.read_text("utf-8")) if record.exists() else {}
+    settings = json.loads(json.dumps({"minutes": arguments.minutes, "recipe": asdict(base)}))
+    kept = json.loads(record.read_text("utf-8")) if record.exists() else {**settings, "rows": {}}
+    if settings != {key: kept.get(key) for key in settings}:
+        parser.error(f"{record} is of other minutes, seed or recipe; give another --output")
+    done: dict[str, Any] = kept["rows"]
     for name in arguments.network or PRESETS:
         if name not in done:
             row = train(name, base, pools, arguments.output / name, arguments.minutes * 60)
             done[name] = vars(row)
-            record.write_text(json.dumps(done, indent=2) + "\n", encoding="utf-8")
+            record.write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
         table = make_table(done)
         (arguments.output / "zoo.md").write_text(table, encoding="utf-8")
     print(table, end="")
@@ -112,10 +116,12 @@ def train(name: str, base: Recipe, pools: Pools, folder: Path, seconds: float) -
         write_recipe(recipe, plan)
     trainer = Trainer(recipe, folder, torch.device("cpu"), torch.float32)
     trainer.load()
-    first, started = trainer.step, time.process_time()
+    first, started, clock = trainer.step, time.process_time(), folder / "minutes"
     for _ in train_on(pools, trainer):
         pass
-    spent = (time.process_time() - started) / torch.get_num_threads()
+    if first < recipe.steps:  # what went before took as long for a step
+        spent = (time.process_time() - started) / torch.get_num_threads() / 60
+        clock.write_text(str(spent * recipe.steps / (recipe.steps - first)), encoding="utf-8")
     trainer.export(folder / "model")
     validation = Validation(pools, recipe, trainer.device)
     scores = validation(trainer.average.eval()) or (float("nan"), float("nan"))
@@ -128,7 +134,7 @@ def train(name: str, base: Recipe, pools: Pools, folder: Path, seconds: float) -
         find_speed(song, model),
         None if cost.exact else find_seam(song, model),
         recipe.steps,
-        spent / 60 * recipe.steps / max(1, recipe.steps - first),  # what went before took as long
+        float(clock.read_text("utf-8")),
         scores[1],
     )
 

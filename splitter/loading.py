@@ -184,10 +184,18 @@ def check_memory(sketch: nn.Module, path: Path) -> None:
 
 
 def save_model(folder: Path, config: Config, network: nn.Module) -> None:
-    """Write config and weights; matrices as float16, which halves the file and is not heard."""
+    """Write config and weights; matrices as float16, which halves the file and is not heard.
+
+    What a network keeps beside its weights, as sums over a training, may not fit float16.
+    """
     folder.mkdir(parents=True, exist_ok=True)
+    matrices = {
+        name
+        for name, weights in network.named_parameters(remove_duplicate=False)
+        if weights.ndim > 1
+    }
     tensors = {
-        name: tensor.half() if tensor.ndim > 1 else tensor
+        name: tensor.half() if name in matrices else tensor
         for name, tensor in network.state_dict().items()
     }
     write_tensors(folder / WEIGHTS, tensors)

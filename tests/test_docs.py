@@ -42,7 +42,7 @@ NOT_HERE = {  # why a line is not run here
     r"s3://|--engine ray|cuda": "tests/test_stores.py and test_cluster.py do it, with servers",
     r"scripts/": "tests/test_scripts.py and test_simulation.py do it, with small sizes",
     r"models get": "tests/test_models_get.py does it, with a server",
-    r"train DATA -o mine --network": "hours; tests/test_networks_zoo.py trains each, small",
+    r"train DATA -o mine --network": "hours; tests/test_networks_presets.py trains each, small",
 }
 OTHERS = ("spleeter-2stems", "spleeter-5stems", "umxl", "htdemucs", "htdemucs_6s",
           "bs-roformer-1297")  # fmt: skip

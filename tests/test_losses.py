@@ -65,6 +65,20 @@ def test_the_weighted_loss_looks_where_both_sources_are_loud() -> None:
     assert error(slice(0, 100)) > 2 * error(slice(300, 400))
 
 
+def test_the_weighted_loss_does_not_look_where_both_sources_are_quiet() -> None:
+    def error(wrong: slice) -> float:
+        mixture = torch.ones(MASK_SHAPE, dtype=torch.complex64)
+        mixture[..., ::2] = 0.01  # every other frame is quiet; all are half voice
+        mask = torch.full(MASK_SHAPE, 0.5)
+        mask[..., wrong] += 0.1
+        truth = estimate(torch.zeros(MASK_SHAPE), 8000)
+        judged = replace(truth, guess=mask * mixture, mixture=mixture, vocals=0.5 * mixture)
+        return float(LOSSES["weighted"](judged))
+
+    # 100 times quieter, and with a fifth of the weight
+    assert error(slice(1, None, 2)) > 300 * error(slice(0, None, 2))
+
+
 RATIOS = ("signal-to-noise", "octaves", "segments")
 
 

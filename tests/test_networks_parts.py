@@ -9,7 +9,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from splitter.networks import PRESETS
-from splitter.networks.blocks import BLOCKS, Dense, MultiRes, Recurrent
+from splitter.networks.blocks import BLOCKS, Dense, MultiRes, Recurrent, Residual
 from splitter.networks.bottoms import NonLocal, Vector
 from splitter.networks.crosstransformer import _picture_places, _wave_places
 from splitter.networks.demucsparts import LSTM_STEPS, LongShort
@@ -62,6 +62,21 @@ def test_valid_convolutions_see_mirrored_bands_and_no_zero() -> None:
     torch.testing.assert_close(middle, middle[..., :1, :].expand_as(middle), rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("name", ["unet-2015", "wave-u-net"])
+def test_valid_convolutions_hear_the_mirror_image_of_an_example_in_training(name: str) -> None:
+    network = zoo.build(name)
+    part: nn.Module = network.unet if name == "unet-2015" else network
+    heard = torch.randn(1, 2, 64, 256) if name == "unet-2015" else torch.randn(1, 2, 2048)
+    around = 128 if name == "unet-2015" else 1024  # a multiple of the grid, further than it hears
+    mirrored = torch.nn.functional.pad(
+        heard, (around, around, *[0] * (2 * heard.ndim - 6)), "reflect"
+    )
+    with torch.inference_mode():
+        expected = part(mirrored)[..., around:-around]
+        part.train()
+        torch.testing.assert_close(part(heard), expected, rtol=0, atol=1e-5)
+
+
 def test_unet_bn_keeps_the_size_and_is_deepest_at_14_by_14() -> None:
     network = picture_network("unet-bn")
     found = shapes(network, 224, 224)
@@ -83,6 +98,50 @@ def test_resunet_has_the_papers_weights() -> None:
     network = picture_network("resunet", 3, width=64)
     shortcuts = sum(count_weights(m) for n, m in network.named_modules() if "shortcut" in n)
     assert (count_weights(network) - shortcuts) / 1e6 == pytest.approx(7.8, rel=0.01)
+
+
+def test_a_residual_block_begins_with_its_norm_and_ends_with_a_sum() -> None:
+    block = Residual(4, 6, 1).eval()
+    kinds = [type(layer) for layer in block.layers]
+    assert kinds == 2 * [nn.BatchNorm2d, nn.ReLU, nn.Conv2d]
+    signal = torch.randn(1, 4, 8, 8)
+    branch = block.layers(signal)
+    assert branch.min() < 0  # no ReLU behind it
+    torch.testing.assert_close(block(signal), branch + block.shortcut(signal))
+
+
+def test_sid_and_jansson_have_their_papers_weights() -> None:
+    # the program beside the paper: 12 features come out, not 4, and its ways up have no bias
+    sid = count_weights(picture_network("sid-unet", width=32))
+    assert sid + (12 - 4) * (32 + 1) - (256 + 128 + 64 + 32) == 7_760_268
+    # section 3.2, counted: but for the last layer, and norms
+    ways = [(1, 16), (16, 32), (32, 64), (64, 128), (128, 256), (256, 512)]
+    ways += [(512, 256), (512, 128), (256, 64), (128, 32), (64, 16), (32, 1)]
+    papers = sum(25 * inputs * outputs for inputs, outputs in ways)
+    assert count_weights(on_paper("jansson").unet) == pytest.approx(papers, rel=0.002)
+
+
+def test_inversion_net_hears_only_what_its_vector_holds() -> None:
+    network = zoo.build("inversion-net").unet
+    pictures = torch.randn(2, 2, 64, 32)
+    assert not torch.allclose(*network(pictures).split(1))
+    network.bottom.press.register_forward_hook(lambda _m, _i, out: torch.zeros_like(out))
+    torch.testing.assert_close(*network(pictures).split(1))
+
+
+@pytest.mark.parametrize("name", ["r2u-net", "attention-r2u-net"])
+def test_all_blocks_of_r2u_nets_are_recurrent(name: str) -> None:
+    network = zoo.build(name).unet
+    blocks = [*network.before, network.deepest, *network.after]
+    assert all(isinstance(block, Recurrent) for block in blocks)
+
+
+def test_the_picture_itself_has_a_plain_layer_in_mobile_unet() -> None:
+    network = zoo.build("mobile-unet").unet
+    assert network.before[0][0].groups == 1
+    assert network.before[0][0].kernel_size == (3, 3)
+    layers = [module for module in network.modules() if isinstance(module, nn.Conv2d)]
+    assert sum(layer.groups > 1 for layer in layers) == 9  # two a block, but for that one
 
 
 @pytest.mark.parametrize(
@@ -161,11 +220,14 @@ def test_a_skip_lets_the_way_down_through(skip: str) -> None:
     assert not torch.equal(outputs, join(torch.randn(1, 4, 8, 8), up))
 
 
-def test_attention_has_a_coefficient_between_0_and_1_for_each_place_of_each_level() -> None:
-    network = zoo.build("attention-unet").unet
+@pytest.mark.parametrize("name", ["attention-unet", "attention-r2u-net"])
+def test_attention_has_a_coefficient_between_0_and_1_for_each_place_of_each_level(
+    name: str,
+) -> None:
+    network = zoo.build(name).unet
     maps = attention_maps(network, torch.randn(1, 2, 64, 16))
     assert [tuple(each.shape) for each in maps] == [(1, 1, 32, 8), (1, 1, 64, 16)]
-    assert all(0 < each.min() < each.max() < 1 for each in maps)
+    assert all(0 <= each.min() < each.max() <= 1 for each in maps)
 
 
 def test_a_closed_gate_lets_nothing_through() -> None:

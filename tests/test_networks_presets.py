@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,12 @@ import torch
 from splitter.loading import Config, load_model, save_model
 from splitter.networks import PRESETS
 from splitter.networks.cost import measure
+from splitter.networks.quantising import Codebook
 from splitter.separation import Computing, separate
+from splitter.training.loop import Trainer, train_on
+from splitter.training.recipe import Recipe
+from splitter.training.seams import tell_seam
+from splitter.training.sources import Pools
 from tests import sounds, zoo
 from tests.commands import call
 from tests.sounds import noise
@@ -97,6 +103,49 @@ def test_a_saved_network_is_loaded_as_it_was(name: str, tmp_path: Path) -> None:
         torch.testing.assert_close(loaded, network(signal), rtol=0, atol=1e-6)
 
 
+def test_what_a_network_keeps_beside_its_weights_is_not_rounded(tmp_path: Path) -> None:
+    """Codes are sums over a training, which float16 may not hold."""
+    network = zoo.build("vq-unet")
+    book = next(module for module in network.modules() if isinstance(module, Codebook))
+    book.sums.mul_(1e6 / book.sums.abs().max())
+    save_model(tmp_path, Config("vq-unet", zoo.small_sizes("vq-unet")), network)
+    kept = load_model(str(tmp_path)).network.state_dict()
+    for name, tensor in network.state_dict().items():
+        if name.endswith("sums"):
+            assert torch.equal(kept[name], tensor)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_each_network_learns(name: str, pools: Pools, tmp_path: Path) -> None:
+    sizes = zoo.small_sizes(name)
+    recipe = Recipe(network=name, sizes=sizes, crop=8192, batch=2, steps=2, warmup=1)
+    trainer = Trainer(recipe, tmp_path, torch.device("cpu"), torch.float32)
+    before = {key: tensor.clone() for key, tensor in trainer.network.state_dict().items()}
+    losses = [progress.loss for progress in train_on(pools, trainer)]
+    assert losses
+    assert np.isfinite(losses).all()
+    weights = dict(trainer.network.named_parameters())
+    still = [key for key, weight in weights.items() if torch.equal(weight, before[key])]
+    assert not [key for key in still if "added" not in key]
+
+
+def test_the_card_of_a_training_goes_with_its_weights(pools: Pools, tmp_path: Path) -> None:
+    recipe, card = Recipe(rate=zoo.RATE), tmp_path / "card.md"
+
+    def tell(name: str, **changes: Any) -> str:
+        network = zoo.build(name, **changes)
+        save_model(tmp_path, Config(name, {**zoo.small_sizes(name), **changes}), network)
+        tell_seam(tmp_path, pools, recipe)
+        return card.read_text("utf-8") if card.exists() else ""
+
+    first = tell("non-local-unet")
+    assert "tiles are faded" in first
+    assert "tiles are faded" in tell("non-local-unet", span=2) != first
+    assert tell("unet-bn") == ""
+    card.write_text("# mine\n", encoding="utf-8")
+    assert tell("non-local-unet") == "# mine\n"
+
+
 @pytest.mark.parametrize("name", PRESETS)
 def test_mono_stereo_and_surround_songs_go_through_the_command(name: str, tmp_path: Path) -> None:
     save_model(tmp_path / "mine", Config(name, zoo.small_sizes(name), 16000), zoo.small(name))
@@ -122,8 +171,8 @@ def test_a_batch_of_four_is_four_batches_of_one(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_a_preset_costs_about_2_gflop_a_second_and_needs_no_numbers_to_know_shapes(
+def test_a_preset_costs_at_most_2_gflop_a_second_and_needs_no_numbers_to_know_shapes(
     name: str,
 ) -> None:
     # counted where there are no numbers: what a network does depends on none
-    assert 0 < measure(name, {}).operations < 2.4e9
+    assert 0.75e9 < measure(name, {}).operations < 2.02e9

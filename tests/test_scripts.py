@@ -17,6 +17,7 @@ import soundfile
 import torch
 
 from scripts import mutants, mutate
+from scripts.draw_vocals import Prior, Repeater
 from scripts.semi_supervised import deal, find_song
 from splitter.loading import load_model, save_model
 from splitter.training.sources import Recording, Source
@@ -24,11 +25,11 @@ from tests import sounds
 from tests.commands import ENVIRONMENT, ROOT
 
 
-def run_script(name: object, *arguments: object) -> str:
+def run_script(name: object, *arguments: object, status: int = 0) -> str:
     command = [sys.executable, str(ROOT / "scripts" / str(name)), *map(str, arguments)]
     done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=900)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    assert done.returncode == status, done.stderr
+    return done.stderr if status else done.stdout
 
 
 def test_files_of_strangers_neither_harm_nor_hang_nor_pass_for_whole(tmp_path: Path) -> None:
@@ -180,6 +181,33 @@ def test_voices_are_drawn_from_codes_and_what_was_trained_is_kept(
     assert 0 < np.abs(signal).max() <= 1
     assert "step" not in run_script(*arguments)
     assert (tmp_path / "vocals.wav").read_bytes() == drawn
+
+
+def test_codes_are_all_that_a_repeated_voice_is_made_of() -> None:
+    torch.manual_seed(0)
+    repeater = Repeater(8, 16).eval()
+    with torch.inference_mode():
+        picture = repeater.draw(torch.randn(2, 8192))
+        codes = repeater.encode(picture)
+        torch.testing.assert_close(repeater.decode(codes), repeater.unet(picture))
+    assert not torch.equal(codes[0], codes[1])
+
+
+def test_a_prior_draws_a_code_by_what_it_learned_to_guess(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    prior = Prior(codes=6, rows=2, width=8)
+    codes = torch.randint(6, (1, 3, prior.column))
+    given, surprise = iter(codes.flatten().tolist()), []
+
+    def choose(odds: torch.Tensor, _: int) -> torch.Tensor:
+        code = next(given)
+        surprise.append(-float(odds[code].log()))
+        return torch.tensor([code])
+
+    monkeypatch.setattr(torch, "multinomial", choose)
+    with torch.inference_mode():
+        assert torch.equal(prior.draw(3), codes)
+        assert np.mean(surprise) == pytest.approx(float(prior.lose(codes)), rel=1e-4)
 
 
 def test_pairs_with_critics_are_compared_with_pairs_alone(tmp_path: Path) -> None:

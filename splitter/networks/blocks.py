@@ -14,6 +14,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from splitter.networks import tfctdf
 
 KERNEL = 5
+FEW = 8  # features: less are a picture
 Convolution = TypeVar("Convolution", nn.Conv1d, nn.Conv2d)
 
 
@@ -141,7 +142,16 @@ def convolve(inputs: int, outputs: int, size: int = 3, step: int = 1) -> list[nn
 
 
 def _depthwise(inputs: int, outputs: int) -> list[nn.Module]:
-    """Convolve each feature alone, then mix them: 1/outputs + 1/9 of the cost (Howard 2017)."""
+    """Convolve each feature alone, then mix them: 1/outputs + 1/9 of the cost (Howard 2017).
+
+    The first layer is a plain one, as there: of a picture it would see one filter's answer only.
+    """
+    if inputs < FEW:
+        return [
+            nn.Conv2d(inputs, outputs, 3, padding=1, bias=False),
+            nn.BatchNorm2d(outputs),
+            nn.ReLU6(inplace=True),
+        ]
     return [
         nn.Conv2d(inputs, inputs, 3, padding=1, groups=inputs, bias=False),
         nn.BatchNorm2d(inputs),

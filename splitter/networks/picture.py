@@ -109,14 +109,16 @@ class PictureUNet(nn.Module):
         return logits
 
     def _surround(self, picture: Tensor) -> Tensor:
-        """Add what valid convolutions eat: bands are mirrored, frames come from tiles; or silence.
+        """Add what valid convolutions eat.
 
-        A tile's context is longer, and cut off later, so of these frames none is kept.
+        Bands are mirrored, and so are the frames of an example in training, if it is long enough. A
+        tile has more context than that, which is cut off later: of its frames none here is kept.
         """
         if not self.margin:
             return picture
         bands, frames = map(self._surroundings, picture.shape[-2:])
-        return F.pad(F.pad(picture, (0, 0, *bands), "reflect"), frames)
+        mode = "reflect" if self.training and max(frames) < picture.shape[-1] else "constant"
+        return F.pad(F.pad(picture, (0, 0, *bands), "reflect"), (*frames, 0, 0), mode)
 
     def _surroundings(self, size: int) -> tuple[int, int]:
         """Return how many rows or frames must lie before and behind `size` of them.

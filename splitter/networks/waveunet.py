@@ -79,7 +79,10 @@ class WaveUNet(Network):
         # what is left out keeps the grid: levels halve where they would
         start = 0 if self.sizes.padded else trim // self.grid * self.grid
         before, end = self._surroundings(start, samples - trim)
-        estimate = self.draw(F.pad(signal, (before, end - samples)))
+        around = (before, end - samples)
+        # a tile brings its surroundings; an example has its mirror image, if it is long enough
+        mirrored = self.training and not self.sizes.padded and max(around) < samples
+        estimate = self.draw(F.pad(signal, around, "reflect" if mirrored else "constant"))
         stems: Tensor = estimate.unflatten(1, (-1, self.channels))
         return stems[..., trim - start :][..., : samples - 2 * trim]
 

@@ -21,7 +21,7 @@ LEAST_ERROR = 1e-3  # of the mixture's energy, −30 dB: below it `signal_to_noi
 OCTAVES = 5  # from the top of the spectrum down; the lowest has what is left
 SEGMENTS = 8  # of an example; of a recipe's default crop 0.7 s each
 LEAST_SEGMENT = 0.1  # of the mean energy of an example's segments: quieter ones count as this loud
-SHARED_WEIGHT = 4.0  # how much more a bin weighs where voice and music are equally loud
+SHARED_WEIGHT = 4.0  # how much more a bin weighs where voice and music each make half of the usual
 
 
 @dataclass(frozen=True)
@@ -71,11 +71,12 @@ def weighted(estimate: Estimate) -> Tensor:
     """Return `both` with more weight where voice and music meet.
 
     Ronneberger et al. 2015 weigh the borders between touching cells (eq. 2); the borders of a song
-    are the bins where both sources are loud.
+    are the bins where both sources are loud for their frequency.
     """
     voice = estimate.vocals.abs()
     music = (estimate.mixture - estimate.vocals).abs()
-    shared = torch.minimum(voice, music) / torch.maximum(voice, music).clamp_min(TINY)
+    usual = estimate.mixture.abs().mean(-1, keepdim=True).clamp_min(TINY)
+    shared = (2 * torch.minimum(voice, music) / usual).clamp_max(1)
     weight = 1 + SHARED_WEIGHT * shared
     masked = estimate.guess.abs()
     wrong = (masked - voice).abs() + (masked - _in_phase(estimate)).abs()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,10 @@ from splitter.training.recipe import Recipe
 from splitter.training.sources import Pools
 
 SONG = 60.0  # seconds at most, by which a seam is measured
+# a card from here
+OURS = re.compile(
+    r"# .*\n\nSummary: \S+; tiles are faded: .*\n\nMeasured on .*, after training\.\n"
+)
 
 
 def take_song(pools: Pools, recipe: Recipe) -> Block:
@@ -45,13 +50,16 @@ def find_seam(song: Block, model: Model) -> float:
 def tell_seam(folder: Path, pools: Pools, recipe: Recipe) -> None:
     """Write a card that states the seam of a model just trained, unless its tiles are exact.
 
-    A card that somebody wrote is left as it is.
+    A card that somebody wrote is left as it is; one from here, of earlier weights, is not.
     """
-    model = load_model(str(folder))
-    if model.network.own_tiles is None or (folder / CARD).exists():
+    model, card = load_model(str(folder)), folder / CARD
+    if card.exists() and not OURS.fullmatch(card.read_text("utf-8", "replace")):
+        return
+    card.unlink(missing_ok=True)
+    if model.network.own_tiles is None:
         return
     song = take_song(pools, recipe)
     seam = f"tiles are faded: they differ from the whole song by −{find_seam(song, model):.0f} dB"
     measured = f"Measured on {song.shape[-1] / recipe.rate:.0f} s of songs, after training."
     text = f"# {folder.name}\n\nSummary: {recipe.network}; {seam}\n\n{measured}\n"
-    write_atomically(folder / CARD, text.encode("utf-8"))
+    write_atomically(card, text.encode("utf-8"))
