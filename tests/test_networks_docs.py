@@ -6,6 +6,7 @@ import json
 import re
 from pathlib import Path
 
+import matplotlib.image
 import numpy as np
 import pytest
 import torch
@@ -14,7 +15,7 @@ from click.testing import CliRunner
 from splitter.audio import resample_signal
 from splitter.cli.models import models
 from splitter.cli.train import train
-from splitter.loading import load_model, read_tensors
+from splitter.loading import Config, load_model, read_tensors, save_model
 from splitter.networks import PRESETS
 from splitter.networks.blocks import BLOCKS
 from splitter.networks.bottoms import BOTTOMS
@@ -79,6 +80,22 @@ def test_the_variant_of_the_page_takes_less_than_30_lines_and_its_tiles_are_exac
         assert seen[-1] <= position + network.context
     finally:
         del BLOCKS["squeezed"], PRESETS["se-unet"]
+
+
+def test_what_gates_let_through_is_drawn_as_the_page_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = zoo.build("attention-unet")
+    save_model(
+        tmp_path / "mine", Config("attention-unet", zoo.small_sizes("attention-unet")), network
+    )
+    sounds.write(tmp_path / "song.wav", sounds.noise(3000))
+    monkeypatch.chdir(tmp_path)
+    exec(re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)[0], {"__name__": "page"})
+    pictures = [matplotlib.image.imread(f"attention-{level}.png") for level in range(2)]
+    frames, bands = pictures[1].shape[1], pictures[1].shape[0]
+    assert pictures[0].shape[:2] == (bands // 2, frames // 2)
+    assert all(len(np.unique(picture)) > 10 for picture in pictures)
 
 
 def test_models_lists_networks_with_their_sources(tmp_path: Path) -> None:
