@@ -56,7 +56,7 @@ class Config:
     sizes: Mapping[str, Any] = field(default_factory=dict)  # fields of the architecture
     rate: Rate = 44100  # Hz
     channels: Channels = 2
-    stems: Annotated[Sequence[Name], Length(1, 16)] = ("vocals",)  # what the network estimates
+    stems: Annotated[Sequence[Name], Length(1, 64)] = ("vocals",)  # what the network estimates
     residual: Name = "instrumental"  # what is left of the song
     # of an average: folders beside its own; the rest is what they say
     models: Annotated[Sequence[Name], Length(0, 16)] = ()
@@ -77,7 +77,7 @@ class Config:
 def canonical_stem(name: str) -> str:
     """Return what a stem is called here, whatever another program calls it."""
     small = name.lower()
-    return SYNONYMS.get(small, small)
+    return SYNONYMS.get(small.replace("-", "_"), small)
 
 
 def added_folder() -> Path:

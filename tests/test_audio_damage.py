@@ -471,3 +471,30 @@ def test_integers_of_eight_bytes_are_read(tmp_path: Path) -> None:
     place = data.index(b"data") + 8
     data[place : place + 16_000] = (signal.T.astype(float) * 2**63).astype("<i8").tobytes()
     np.testing.assert_allclose(read(BytesIO(data)), signal, atol=1e-6)
+
+
+@pytest.mark.parametrize("codec", ["libmp3lame", "ac3", "aac"])
+def test_matroska_from_a_pipe_whose_length_ffmpeg_can_only_guess_is_whole(
+    tmp_path: Path, codec: str
+) -> None:
+    """Nobody went back to write its size and its duration."""
+    (tmp_path / "song.mka").write_bytes(mux("matroska", codec))
+    assert read(tmp_path / "song.mka").shape[1] == pytest.approx(4 * SAMPLES, abs=3000)
+
+
+def test_a_program_stream_that_begins_within_a_frame_is_no_damage(tmp_path: Path) -> None:
+    data = mux("vob", "ac3")
+    pack = data.index(b"\0\0\1\xba", len(data) // 3)
+    (tmp_path / "cut.vob").write_bytes(data[pack:])
+    assert 2 * SAMPLES < read(tmp_path / "cut.vob").shape[1] < 3 * SAMPLES
+
+
+def test_a_bw64_that_breaks_off_is_told(tmp_path: Path) -> None:
+    sound = chirps()[:, :RATE]
+    soundfile.write(tmp_path / "song.rf64", sound.T, 44100, "PCM_16", format="RF64")
+    data = b"BW64" + (tmp_path / "song.rf64").read_bytes()[4:]
+    (tmp_path / "whole.wav").write_bytes(data)
+    np.testing.assert_allclose(read(tmp_path / "whole.wav"), sound, atol=1e-4)
+    (tmp_path / "half.wav").write_bytes(data[: len(data) // 2])
+    with pytest.raises(AudioError, match=r"breaks off after 0\.5. of 1\.00 s"):
+        read(tmp_path / "half.wav")

@@ -9,6 +9,7 @@ from io import BytesIO
 from pathlib import Path
 
 import mutagen
+import mutagen.apev2
 import mutagen.flac
 import mutagen.id3
 import mutagen.mp4
@@ -256,3 +257,82 @@ def test_files_of_a_few_bytes_are_refused_in_a_line(tmp_path: Path, container: s
     for size in range(1, 40):
         with pytest.raises(AudioError):
             open_song(BytesIO(data[:size]))
+
+
+@pytest.mark.parametrize("container", ["flac", "mp3"])
+@pytest.mark.parametrize("kinds", [(3, 4), (4, 3), (1, 3)])
+def test_of_several_pictures_the_front_cover_is_the_stems(
+    tmp_path: Path, container: str, kinds: tuple[int, int]
+) -> None:
+    path = write(tmp_path / f"song.{container}", container, Tags(title="x"))
+    file = mutagen.File(path)
+    for kind in kinds:
+        data = JPEG if kind == 3 else PNG
+        mime = "image/jpeg" if kind == 3 else "image/png"
+        if container == "flac":
+            picture = mutagen.flac.Picture()
+            picture.type, picture.mime, picture.data = kind, mime, data
+            file.add_picture(picture)
+        else:
+            file.tags.add(mutagen.id3.APIC(type=kind, mime=mime, desc=str(kind), data=data))
+    file.save()
+    with open_song(path) as song:
+        assert song.tags.cover == JPEG
+
+
+def test_ape_goes_before_the_short_texts_of_id3v1(tmp_path: Path) -> None:
+    path, title = write(tmp_path / "song.mp3", "mp3", Tags(title="x" * 40)), "A long title " * 4
+    file = mutagen.id3.ID3(path)
+    file.save(path, v1=2)
+    file.delete(path, delete_v1=False)
+    tags = mutagen.apev2.APEv2()
+    tags["Title"], tags["Composer"] = title.strip(), "Somebody"
+    tags.save(path)
+    with open_song(path) as song:
+        assert (song.tags.title, song.tags.composer) == (title.strip(), "Somebody")
+    tags.delete(path)
+    with open_song(path) as song:
+        assert song.tags.title == "x" * 30
+
+
+@pytest.mark.parametrize(
+    ("date", "expected"),
+    [
+        ("1999-05-01", "1999-05-01"),
+        ("1999-05", "1999-05"),
+        ("03.05.2019", "2019"),
+        ("Spring 1998", "1998"),
+        ("2019/05/03", "2019"),
+        ("unknown", None),
+    ],
+)
+def test_a_date_of_another_form_leaves_its_year_in_id3(
+    tmp_path: Path, date: str, expected: str | None
+) -> None:
+    with open_song(write(tmp_path / "song.flac", "flac", Tags(date=date))) as song:
+        assert song.tags.date == date
+    with open_song(write(tmp_path / "stem.wav", "wav", Tags(date=date, title="x"))) as stem:
+        assert stem.tags.date == expected
+
+
+def test_a_date_that_id3_should_not_hold_is_read_as_it_is(tmp_path: Path) -> None:
+    path = write(tmp_path / "song.mp3", "mp3", Tags(date="1234"))
+    data = path.read_bytes()
+    frames = mutagen.id3.ID3()
+    frames.add(mutagen.id3.TALB(encoding=3, text="03.05.2019"))
+    content = BytesIO()
+    frames.save(content)
+    (tmp_path / "own.mp3").write_bytes(
+        content.getvalue().replace(b"TALB", b"TDRC") + data[data.index(b"\xff\xfb") :]
+    )
+    with open_song(tmp_path / "own.mp3") as song:
+        assert song.tags.date == "03.05.2019"
+
+
+def test_a_total_without_a_number_is_no_number(tmp_path: Path) -> None:
+    path = write(tmp_path / "song.m4a", "m4a", Tags(track="3/12"))
+    file = mutagen.mp4.MP4(path)
+    file["trkn"], file["disk"] = [(0, 12)], [(2, 0)]
+    file.save()
+    with open_song(path) as song:
+        assert (song.tags.track, song.tags.disc) == (None, "2")

@@ -151,6 +151,24 @@ def test_rescaled_stems_sum_to_the_scaled_song(tmp_path: Path) -> None:
     assert sorted(p.name for p in tmp_path.iterdir()) == ["instrumental.wav", "vocals.wav"]
 
 
+@pytest.mark.parametrize(("clip", "bits"), [("rescale", 16), ("float", 32), ("clamp", 16)])
+def test_what_a_new_rate_makes_louder_is_noticed(tmp_path: Path, clip: str, bits: int) -> None:
+    square = np.sign(np.sin(2 * np.pi * 997 * np.arange(RATE) / RATE))  # it rings at another rate
+    loud = np.stack([square, square]).astype(np.float32)
+    wanted = OutputFormat("wav", 16, clip=clip, rate=48_000)
+    writer = write(tmp_path / "stem.wav", loud, wanted)
+    expected = resample_signal(loud, RATE, 48_000)
+    peak = float(np.abs(expected).max())
+    assert peak > 1.05
+    assert writer.peak == pytest.approx(peak, rel=1e-5)
+    assert writer.format.bits == bits
+    assert (writer.clipped > 0) == (clip == "clamp")
+    if clip == "rescale":
+        assert writer.gain == pytest.approx(32767 / 32768 / peak, rel=1e-5)
+    if clip != "clamp":
+        np.testing.assert_allclose(read(tmp_path / "stem.wav"), expected * writer.gain, atol=1e-4)
+
+
 def test_nothing_is_rescaled_that_fits(tmp_path: Path) -> None:
     writer = write(tmp_path / "stem.wav", chirps(), OutputFormat("wav", 16, clip="rescale"))
     assert writer.gain == 1

@@ -291,7 +291,7 @@ def test_a_model_of_a_catalogue_is_got_from_a_mirror(
     }
     entry = {
         "name": "small", "family": "openunmix", "megabytes": 1, "licence": "CC0",
-        "stems": ["drums", "vocals"],
+        "stems": ["drums", "vocals"], "config": "https://elsewhere/separator.json",
         "files": [{"url": f"https://elsewhere/{file}", "sha256": sums[file]} for file in sums],
     }  # fmt: skip
     (tmp_path / "list.json").write_text(json.dumps([entry]))
@@ -320,7 +320,9 @@ def test_a_page_that_a_proxy_sends_in_place_of_a_model_is_not_kept(
 ) -> None:
     entry = {
         "name": "small", "family": "openunmix", "megabytes": 1, "licence": "CC0",
-        "stems": ["vocals"], "files": [{"url": "https://elsewhere/vocals.pth"}],
+        "stems": ["vocals"],
+        "files": [{"url": "https://elsewhere/vocals.pth"}],
+        "config": "https://elsewhere/separator.json",
     }  # fmt: skip
     (tmp_path / "list.json").write_text(json.dumps([entry]))
     command = ("models", "get", "small", "--catalogue", "list.json")

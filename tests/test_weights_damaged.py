@@ -6,15 +6,18 @@ import io
 import shutil
 import struct
 import tarfile
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from splitter.errors import ModelError
 from splitter.weights.adding import add_model
 from splitter.weights.checkpoint import read_facts
 from splitter.weights.tensorflow import MAGIC, read_bundle, read_fields
+from splitter.weights.torchfile import read_torch
 from tests.commands import files_below
 from tests.foreign import REFERENCES, checkpoint_files
 
@@ -92,6 +95,69 @@ def test_a_yaml_that_repeats_itself_without_end_is_refused(tmp_path: Path) -> No
     assert read_facts(path)["c"] == ["drums", "bass"]
 
 
+def test_keys_that_are_merged_into_each_other_are_refused(tmp_path: Path) -> None:
+    lines = ["a0: &a0 {x: 1}"]
+    lines += [f"a{n}: &a{n} {{<<: [{', '.join([f'*a{n - 1}'] * 9)}]}}" for n in range(1, 12)]
+    path = tmp_path / "config.yaml"
+    path.write_text("\n".join(lines))
+    with pytest.raises(ModelError, match="merges keys"):
+        read_facts(path)
+
+
+def test_tensors_that_share_their_bytes_are_refused(tmp_path: Path) -> None:
+    number = b"\x08\x01\x28\x04"  # one float, the first of the file
+    entries = b"".join(
+        varint(0) + varint(1) + varint(4) + name + number for name in (b"a", b"b", b"c")
+    )
+    write_bundle(tmp_path, entries, 12)
+    with pytest.raises(ModelError, match=r"cannot be read .*tensors overlap"):
+        data = tmp_path / "model.data-00000-of-00001"
+        assert len(read_bundle(tmp_path / "model.index")) == 3  # they fit into twelve bytes
+        data.write_bytes(bytes(8))
+        read_bundle(tmp_path / "model.index")
+
+
+def write_bundle(folder: Path, entries: bytes, size: int) -> None:
+    """Write a checkpoint whose index has these entries in one block, and so many bytes of data."""
+    block = entries + struct.pack("<I", 0)
+    handle = varint(0) + varint(len(block))
+    table = varint(0) + varint(1) + varint(len(handle)) + b"x" + handle + struct.pack("<I", 0)
+    footer = (handle + varint(len(block) + 5) + varint(len(table))).ljust(40, b"\0")
+    index = block + bytes(5) + table + bytes(5) + footer + struct.pack("<Q", MAGIC)
+    (folder / "model.index").write_bytes(index)
+    (folder / "model.data-00000-of-00001").write_bytes(bytes(size))
+
+
+def test_the_heads_of_an_archive_are_bounded_too(tmp_path: Path) -> None:
+    path = tmp_path / "model.tar.gz"
+    with tarfile.open(path, "w:gz", format=tarfile.GNU_FORMAT) as archive:
+        archive.addfile(tarfile.TarInfo("x" * (1 << 26)))
+    with pytest.raises(ModelError, match="unpacks to more"):
+        read_bundle(path)
+
+
+def test_a_list_in_itself_over_and_over_and_a_number_without_end_are_no_weights(
+    tmp_path: Path,
+) -> None:
+    nested: list[object] = [1]
+    for _ in range(60):
+        nested = [nested, nested]
+    torch.save({"state": nested, "x": torch.zeros(1)}, tmp_path / "nested.pth")
+    assert "x" in read_torch(tmp_path / "nested.pth")
+    torch.save({"segment": Fraction(39, 5), "x": torch.zeros(1)}, tmp_path / "whole.pth")
+    assert read_torch(tmp_path / "whole.pth")["segment"] == Fraction(39, 5)
+    long = (tmp_path / "whole.pth").read_bytes()
+
+    class Long:
+        def __reduce__(self) -> tuple[object, ...]:
+            return Fraction, ("1e9999999999",)
+
+    torch.save({"segment": Long(), "x": torch.zeros(1)}, tmp_path / "long.pth")
+    assert (tmp_path / "long.pth").read_bytes() != long
+    with pytest.raises(ModelError, match="not a PyTorch file, or a damaged one"):
+        read_torch(tmp_path / "long.pth")
+
+
 def test_an_archive_of_zeros_is_not_unpacked(tmp_path: Path) -> None:
     path = tmp_path / "model.tar.gz"
     with tarfile.open(path, "w:gz") as archive:
@@ -108,14 +174,7 @@ def test_names_that_grow_from_entry_to_entry_are_refused(tmp_path: Path) -> None
     entries = b"".join(
         varint(100 * rank) + varint(100) + varint(4) + bytes(100) + number for rank in range(20)
     )
-    block = entries + struct.pack("<I", 0)
-    handle = varint(0) + varint(len(block))
-    table = varint(0) + varint(1) + varint(len(handle)) + b"x" + handle + struct.pack("<I", 0)
-    start = len(block) + 5
-    footer = (handle + varint(start) + varint(len(table))).ljust(40, b"\0")
-    index = block + bytes(5) + table + bytes(5) + footer + struct.pack("<Q", MAGIC)
-    (tmp_path / "model.index").write_bytes(index)
-    (tmp_path / "model.data-00000-of-00001").write_bytes(bytes(4))
+    write_bundle(tmp_path, entries, 80)
     with pytest.raises(ModelError, match="damaged"):
         read_bundle(tmp_path / "model.index")
 

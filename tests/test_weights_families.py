@@ -5,6 +5,8 @@ Demucs takes the mean of the whole song away first. A stream has none: it is tak
 
 from __future__ import annotations
 
+import json
+import re
 from dataclasses import replace
 from functools import cache
 
@@ -16,8 +18,9 @@ from splitter.errors import ModelError
 from splitter.loading import Model, load_model
 from splitter.separation import Computing, separate
 from splitter.weights import demucs, mdxnet
-from splitter.weights.adding import add_model
+from splitter.weights.adding import ADAPTERS, add_model
 from splitter.weights.checkpoint import read_checkpoint
+from splitter.weights.stems import name_stems
 from tests.foreign import RATE, REFERENCES, STRIDE, bag_of, checkpoint_files, reference_song
 from tests.test_separation import decibels
 
@@ -95,3 +98,64 @@ def test_what_a_demucs_does_not_say_is_as_its_program_has_it() -> None:
     said = "depth", "dconv_comp", "dconv_attn", "dconv_lstm", "segment", "channels"
     assert [demucs.CLASSES["HDemucs"][key] for key in said] == [6, 4, 4, 4, 40, 48]
     assert [demucs.CLASSES["Demucs"][key] for key in said] == [6, 4, 4, 4, 40, 64]
+
+
+@pytest.mark.parametrize(
+    ("instruments", "target", "expected"),
+    [
+        (["vocals", "other"], None, (["vocals", "instrumental"], "rest")),
+        (["Vocals", "Instrumental"], "Vocals", (["vocals"], "instrumental")),
+        (["karaoke", "other"], "karaoke", (["vocals"], "instrumental")),  # the lead voice
+        (["No Echo"], None, (["no-echo"], "echo")),
+        (["No Vocals"], None, (["instrumental"], "vocals")),
+        (["drums"], None, (["drums"], "no_drums")),
+    ],
+)
+def test_stems_have_the_names_of_what_they_hold(
+    instruments: list[str], target: str | None, expected: tuple[list[str], str]
+) -> None:
+    assert name_stems(instruments, target) == expected
+
+
+def test_other_is_the_instrumental_only_where_nothing_else_is_left() -> None:
+    assert name_stems(["vocals", "other"], whole=False) == (["vocals", "other"], "rest")
+
+
+@pytest.mark.parametrize(
+    ("name", "path", "value"),
+    [
+        ("bs-roformer", ("model", "skip_connection"), True),
+        ("bs-roformer", ("model", "stft_normalized"), True),
+        ("mel-band-roformer", ("model", "stft_win_length"), 512),
+        ("mdx23c", ("inference", "normalize"), True),
+        ("spleeter-2stems", ("mask_extension",), "average"),
+        ("spleeter-2stems", ("separation_exponent",), 1),
+    ],
+)
+def test_what_no_tensor_tells_and_is_not_built_here_is_refused(
+    name: str, path: tuple[str, ...], value: object
+) -> None:
+    checkpoint = read_checkpoint(*checkpoint_files(name))
+    family = "roformer" if "roformer" in name else name.partition("-")[0]
+    facts = json.loads(json.dumps(checkpoint.facts, default=str))
+    place = facts
+    for key in path[:-1]:
+        place = place.setdefault(key, {})
+    place[path[-1]] = value
+    with pytest.raises(ModelError, match=re.escape(".".join(path)) + " is .* only .* is supported"):
+        ADAPTERS[family].convert(replace(checkpoint, facts=facts))
+
+
+def test_a_demucs_of_another_training_program_says_in_its_yaml_what_it_is() -> None:
+    (path,) = checkpoint_files("htdemucs")
+    own = read_checkpoint(path)
+    given = dict(own.facts["kwargs"])
+    training = {"instruments": own.facts["args"][0], "segment": given.pop("segment", 10)}
+    training |= {"samplerate": given.pop("samplerate", RATE)}
+    training |= {"channels": given.pop("audio_channels", 2)}
+    facts = {"model": "htdemucs", "htdemucs": {**given, "num_subbands": 1}, "training": training}
+    other = demucs.convert_one(replace(own, facts=facts))
+    assert other.config == demucs.convert_one(own).config
+    facts["htdemucs"] = {**given, "num_subbands": 2}
+    with pytest.raises(ModelError, match=r"htdemucs\.num_subbands is 2"):
+        demucs.convert_one(replace(own, facts=facts))

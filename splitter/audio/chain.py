@@ -27,6 +27,7 @@ class ChainDecoder:
         self._first = self._decoder = self._open_link()
         self.rate, self.channels = self._first.rate, self._first.channels
         self.samples = self._first.samples
+        self.sure = False  # of the whole chain
         self.most: int | None = None
         self.bits, self.floating = self._first.bits, self._first.floating
         self.metadata, self.native = self._first.metadata, self._first.native

@@ -40,6 +40,7 @@ class Decoder(Protocol):
     rate: int  # Hz
     channels: int
     samples: int | None  # as the header says
+    sure: bool  # that is no estimate
     most: int | None  # samples that its bytes can hold; None if unknown
     bits: int  # 16, 24 or 32
     floating: bool

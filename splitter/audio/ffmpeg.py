@@ -20,6 +20,7 @@ from splitter.audio.decoder import (
 from splitter.audio.fitting import Fitter
 from splitter.audio.frames import Unpacker
 from splitter.audio.headers import (
+    RIFFS,
     Header,
     is_open_rf64,
     read_header,
@@ -32,7 +33,7 @@ from splitter.audio.options import RAW_ENCODINGS, RawFormat
 from splitter.audio.sources import Source
 from splitter.audio.tracks import choose_track
 
-_PCM_MAGIC = (b"RIFF", b"RF64", b"FORM")
+_PCM_MAGIC = (*RIFFS, b"FORM")
 _MOV = "mov,mp4,m4a,3gp,3g2,mj2"
 # FFmpeg takes a track's duration from the file, not from an estimate; tolerance in seconds
 _DURATION_IS_EXACT = {
@@ -49,7 +50,7 @@ _DURATION_IS_EXACT = {
 # they begin and end anywhere, so that what comes before the first good frame is no damage
 # containers that count without a pause; seconds that may be missing all the same
 _WITHOUT_GAPS = {"flac": 0.0, "asf": INAUDIBLE}
-_STREAMS = ("aac", "ac3", "eac3", "dts", "loas", "mp3", "mpegts")
+_STREAMS = ("aac", "ac3", "eac3", "dts", "loas", "mp3", "mpeg", "mpegts")
 _CHECKSUMS = ("flac", "wavpack", "tta", "ape", "ac3")  # codecs whose frames have one
 _DSD_RATE = 352_800  # Hz, of DSD64: faster DSD has nothing but noise above
 _DENSEST = 6000  # samples per byte: FLAC has silence of 65,535 in 11 bytes (RFC 9639)
@@ -127,6 +128,7 @@ class FFmpegDecoder:
         self._skipped = self._header.skipped
         self._exact = self._find_samples()
         self.samples = self._exact if self._exact is not None else self._estimate_samples()
+        self.sure = self._exact is not None or self._format == "ogg"
         self.most: int | None = None
         if self._source.seekable:
             densest = 1 if self._codec.startswith("pcm_") else _DENSEST
@@ -137,8 +139,10 @@ class FFmpegDecoder:
         return self._codec.startswith("dsd_")
 
     def _find_pictures(self) -> list[Any]:
+        """Give the tracks that are a picture each, the front cover first."""
         attached = av.stream.Disposition.attached_pic
-        return [v for v in self._container.streams.video if v.disposition & attached]
+        pictures = [v for v in self._container.streams.video if v.disposition & attached]
+        return sorted(pictures, key=lambda v: v.metadata.get("comment") != "Cover (front)")
 
     def _find_duration(self) -> int | None:
         """Give the track's duration in samples where the file states it."""
@@ -223,7 +227,7 @@ class FFmpegDecoder:
             self._torn |= packet.is_corrupt and not self._codec.startswith("pcm_")
 
     def _read_packets(self) -> Iterator[Any]:
-        packets = self._container.demux(self._track, *self._find_pictures())
+        packets = self._container.demux(self._track, *self._find_pictures()[:1])
         while True:
             try:
                 packet = next(packets, None)
@@ -338,6 +342,8 @@ class FFmpegDecoder:
             return self.samples if self.samples and 2 * decoded < self.samples else None
         tracks = len(self._container.streams) - len(self._find_pictures())
         if "matroska" not in self._format or tracks > 1 or not self._container.duration:
+            return None
+        if not self._header.timed:  # FFmpeg has estimated it
             return None
         seconds = self._container.duration / 1e6 - float(self._first_place or 0)
         end = round(seconds * self.rate)

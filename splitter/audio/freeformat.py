@@ -58,6 +58,8 @@ def _padding(head: bytes) -> int:
 class FreeFormatDecoder(SndfileDecoder):
     """A file of such frames."""
 
+    sure = False
+
     def __init__(self, source: Source, begin: int, size: int) -> None:
         super().__init__(source)
         self._begin, self._size = begin, size

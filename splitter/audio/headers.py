@@ -13,6 +13,7 @@ from itertools import takewhile
 Peek = Callable[[int, int], bytes]  # (offset, size) → bytes, fewer where they are not known
 
 _ASF_FILE_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
+_MATROSKA_INFO, _MATROSKA_DURATION = b"\x15\x49\xa9\x66", b"\x44\x89"
 _CHUNKS = 10_000  # before the sound: nobody writes so many
 _AU_ENCODINGS = {
     1: "mulaw",
@@ -25,6 +26,7 @@ _AU_ENCODINGS = {
     27: "alaw",
 }
 _AU_HEAD = 1 << 20  # bytes; the text in it is a remark
+RIFFS = (b"RIFF", b"RF64", b"BW64")  # BW64: ITU-R BS.2088, with RF64's long sizes
 _WAVE_CODES = (1, 3, 0xFFFE)  # integers, floats, extensible: all of one size per sample
 
 
@@ -36,12 +38,13 @@ class Header:
     end: int | None = None  # bytes that the file must have
     skipped: int = 0  # samples that the decoder gives before the song begins
     slack: int = 0  # samples by which `samples` may be too many
+    timed: bool = True  # it may state a duration, in seconds
 
 
 def read_header(peek: Peek) -> Header:
     """Recognise the container and read the lengths in its head."""
     magic = peek(0, 16)
-    if magic[:4] in (b"RIFF", b"RF64") and magic[8:12] == b"WAVE":
+    if magic[:4] in RIFFS and magic[8:12] == b"WAVE":
         return _read_wave(peek)
     if magic[:4] == b"RIFF" and magic[8:12] == b"AVI ":
         size = int.from_bytes(magic[4:8], "little")
@@ -75,8 +78,8 @@ def _read_wave(peek: Peek) -> Header:
 
 
 def is_open_rf64(peek: Peek) -> bool:
-    """Tell an RF64 whose long sizes were never filled in (EBU Tech 3306)."""
-    return peek(0, 4) == b"RF64" and peek(12, 4) == b"ds64" and not any(peek(28, 8))
+    """Tell an RF64 or BW64 whose long sizes were never filled in (EBU Tech 3306)."""
+    return peek(0, 4) in RIFFS[1:] and peek(12, 4) == b"ds64" and not any(peek(28, 8))
 
 
 def read_open_au(peek: Peek) -> tuple[str, int, int, int] | None:
@@ -109,7 +112,7 @@ def has_too_many_parts(peek: Peek) -> bool:
     """Tell whether so many chunks come before the sound that decoders are busy for long."""
     magic = peek(0, 8)
     parts: Iterable[object] = ()
-    if magic[:4] in (b"RIFF", b"RF64", b"FORM"):
+    if magic[:4] in (*RIFFS, b"FORM"):
         walk = _walk_chunks(peek, 12, ">4sI" if magic[:4] == b"FORM" else "<4sI")
         names = (name for name, _, _ in walk)
         parts = takewhile(lambda name: name not in (b"data", b"SSND", b"LIST"), names)
@@ -181,16 +184,19 @@ def _read_matroska(peek: Peek) -> Header:
     if head_size is None or peek(offset + head_size, 4) != b"\x18\x53\x80\x67":
         return Header()
     size, offset = _read_vint(peek, offset + head_size + 4)
+    timed = size is not None
     for _ in range(_CHUNKS):
         if size is None and peek(offset, 1):
             length = 9 - peek(offset, 1)[0].bit_length()  # of the element's name
             element, body = _read_vint(peek, offset + length)
+            if peek(offset, length) == _MATROSKA_INFO:
+                timed |= _MATROSKA_DURATION in peek(body, min(element or 0, _AU_HEAD))
             if element is None:
                 break
             offset = body + element
         else:
-            return Header(end=offset + (size or 0))
-    return Header()
+            return Header(end=offset + (size or 0), timed=timed)
+    return Header(timed=timed)
 
 
 def _read_vint(peek: Peek, offset: int) -> tuple[int | None, int]:

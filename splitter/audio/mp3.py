@@ -103,6 +103,6 @@ class MpegDecoder(FFmpegDecoder):
         if not pictures:
             return None
         try:
-            return memoryview(next(self._container.demux(*pictures)))
+            return memoryview(next(self._container.demux(pictures[0])))
         except (StopIteration, av.FFmpegError):
             return None

@@ -89,7 +89,9 @@ def _read_id3(tags: id3.ID3 | None) -> Values:
         frames = tags.getall(field.id3(encoding=3).FrameID)
         if isinstance(field.id3, type):
             values = (getattr(frame, "genres", None) or frame.text for frame in frames)
-            return [text for texts in values for text in texts]
+            texts = [str(text) for each in values for text in each]
+            # mutagen makes the year 3 of "03.05.1999"; FFmpeg gives such a text as it is
+            return [text for text in texts if field.id3 is not id3.TDRC or text[:2] != "00"]
         return [frame.text for frame in frames if frame.FrameID == "USLT"][:1]
 
     return _collect(tags, give)
@@ -107,7 +109,7 @@ def _read_mp4(tags: mp4.MP4Tags | None) -> Values:
     def give(tags: mp4.MP4Tags, field: Field) -> list[Any]:
         values = tags.get(field.mp4, [])
         if field.mp4 in ("trkn", "disk"):
-            return ["/".join(str(n) for n in pair if n) for pair in values]
+            return [f"{of}/{total}" if total else str(of) for of, total in values if of]
         return [v.decode("utf-8", "replace") if isinstance(v, bytes) else v for v in values]
 
     return _collect(tags, give)
@@ -115,10 +117,14 @@ def _read_mp4(tags: mp4.MP4Tags | None) -> Values:
 
 _Reader = Callable[[Any], Values]
 _APE: tuple[_Reader, ...] = (lambda file: _read_ape(apev2.APEv2(file)),)
+# ID3's first version cuts texts at 30 characters, so it comes last
+_ID3_OR_APE: tuple[_Reader, ...] = (
+    lambda file: _read_id3(id3.ID3(file, load_v1=False)),
+    *_APE,
+    lambda file: _read_id3(id3.ID3(file)),
+)
 _READERS: Mapping[str, tuple[_Reader, ...]] = {
-    "mp3": (lambda file: _read_id3(id3.ID3(file)), *_APE),
-    "aac": (lambda file: _read_id3(id3.ID3(file)), *_APE),
-    "tta": (lambda file: _read_id3(id3.ID3(file)), *_APE),
+    **dict.fromkeys(("mp3", "aac", "tta"), _ID3_OR_APE),
     "wav": (lambda file: _read_id3(wave.WAVE(file).tags),),
     "aiff": (lambda file: _read_id3(aiff.AIFF(file).tags),),
     "dsf": (lambda file: _read_id3(dsf.DSF(file).tags),),

@@ -35,7 +35,7 @@ class SongReader:
 
     `samples` is the length that the header states, for a progress bar: exact for wav, flac, aiff,
     alac, ogg, opus, and mp3 and m4a with gapless information; FFmpeg's estimate for others; None
-    if unknown.
+    if unknown. `sure` tells whether it is exact.
     `damage` says after reading what was missing, when that was allowed or cannot be heard.
     """
 
@@ -64,6 +64,7 @@ class SongReader:
         if reading.duration is not None:
             self._stop = self._start + round(reading.duration * self.rate)
         self.samples = self._count_samples()
+        self.sure = decoder.sure
 
     def _check_shape(self) -> None:
         lowest, highest = _RATES

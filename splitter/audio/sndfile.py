@@ -35,6 +35,7 @@ class SndfileDecoder:
 
     cover: bytes | memoryview | None = None
     most: int | None = None  # libsndfile looks itself
+    sure = True
 
     def __init__(self, source: Source) -> None:
         self._source = source

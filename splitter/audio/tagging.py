@@ -49,10 +49,18 @@ def _picture(cover: bytes) -> flac.Picture:
 def _fill_id3(frames: id3.ID3, tags: Tags) -> None:
     for name, texts in tags.list_texts().items():
         text = texts[0] if name == "lyrics" else texts
+        if name == "date" and not (text := fit_date(texts[0])):
+            continue
         frames.add(FIELDS[name].id3(encoding=id3.Encoding.UTF8, text=text))
     if tags.cover:
         cover = _picture(tags.cover)
         frames.add(id3.APIC(type=cover.type, mime=cover.mime, data=cover.data))
+
+
+def fit_date(text: str) -> str | None:
+    """Give a date as ID3 holds it, 1999-05-01 or a part of that; of others the year, if any."""
+    whole = re.match(r"\d{4}(-\d\d(-\d\d)?)?(?!\d)", text) or re.search(r"(?<!\d)\d{4}(?!\d)", text)
+    return whole[0] if whole else None
 
 
 def _write_mp3(path: Path, tags: Tags) -> None:

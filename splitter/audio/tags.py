@@ -91,6 +91,8 @@ def _find(metadata: Mapping[str, str], name: str) -> list[str]:
     text = next((text for key in names if (text := metadata.get(key, "").strip())), "")
     if name == "lyrics" and not text:  # with a language
         text = next((metadata[key].strip() for key in metadata if key.startswith("lyrics-")), "")
+    if name in TOTALS and text.startswith("0/"):  # as FFmpeg has a total alone
+        text = ""
     if text and "/" not in text and name in TOTALS:
         total = next((t for key in TOTALS[name] if (t := metadata.get(key, "").strip())), "")
         text = f"{text}/{total}" if total else text

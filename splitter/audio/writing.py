@@ -23,9 +23,10 @@ class StemWriter:
     """A stem on its way into a file or a pipe.
 
     A file has its name only when the with-block ended well; otherwise nothing is left. A pipe gets
-    its blocks at once, and stays open. `samples` counts those written, `peak` is the largest
-    magnitude among them. When all is written, `clipped` counts the samples cut off at full scale,
-    `gain` is what they were multiplied by, and `format` says what the file is.
+    its blocks at once, and stays open. `samples` counts those that came in. When all is written,
+    `peak` is the largest magnitude of what was written, before any gain and before `clipped`
+    samples were cut off at full scale, `gain` is what they were multiplied by, and `format` says
+    what the file is.
     """
 
     def __init__(
@@ -38,7 +39,6 @@ class StemWriter:
     ) -> None:
         self.target = target
         self.samples = 0
-        self.peak = 0.0
         self._name = str(target if isinstance(target, Path) else getattr(target, "name", "stream"))
         self._tags = _fit(tags, wanted, self._name)
         self._part: PartFile | None = None
@@ -58,6 +58,11 @@ class StemWriter:
         return self._encoder.format
 
     @property
+    def peak(self) -> float:
+        """The largest magnitude, at the stem's rate."""
+        return self._encoder.peak
+
+    @property
     def clipped(self) -> int:
         """The number of samples cut off at full scale."""
         return self._encoder.clipped
@@ -72,16 +77,20 @@ class StemWriter:
         if not block.size:
             return
         self.samples += block.shape[1]
-        peak = find_peak(block)
-        self.peak = max(self.peak, peak)
         with report_errors(self._name):
-            if not math.isfinite(peak):
+            if not math.isfinite(find_peak(block)):
                 raise FloatingPointError("some samples are not numbers")
             self._encoder.write(block)
             self._flush()
 
+    def end(self) -> None:
+        """Say that no block comes any more: now `peak` is that of the whole stem."""
+        with report_errors(self._name):
+            self._encoder.end()
+
     def finish(self, peak: float | None = None) -> None:
         """Write what is left; `peak` is the largest of all stems that shall keep one level."""
+        self.end()
         with report_errors(self._name):
             self._encoder.close(self.peak if peak is None else peak)
             self._flush()
@@ -160,6 +169,8 @@ def write_stems(
             writers[stem] = StemWriter(target, rate, channels, turned, tags.for_stem(stem))
             cleanup.callback(writers[stem].discard)
         yield writers
+        for writer in writers.values():
+            writer.end()
         peak = max((writer.peak for writer in writers.values()), default=0.0)
         for writer in writers.values():
             writer.finish(peak)

@@ -61,9 +61,10 @@ def look_at_stems(job: Job, reading: Reading, model: ModelChoice) -> Existing | 
 
 
 def _measure(path: Path, reading: Reading) -> float | None:
-    """Return the seconds of sound in a file; None if that is not known."""
+    """Return the seconds of sound in a file; None if that is not known for sure."""
     try:
         with open_song(path, reading) as song:
-            return None if song.samples is None else song.samples / song.rate
+            known = song.samples is not None and song.sure
+            return song.samples / song.rate if known and song.samples is not None else None
     except SplitterError:
         return None

@@ -66,4 +66,4 @@ def make_key(song: Song, systems: Sequence[System], metrics: Sequence[str]) -> s
         *metrics,
         *(f"{system.name} {system.identify(song)}" for system in systems),
     ]
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
+    return hashlib.sha256("\n".join(parts).encode("utf-8", "surrogatepass")).hexdigest()[:32]

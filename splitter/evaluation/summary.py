@@ -227,6 +227,6 @@ def _name_some(songs: Iterable[str]) -> str:
 
 def _write_text(path: Path, text: str) -> None:
     try:
-        write_atomically(path, text.encode("utf-8"))
+        write_atomically(path, text.encode("utf-8", "replace"))
     except OSError as error:
         raise DataError(f"{path}: cannot be written ({error.strerror})") from error

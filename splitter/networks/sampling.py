@@ -122,6 +122,8 @@ def _leave_pixels(features: int, outputs: int, pack: int) -> Sampling:
 
 
 def _enter_stack(inputs: int, pack: int, views: int) -> Sampling:
+    if pack > 1:
+        raise ValueError("a stack of pictures is not packed; leave pack at 1")
     return Sampling(Stack(views), outputs=inputs)
 
 

@@ -18,6 +18,7 @@ from splitter.spectral import Stft
 TINY = 1e-12
 WINDOWS = (512, 1024, 2048, 4096)  # samples, of the multi-resolution loss
 LEAST_ERROR = 1e-3  # of the mixture's energy, −30 dB: below it `signal_to_noise` is content
+SILENCE = 1e-6  # of the mean energy of a batch's mixtures, −60 dB
 OCTAVES = 5  # from the top of the spectrum down; the lowest has what is left
 SEGMENTS = 8  # of an example; of a recipe's default crop 0.7 s each
 LEAST_SEGMENT = 0.1  # of the mean energy of an example's segments: quieter ones count as this loud
@@ -146,7 +147,11 @@ def segments(estimate: Estimate) -> Tensor:
 
 
 def _exceed(error: Tensor, mixture: Tensor) -> Tensor:
-    """Say how far energies of errors are above −30 dB of the mixture's: dB, 0 for none."""
+    """Say how far energies of errors are above −30 dB of the mixture's: dB, 0 for none.
+
+    An example that is silent is judged as if it were 60 dB below the others of its batch.
+    """
+    mixture = mixture.clamp_min(SILENCE * mixture.mean(0, keepdim=True))
     unheard = error / (LEAST_ERROR * mixture).clamp_min(TINY)
     return 10 / math.log(10) * unheard.log1p()
 

@@ -64,6 +64,15 @@ class Checkpoint:
                 f"{self.path}: its tensors say {name} {told}, but {self.facts_path} says {stated}"
             )
 
+    def keep_to(self, value: object, *keys: str) -> None:
+        """Raise ModelError if the facts ask for what no network here does."""
+        stated = self.fact(*keys, default=value)
+        if stated != value:
+            raise ModelError(
+                f"{self.path}: {'.'.join(keys)} is {stated!r} in {self.facts_path}; only "
+                f"{value!r} is supported"
+            )
+
 
 @dataclass(frozen=True)
 class Converted:
@@ -75,7 +84,16 @@ class Converted:
 
 
 class _YamlLoader(yaml.SafeLoader):  # type: ignore[misc]
-    """Plain data, and the tuples that configs of this field have."""
+    """Plain data, and the tuples that configs of this field have.
+
+    Keys that are merged into others (`<<`) would be copied as often as they are said, and no config
+    of this field has any.
+    """
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        """Refuse keys that are merged."""
+        if any(key.tag == "tag:yaml.org,2002:merge" for key, _ in node.value):
+            raise yaml.constructor.ConstructorError(None, None, "it merges keys (<<)")
 
 
 _YamlLoader.add_constructor(

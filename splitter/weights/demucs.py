@@ -43,6 +43,8 @@ OURS = {"nfft": "window", "kernel_size": "kernel", "hybrid_old": "padded_with_ze
         "use_train_segment": "whole", "wiener_iters": "wiener", "normalize": "normed",
         "resample": "resampled"}  # fmt: skip
 NOT_OURS = {"audio_channels", "samplerate", "segment"}
+# what Music-Source-Separation-Training calls them
+TRAINED = {"htdemucs": "HTDemucs", "hdemucs": "HDemucs", "demucs": "Demucs"}
 SECOND_STEMS = ("drums", "bass", "other", "vocals")  # of the second version, whose files name none
 NOTE = (
     "Tiles, their overlap and window are those of the program `demucs` with `--shifts 0`: it "
@@ -110,6 +112,8 @@ def convert_one(checkpoint: Checkpoint, longest: Any = None) -> Converted:
     arguments = list(checkpoint.fact("args", default=[]))
     name = str(checkpoint.fact("class", default=checkpoint.fact("klass", default="")))
     name = name.rpartition(".")[2].replace("WDemucs", "HDemucs")
+    if kind := TRAINED.get(str(checkpoint.fact("model"))):
+        name, given = kind, _read_training(checkpoint)
     if name not in CLASSES:
         raise ModelError(f"{checkpoint.path}: does not say which Demucs it is ({name or 'none'})")
     sources = given.pop("sources", None) or (arguments and arguments[0])
@@ -136,6 +140,16 @@ def convert_one(checkpoint: Checkpoint, longest: Any = None) -> Converted:
     network = "wave-demucs" if name == "Demucs" else "demucs"
     config = Config(network, sizes, rate, channels, tuple(stems), residual)
     return Converted(config, dict(names), NOTE)
+
+
+def _read_training(checkpoint: Checkpoint) -> dict[str, Any]:
+    """Return a network's arguments from the yaml of Music-Source-Separation-Training."""
+    checkpoint.keep_to(1, str(checkpoint.fact("model")), "num_subbands")
+    given = dict(checkpoint.need(str(checkpoint.fact("model"))))
+    given.pop("num_subbands", None)
+    training = {"sources": "instruments", "segment": "segment", "samplerate": "samplerate",
+                "audio_channels": "channels"}  # fmt: skip
+    return {**given, **{ours: checkpoint.need("training", key) for ours, key in training.items()}}
 
 
 def convert_second(checkpoint: Checkpoint) -> Converted:

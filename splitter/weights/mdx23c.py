@@ -40,6 +40,7 @@ def convert(checkpoint: Checkpoint) -> Converted:
     if not 0 < channels < 9 or planes % (2 * channels):
         raise ModelError(f"{checkpoint.path}: {planes} planes do not fit {channels} channels")
     subbands = planes // (2 * channels)
+    checkpoint.keep_to(False, "inference", "normalize")
     checkpoint.agree("subbands", subbands, "model", "num_subbands")
     checkpoint.agree("bins", rows * subbands, "audio", "dim_f")
     checkpoint.agree("channels", width, "model", "num_channels")

@@ -13,6 +13,7 @@ from splitter.weights.checkpoint import Checkpoint, Converted, Tensors
 from splitter.weights.stems import name_stems, opposite
 
 EPSILON = 1e-5  # of batch norms, which exporters leave as PyTorch has it
+MOST_FRAMES = 13  # powers of two of a tile's frames
 NOTE = (
     "Tiles are those of the program that it was trained by: half a window at both ends is not "
     "kept, nothing overlaps. UVR overlaps tiles, faded by a Hann window; `--overlap` does so, too. "
@@ -51,7 +52,13 @@ def convert(checkpoint: Checkpoint) -> Converted:
     }
     _, _, bins, frames = shape
     checkpoint.agree("bins", bins, "mdx_dim_f_set")
-    frames = frames or 2 ** int(checkpoint.need("mdx_dim_t_set"))
+    if not frames:
+        power = checkpoint.need("mdx_dim_t_set")
+        if not isinstance(power, int) or not 0 <= power <= MOST_FRAMES:
+            raise ModelError(
+                f"{checkpoint.facts_path}: mdx_dim_t_set {power!r} is not 0 to {MOST_FRAMES}"
+            )
+        frames = 2**power
     gain = float(checkpoint.fact("compensate", default=1.0))
     for part in ("leave.weight", "leave.bias"):
         tensors[part] = tensors[part] * gain

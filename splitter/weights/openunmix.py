@@ -13,6 +13,7 @@ NAMES = {
     r"((?:input|output)_(?:mean|scale)|(?:fc|bn)[123]\..*|lstm\..*)": r"\1",
     r".*(window|sample_rate)": "",  # of the transform, in the oldest files
 }
+USUAL = 4096  # samples of the window of umx, umxhq and umxl, at 44.1 kHz, a quarter apart
 NOTE = (
     "The network and its Wiener filter are those of the package `openunmix` (`niter=1`), which "
     "hears whole songs; here a song longer than a tile is cut, and its tiles are faded."
@@ -36,8 +37,9 @@ def join(checkpoints: Sequence[Checkpoint]) -> Checkpoint:
         for name, tensor in rename(one, NAMES).items()
     }
     beside = first.path.parent / "separator.json"
-    facts = read_facts(beside) if beside.is_file() else {}
-    return Checkpoint(first.path, tensors, {**facts, "targets": targets}, beside)
+    facts = {**(read_facts(beside) if beside.is_file() else {}), **first.facts}
+    path = first.facts_path or beside
+    return Checkpoint(first.path, tensors, {**facts, "targets": targets}, path)
 
 
 def convert(checkpoint: Checkpoint) -> Converted:
@@ -50,7 +52,9 @@ def convert(checkpoint: Checkpoint) -> Converted:
     window = 2 * (all_bins - 1)
     checkpoint.agree("a window of", window, "nfft")
     checkpoint.agree("channels", inputs // bins, "nb_channels")
-    stems, residual = name_stems(checkpoint.need("targets"))
+    targets = checkpoint.need("targets")  # one file each: not all that a song is made of
+    stems, residual = name_stems(targets, whole="other" not in targets)
+    published = window == USUAL
     sizes = {
         "hidden": hidden,
         "bins": bins,
@@ -58,8 +62,9 @@ def convert(checkpoint: Checkpoint) -> Converted:
         "bidirectional": "0.lstm.weight_ih_l0_reverse" in names,
         "wiener": 1 if len(stems) > 1 else 0,
         "window": window,
-        "hop": checkpoint.fact("nhop", default=window // 4),
+        "hop": USUAL // 4 if published and not checkpoint.fact("nhop") else checkpoint.need("nhop"),
     }
-    rate = int(checkpoint.fact("sample_rate", default=44100))
+    rate = checkpoint.fact("sample_rate", default=44100 if published else None)
+    rate = int(checkpoint.need("sample_rate") if rate is None else rate)
     config = Config("open-unmix", sizes, rate, inputs // bins, tuple(stems), residual)
     return Converted(config, {f"targets.{name}": tensors[name] for name in names}, NOTE)

@@ -53,12 +53,18 @@ def convert(checkpoint: Checkpoint) -> Converted:
     width, _ = shape_of(checkpoint, "band_split.to_features.0.1.weight", 2)
     heads, _ = shape_of(checkpoint, "layers.0.0.layers.0.0.to_gates.weight", 2)
     (half,) = shape_of(checkpoint, "layers.0.0.layers.0.0.rotary_embed.freqs", 1)
+    for key in ("skip_connection", "stft_normalized", "zero_dc"):
+        checkpoint.keep_to(False, "model", key)
+    window = checkpoint.fact("model", "stft_n_fft", default=2048)
+    if not isinstance(window, int) or not 16 <= window <= 65536:
+        raise ModelError(f"{checkpoint.facts_path}: stft_n_fft {window!r} is not 16 to 65536")
+    checkpoint.keep_to(window, "model", "stft_win_length")
     checkpoint.agree("width", width, "model", "dim")
     checkpoint.agree("heads", heads, "model", "heads")
     mask_layers = count(names, r"mask_estimators\.0\.to_freqs\.0\.0\.(\d+)\.weight")
     mask_width, _ = shape_of(checkpoint, "mask_estimators.0.to_freqs.0.0.0.weight", 2)
     sizes = {
-        "bands": _find_bands(checkpoint, bands, channels, mel),
+        "bands": _find_bands(checkpoint, bands, channels, window if mel else 0),
         "width": width,
         "depth": count(names, r"layers\.(\d+)\."),
         "heads": heads,
@@ -68,7 +74,7 @@ def convert(checkpoint: Checkpoint) -> Converted:
         "normed": "each" if mel else "last",
         "mask_layers": mask_layers,
         "mask_width": mask_width if mask_layers > 1 else 1,
-        "window": checkpoint.fact("model", "stft_n_fft", default=2048),
+        "window": window,
         "hop": checkpoint.need("model", "stft_hop_length"),
         **find_tiles(checkpoint),
     }
@@ -81,20 +87,19 @@ def convert(checkpoint: Checkpoint) -> Converted:
 
 
 def _find_bands(
-    checkpoint: Checkpoint, count: int, channels: int, mel: bool
+    checkpoint: Checkpoint, count: int, channels: int, window: int
 ) -> list[tuple[int, int]]:
-    """Return the bins of each band, which must be as many as the band's tensor has."""
+    """Return the bins of each band, which must be as many as the band's tensor has.
+
+    `window` is that of mel bands; 0 for others.
+    """
     widths = [
         shape_of(checkpoint, f"band_split.to_features.{band}.1.weight", 2)[1] // (2 * channels)
         for band in range(count)
     ]
-    if not mel:
+    if not window:
         return [*pairwise(accumulate(widths, initial=0))]
-    bands = mel_bands(
-        count,
-        checkpoint.fact("model", "sample_rate", default=44100),
-        checkpoint.fact("model", "stft_n_fft", default=2048),
-    )
+    bands = mel_bands(count, checkpoint.fact("model", "sample_rate", default=44100), window)
     if [stop - start for start, stop in bands] != widths:
         raise ModelError(
             f"{checkpoint.path}: its {count} bands are {widths[0]} to {max(widths)} bins wide; "

@@ -46,6 +46,8 @@ def convert(checkpoint: Checkpoint) -> Converted:
             f"{checkpoint.path}: its tensors make {number} stems, but {checkpoint.facts_path} "
             f"says {', '.join(map(str, instruments))}"
         )
+    checkpoint.keep_to(2, "separation_exponent")
+    checkpoint.keep_to("zeros", "mask_extension")
     stems, residual = name_stems(instruments)
     two = number == 2
     soft = "softmax" in checkpoint.fact("model", "type", default="" if number < 5 else "softmax")

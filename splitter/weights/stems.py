@@ -10,26 +10,38 @@ from splitter.registry import REST, canonical_stem
 from splitter.weights.checkpoint import Checkpoint
 
 
-def name_stems(instruments: Sequence[str], target: str | None = None) -> tuple[list[str], str]:
+def name_stems(
+    instruments: Sequence[str], target: str | None = None, whole: bool = True
+) -> tuple[list[str], str]:
     """Return a model's stems and its residual, of what it was trained for.
 
-    `instruments` are all that the song is made of; a `target` among them is the only one estimated.
+    `instruments` are all that the song is made of, if `whole`; a `target` among them is the only
+    one estimated.
     """
-    names = [canonical_stem(re.sub(r"\s+", "-", str(name).strip())) for name in instruments]
-    if set(names) == {"vocals", "other"}:
+    names = list(map(_name, instruments))
+    if whole and set(names) == {"vocals", "other"}:
         names = ["instrumental" if name == "other" else name for name in names]
     if not target:
         return (names, REST) if len(names) > 1 else (names, opposite(names[0]))
-    wanted = canonical_stem(re.sub(r"\s+", "-", str(target).strip()))
+    wanted = _name(target)
     if set(names) == {"vocals", "instrumental"} and wanted == "other":
         wanted = "instrumental"
     others = [name for name in names if name != wanted]
     return [wanted], others[0] if len(others) == 1 else opposite(wanted)
 
 
+def _name(instrument: object) -> str:
+    """Give an instrument our name; what karaoke models call karaoke is the lead voice."""
+    name = re.sub(r"\s+", "-", str(instrument).strip())
+    return "vocals" if name.lower() == "karaoke" else canonical_stem(name)
+
+
 def opposite(stem: str) -> str:
-    """Name what is left of a song without `stem`."""
-    return {"vocals": "instrumental", "instrumental": "vocals"}.get(stem, f"no_{stem}")
+    """Name what is left of a song without `stem`: of no_echo that is echo."""
+    if stem in ("vocals", "instrumental"):
+        return "instrumental" if stem == "vocals" else "vocals"
+    without = re.match(r"no[-_](.+)", stem)
+    return without[1] if without else f"no_{stem}"
 
 
 def find_stems(checkpoint: Checkpoint, made: int) -> tuple[list[str], str]:

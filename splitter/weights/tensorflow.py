@@ -10,11 +10,13 @@ number from the file is checked against what the file has before it is used.
 
 from __future__ import annotations
 
+import gzip
 import struct
 import tarfile
 from collections.abc import Iterator
 from math import prod
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import torch
@@ -64,21 +66,41 @@ def _find_parts(path: Path) -> tuple[bytes, bytes]:
 def _find_in_archive(path: Path) -> tuple[bytes, bytes]:
     """Read both members of an archive into memory; nothing is unpacked."""
     found: dict[str, bytes] = {}
-    with tarfile.open(path, "r:gz") as archive:
+    most = min(LARGEST, MOST_UNPACKED * path.stat().st_size)
+    with gzip.open(path) as content, tarfile.open(fileobj=_Bounded(content, most)) as archive:
         for member in archive:
             kind = member.name.rpartition(".")[2]
             if member.isfile() and kind in ("index", "data-00000-of-00001"):
-                most = min(LARGEST, MOST_UNPACKED * path.stat().st_size)
                 if member.size > most or kind in found:
                     raise ValueError(f"{member.name} is too large, or there are several of it")
-                content = archive.extractfile(member)
-                found[kind] = content.read() if content else b""
+                file = archive.extractfile(member)
+                found[kind] = file.read() if file else b""
     if len(found) != 2:
         raise ValueError("its .index or its .data file is missing")
     return found["index"], found["data-00000-of-00001"]
 
 
+class _Bounded:
+    """A file of which so many bytes are read and no more, also for the heads of members."""
+
+    def __init__(self, file: IO[bytes], most: int) -> None:
+        self._file, self._left = file, most
+
+    def read(self, size: int = -1) -> bytes:
+        if size < 0 or size > self._left:
+            raise ValueError("it unpacks to more than weights do")
+        self._left -= size
+        return self._file.read(size)
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+
 def _read_tensors(index: bytes, data: bytes) -> Iterator[tuple[str, Tensor]]:
+    left = len(data)  # bytes that no tensor has taken yet
     for key, value in _read_table(index):
         fields = dict(read_fields(value))
         if not key:
@@ -95,6 +117,9 @@ def _read_tensors(index: bytes, data: bytes) -> Iterator[tuple[str, Tensor]]:
         shape = _read_shape(value)
         if size != 4 * prod(shape) or offset + size > len(data):
             raise ValueError(f"tensor {key.decode('utf-8', 'replace')[:80]} is incomplete")
+        left -= size
+        if left < 0:
+            raise ValueError("its tensors overlap")
         array = np.frombuffer(data, "<f4", prod(shape), offset).reshape(shape)
         yield key.decode("utf-8"), torch.from_numpy(array.copy())
 

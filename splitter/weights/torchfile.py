@@ -48,10 +48,10 @@ def read_torch(path: Path) -> Any:
     try:
         _check_names(path)
         allowed = [(stand_in, name) for name, stand_in in CLASSES.items()]
-        allowed += [(fractions.Fraction, "fractions.Fraction")]
+        allowed += [(_make_fraction, "fractions.Fraction")]
         with torch.serialization.safe_globals(allowed):  # type: ignore[arg-type]
             content = torch.load(path, map_location="cpu", weights_only=True)
-        _check_sizes(content, path)
+        _check_sizes(content, path, set())
     except ModelError:
         raise
     except Exception as error:  # a damaged file can fail anywhere in PyTorch
@@ -101,15 +101,26 @@ def _check_pickle(file: BinaryIO, path: Path) -> object:
     return first
 
 
-def _check_sizes(content: Any, path: Path) -> None:
+def _make_fraction(*parts: object) -> fractions.Fraction:
+    """Make a Fraction of two whole numbers, or of a short text such as 39/5."""
+    text = "/".join(map(str, parts))
+    if not re.fullmatch(r"-?\d{1,9}(/\d{1,9})?", text):  # 1e999999999 would take for ever
+        raise ValueError("no fraction")
+    return fractions.Fraction(text)
+
+
+def _check_sizes(content: Any, path: Path, seen: set[int]) -> None:
     """Raise ModelError for a tensor that is larger than the file."""
+    if id(content) in seen:  # a file may say one thing over and over
+        return
+    seen.add(id(content))
     if isinstance(content, Tensor):
         size = content.numel() * content.element_size()
         if content.layout != torch.strided or size > path.stat().st_size:
             raise ModelError(f"{path}: a tensor in it is larger than the file")
     elif isinstance(content, dict):
         for value in content.values():
-            _check_sizes(value, path)
+            _check_sizes(value, path, seen)
     elif isinstance(content, list | tuple):
         for value in content:
-            _check_sizes(value, path)
+            _check_sizes(value, path, seen)
