@@ -43,6 +43,10 @@ class DeviceError(CommandError):
     """PyTorch cannot compute where it was told to."""
 
 
+class PageError(SplitterError):
+    """A page cannot be written; what it is about is done."""
+
+
 class DataError(SplitterError):
     """A data set for training or evaluation is missing or malformed."""
 

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import av
 import mutagen
 import numpy as np
 import pytest
@@ -634,6 +635,34 @@ def test_a_stem_that_is_missing_is_made_beside_the_other(
     assert done.complaints == ["song.wav: its stems are there, but one is missing"]
     names = [path.name for path in files_below(tmp_path / "song")]
     assert names == ["instrumental.wav", "vocals.wav"]
+
+
+@pytest.mark.parametrize("suffix", ["aac", "mkv"])
+def test_a_length_that_is_only_estimated_makes_no_stem_anew(
+    separate: Callable[..., Done], tmp_path: Path, suffix: str
+) -> None:
+    sounds.write(tmp_path / "song.wav", sounds.noise(44100 * 3))
+    with av.open(tmp_path / "song.wav") as song, av.open(tmp_path / f"song.{suffix}", "w") as file:
+        track = file.add_stream("aac", rate=44100)
+        for frame in song.decode(audio=0):
+            file.mux(track.encode(frame))
+        file.mux(track.encode(None))
+    assert separate(f"song.{suffix}").status == 0
+    with open_song(tmp_path / f"song.{suffix}") as reader:
+        assert not reader.sure
+    done = separate(f"song.{suffix}", "--skip-existing")
+    assert done.status == 0
+    assert "skipped; it is not known how long they are" in done.stderr
+
+
+def test_a_song_that_is_not_there_fails_in_a_dry_run_too(
+    separate: Callable[..., Done], tmp_path: Path
+) -> None:
+    sounds.write(tmp_path / "b.wav", sounds.noise(2000))
+    done = separate("-n", "nosuch.mp3", "b.wav")
+    assert done.status == 1
+    assert "nosuch.mp3: cannot be opened (No such file or directory)" in done.stderr
+    assert done.stdout.splitlines() == ["b/vocals.wav", "b/instrumental.wav"]
 
 
 def test_globs_choose_among_songs_that_are_named(

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from splitter.errors import AudioError, DataError, MissingExtra
+from splitter.errors import AudioError, MissingExtra, PageError
 from splitter.pages import Curve, Listing, Take, find_takes, name_page, write_index, write_page
 from splitter.pages.pictures import COLUMNS, ROWS, TILE, Scale, cut_tiles, find_levels, sketch
 from tests import sounds
@@ -105,7 +105,7 @@ def test_a_file_that_is_no_page_of_ours_is_not_replaced(tmp_path: Path) -> None:
     write_page(tmp_path / "listen.html", "Song", takes)
     write_page(tmp_path / "listen.html", "Song again", takes)
     (tmp_path / "listen.html").write_text("<html>mine</html>")
-    with pytest.raises(DataError, match="was not written by splitter"):
+    with pytest.raises(PageError, match="was not written by splitter"):
         write_page(tmp_path / "listen.html", "Song", takes)
     assert (tmp_path / "listen.html").read_text() == "<html>mine</html>"
 
@@ -175,6 +175,44 @@ def test_listen_writes_a_page_for_each_song_and_an_index(tmp_path: Path) -> None
     assert [take["name"] for take in data_of(tmp_path / pages[1])["takes"]] == ["Stems"]
 
 
+def test_what_is_a_sum_of_other_stems_is_not_played_with_them(tmp_path: Path) -> None:
+    for name in ("mixture", "vocals", "drums", "bass", "other", "instrumental"):
+        sounds.write(tmp_path / f"{name}.wav", sounds.voice(0.1))
+    assert list(find_takes(tmp_path)[Path()].stems) == ["vocals", "bass", "drums", "other"]
+    for name in ("drums", "bass", "other"):
+        (tmp_path / f"{name}.wav").unlink()
+    assert list(find_takes(tmp_path)[Path()].stems) == ["vocals", "instrumental"]
+    (tmp_path / "instrumental.wav").unlink()  # the other may be what is not the vocals
+    assert list(find_takes(tmp_path)[Path()].stems) == ["vocals", "mixture"]
+
+
+def test_a_page_that_cannot_be_written_costs_no_other(
+    tmp_path: Path, small_model_folder: Path
+) -> None:
+    for song in ("a", "b"):
+        sounds.write(tmp_path / f"music/{song}.wav", sounds.song(1))
+    (tmp_path / "stems/a").mkdir(parents=True)
+    (tmp_path / "stems/a/listen.html").write_text("mine")
+    command = ("music", "-o", "stems", "--page", "-m", small_model_folder)
+    done = call("separate", *command, folder=tmp_path)
+    assert done.status == 1
+    assert "stems/a/listen.html: exists already and was not written by splitter" in done.stderr
+    assert done.stdout.splitlines()[-1] == "stems/b/listen.html"
+    done = call("listen", "stems", folder=tmp_path)
+    assert done.status == 1
+    assert done.stdout.splitlines()[0] == "stems/b/listen.html"
+    assert (tmp_path / "stems/a/listen.html").read_text() == "mine"
+
+
+@pytest.mark.parametrize("more", [("-m", "unet-fast"), ("-o", "Out"), ("-f", "mp3")])
+def test_listen_heeds_all_that_it_is_told(tmp_path: Path, more: tuple[str, str]) -> None:
+    write_stems(tmp_path / "Stems/a")
+    done = call("listen", "Stems", *more, folder=tmp_path)
+    assert done.status == 2
+    assert "would do nothing: these are stems" in done.stderr
+    assert not (tmp_path / "Stems/a/listen.html").exists()
+
+
 def test_separate_writes_pages_beside_stems_and_not_again(
     tmp_path: Path, small_model_folder: Path
 ) -> None:
@@ -186,7 +224,9 @@ def test_separate_writes_pages_beside_stems_and_not_again(
     assert call(*command, folder=tmp_path).stdout == ""
 
 
-@pytest.mark.parametrize("more", [["-o", "-", "--stems", "vocals"], ["-f", "raw"], ["--json"]])
+@pytest.mark.parametrize(
+    "more", [["-o", "-", "--stems", "vocals"], ["-f", "raw"], ["--json"], ["-0"]]
+)
 def test_pages_of_what_no_page_can_play_are_refused(tmp_path: Path, more: list[str]) -> None:
     sounds.write(tmp_path / "a.wav", sounds.song(1))
     done = call("separate", "a.wav", "--page", *more, folder=tmp_path)

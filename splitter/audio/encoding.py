@@ -28,9 +28,12 @@ class StemEncoder(Protocol):
     """Takes a stem's blocks until it is closed; the file stays open."""
 
     format: OutputFormat
-    peak: float  # the largest magnitude so far, at the stem's rate, before anything is cut off
     clipped: int  # samples cut off at full scale
     gain: float
+
+    @property
+    def peak(self) -> float:
+        """The largest magnitude so far, at the stem's rate, before anything is cut off."""
 
     def write(self, block: Block) -> None:
         """Add a block (channels, samples)."""

@@ -48,8 +48,9 @@ def _picture(cover: bytes) -> flac.Picture:
 
 def _fill_id3(frames: id3.ID3, tags: Tags) -> None:
     for name, texts in tags.list_texts().items():
-        text = texts[0] if name == "lyrics" else texts
-        if name == "date" and not (text := fit_date(texts[0])):
+        fitted = [fit_date(texts[0])] if name == "date" else texts
+        text = fitted[0] if name == "lyrics" else list(filter(None, fitted))
+        if not text:
             continue
         frames.add(FIELDS[name].id3(encoding=id3.Encoding.UTF8, text=text))
     if tags.cover:

@@ -149,6 +149,8 @@ def evaluate(
     songs = select_songs(songs, split, include, exclude)
     metrics = metrics or _default_metrics(dataset)
     names = models or (() if estimates else (DEFAULT_MODEL,))
+    if not names and (tta or wiener):
+        raise click.UsageError("--tta and --wiener are for models; add --model")
     choices = [ModelChoice.parse(name, tta, wiener) for name in names]
     contenders = _make_contenders(choices, estimates, device)
     systems = [*contenders, *_make_baselines(contenders, baselines)]

@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 
 from splitter.cli.command import Command, option, pass_screen, volume
 from splitter.cli.completion import complete_files, complete_folders, complete_models
+from splitter.cli.messages import complain
 from splitter.cli.parameters import parse_place
 from splitter.cli.screen import Screen, State
-from splitter.errors import DataError
+from splitter.errors import PageError, SplitterError
 from splitter.registry import DEFAULT_MODEL, ModelChoice
 
 if TYPE_CHECKING:
@@ -77,9 +79,11 @@ EXAMPLES = [
     help="Write the stems of songs in this format.",
 )
 @volume
+@click.pass_context
 @pass_screen
 def listen(
     screen: Screen,
+    context: click.Context,
     /,
     songs: Sequence[Path],
     output: str,
@@ -101,11 +105,12 @@ def listen(
 
     import_imsave()  # if it is not installed, say so before anything is separated
     others = {folder: find_takes(folder) for folder in against}
-    pages, unseparated = [], []
-    for place in songs:
-        takes = find_takes(place) if place.is_dir() else {}
-        if not takes:
-            unseparated.append(place)
+    found = {place: find_takes(place) if place.is_dir() else {} for place in songs}
+    unseparated = [place for place, takes in found.items() if not takes]
+    if not unseparated:
+        _check_unused(context)
+    pages: list[Path | None] = []
+    for place, takes in found.items():
         for name, take in takes.items():
             title = (place / name).resolve().name
             rivals = _find_rivals(others, name, title)
@@ -124,22 +129,29 @@ def listen(
             jobs.append(done)
             failed = failed or not well
         pages += _write_for_jobs(screen, jobs, chosen, others)
-    if len(pages) > 1:
-        _write_index(pages)
-    if failed:
+    written = [page for page in pages if page]
+    if len(pages) > 1 and written:
+        _write_index(written)
+    if failed or len(written) < len(pages):
         raise click.exceptions.Exit(1)
 
 
-def write_pages(screen: Screen, jobs: Sequence[Job], model: ModelChoice) -> None:
-    """Write a page for each job whose stems are all there, unless it is newer than they are."""
+def write_pages(screen: Screen, jobs: Sequence[Job], model: ModelChoice) -> bool:
+    """Write a page for each job whose stems are all there, unless it is newer than they are.
+
+    One that cannot be written is told, and harms no other; tell whether all went well.
+    """
     from splitter.pages import Take, name_page
 
+    well = True
     for job in jobs:
         if _is_done(job):
             page = name_page(job.stems)
             newest = max(path.stat().st_mtime for path in job.stems.values())
             if not page.exists() or page.stat().st_mtime < newest:
-                _write(screen, page, job.song.stem, [Take(model.name, job.stems)])
+                takes = [Take(model.name, job.stems)]
+                well = _write(screen, page, job.song.stem, takes) is not None and well
+    return well
 
 
 def _write_for_jobs(
@@ -147,7 +159,7 @@ def _write_for_jobs(
     jobs: Sequence[Sequence[Job]],  # by model
     models: Sequence[str],
     others: Mapping[Path, Mapping[Path, Take]],
-) -> Iterator[Path]:
+) -> Iterator[Path | None]:
     from splitter.pages import Take, name_page
 
     names = [ModelChoice.parse(model).name for model in models]
@@ -202,7 +214,22 @@ def _find_rivals(
                 break
 
 
-def _write(screen: Screen, page: Path, title: str, takes: Sequence[Take]) -> Path:
+def _check_unused(context: click.Context) -> None:
+    """Refuse what says how songs are separated, where there are none: nothing would heed it."""
+    named = {"models": "--model", "output": "--output", "container": "--format"}
+    given = [
+        option
+        for name, option in named.items()
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+    ]
+    if given:
+        raise click.UsageError(
+            f"{' and '.join(given)} would do nothing: these are stems; give songs, or leave it out"
+        )
+
+
+def _write(screen: Screen, page: Path, title: str, takes: Sequence[Take]) -> Path | None:
+    """Write a page and print its path; if it cannot be written say so, and return None."""
     from splitter.pages import Take, write_page
 
     screen.show(State(f"drawing {title}"))
@@ -210,7 +237,11 @@ def _write(screen: Screen, page: Path, title: str, takes: Sequence[Take]) -> Pat
     if len(set(names)) < len(names):  # call them by the folders that tell them apart
         folders = [next(iter(take.stems.values())).parent for take in takes]
         takes = [Take(str(folder), take.stems) for folder, take in zip(folders, takes, strict=True)]
-    write_page(page, title, takes)
+    try:
+        write_page(page, title, takes)
+    except SplitterError as error:  # also of a stem that is no sound
+        complain(str(error))
+        return None
     click.echo(os.fsencode(str(page)))
     return page
 
@@ -221,7 +252,7 @@ def _write_index(pages: Sequence[Path]) -> None:
     try:
         folder = Path(os.path.commonpath([page.resolve().parent for page in pages]))
     except ValueError as error:  # on two drives
-        raise DataError("cannot write an index: the pages are on different drives") from error
+        raise PageError("cannot write an index: the pages are on different drives") from error
     index = folder / INDEX
     listings = [Listing(page.resolve().parent.name, page.resolve()) for page in pages]
     write_index(index, folder.name or "Songs", listings)

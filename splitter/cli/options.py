@@ -146,6 +146,8 @@ def _check_page(options: Options) -> None:
         raise click.UsageError("--page: no browser plays raw samples; choose another --format")
     if options.as_json:
         raise click.UsageError("--page and --json would both write to stdout; give one")
+    if options.null:
+        raise click.UsageError("--page prints paths that end in a line's end; leave out -0")
     import_imsave()
 
 

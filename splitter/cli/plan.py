@@ -83,6 +83,8 @@ class Plan:
                     wanted += 1
                     yield job
         except DataError as error:
+            if self.extent.passed:  # some are done already
+                raise SplitterError(str(error)) from error
             raise click.UsageError(str(error)) from error
         if not self.extent.passed:
             log.warning("found no songs")

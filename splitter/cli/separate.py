@@ -349,7 +349,7 @@ def separate_songs(screen: Screen, jobs: list[Job] | None = None, /, **given: An
     if options.page and jobs and not options.dry_run:
         from splitter.cli.listen import write_pages
 
-        write_pages(screen, jobs, model)
+        well = write_pages(screen, jobs, model) and well
     run.finish()
     return well
 

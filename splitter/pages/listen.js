@@ -25,9 +25,17 @@ function makeAudio(track) {
   const audio = new Audio();
   audio.preload = "metadata";
   audio.preservesPitch = false; // what is out of step is bent, not stretched
-  audio.addEventListener("error", () => complain(`${decodeURI(track.url)} cannot be played. Is it where it was when this page was made?`));
+  audio.addEventListener("error", () => complain(`${readable(track.url)} cannot be played. Is it where it was when this page was made?`));
   audio.src = track.url;
   return audio;
+}
+
+function readable(url) {
+  try {
+    return decodeURI(url);
+  } catch { // a name of other bytes than UTF-8
+    return url;
+  }
 }
 
 function complain(text) {

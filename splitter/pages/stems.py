@@ -14,6 +14,7 @@ NAMES = frozenset(
     {"vocals", "instrumental", "accompaniment", "no_vocals", "drums", "bass", "other"}
     | {"guitar", "piano", "residual"}
 )
+PARTS = ("drums", "bass", "other")  # what an instrumental beside them is the sum of
 FIRST = ("vocals", "instrumental")  # the others follow in the order of their names
 
 
@@ -45,10 +46,22 @@ def _walk(folder: Path, name: str) -> Iterator[tuple[Path, Take]]:
         elif path.suffix.lower() in SUFFIXES and not path.name.startswith("."):
             stems[path.stem] = path
     if is_stems(stems):
-        order = sorted(stems, key=lambda stem: (*(stem != first for first in FIRST), stem))
+        parts = _find_parts(stems)
+        order = sorted(parts, key=lambda stem: (*(stem != first for first in FIRST), stem))
         yield folder, Take(name, {stem: stems[stem] for stem in order})
     for path in folders:
         yield from _walk(path, name)
+
+
+def _find_parts(stems: Collection[str]) -> Collection[str]:
+    """Leave out what is a sum of others: the song beside its stems, an instrumental beside parts.
+
+    Names that nobody knows are stems where there is but one that is known.
+    """
+    known = NAMES.intersection(stems)
+    if known.issuperset(PARTS):
+        known = known - {"instrumental", "accompaniment", "no_vocals"}
+    return known if len(known) > 1 else stems
 
 
 def is_stems(names: Collection[str]) -> bool:

@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import quote
 
 from splitter.atomic import write_atomically
-from splitter.errors import DataError
+from splitter.errors import PageError
 from splitter.pages.pictures import LOWEST, TILE, Sketch, sketch
 from splitter.pages.stems import Take
 
@@ -115,13 +115,13 @@ def _embed(data: Mapping[str, Any]) -> str:
 def _write(page: Path, template: str, **values: str) -> Path:
     """Fill a template in one pass, so that nothing that is filled in is taken for a place."""
     if page.exists() and MARK not in page.read_bytes()[:1000]:
-        raise DataError(f"{page}: exists already and was not written by splitter; move it away")
+        raise PageError(f"{page}: exists already and was not written by splitter; move it away")
     values |= {"style": _read("page.css"), "script": _read("listen.js")}
     text = re.sub(r"\{\{(\w+)\}\}", lambda match: values[match[1]], _read(template))
     try:
         write_atomically(page, text.encode("utf-8", "replace"))
     except OSError as error:
-        raise DataError(f"{page}: cannot be written ({error.strerror})") from error
+        raise PageError(f"{page}: cannot be written ({error.strerror})") from error
     return page
 
 

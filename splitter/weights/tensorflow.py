@@ -16,7 +16,6 @@ import tarfile
 from collections.abc import Iterator
 from math import prod
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 import torch
@@ -67,7 +66,7 @@ def _find_in_archive(path: Path) -> tuple[bytes, bytes]:
     """Read both members of an archive into memory; nothing is unpacked."""
     found: dict[str, bytes] = {}
     most = min(LARGEST, MOST_UNPACKED * path.stat().st_size)
-    with gzip.open(path) as content, tarfile.open(fileobj=_Bounded(content, most)) as archive:
+    with _Bounded(path, most) as content, tarfile.open(fileobj=content) as archive:
         for member in archive:
             kind = member.name.rpartition(".")[2]
             if member.isfile() and kind in ("index", "data-00000-of-00001"):
@@ -80,23 +79,18 @@ def _find_in_archive(path: Path) -> tuple[bytes, bytes]:
     return found["index"], found["data-00000-of-00001"]
 
 
-class _Bounded:
-    """A file of which so many bytes are read and no more, also for the heads of members."""
+class _Bounded(gzip.GzipFile):
+    """A file of which so many bytes are unpacked and no more, also for the heads of members."""
 
-    def __init__(self, file: IO[bytes], most: int) -> None:
-        self._file, self._left = file, most
+    def __init__(self, path: Path, most: int) -> None:
+        super().__init__(path)
+        self._left = most
 
-    def read(self, size: int = -1) -> bytes:
-        if size < 0 or size > self._left:
+    def read(self, size: int | None = -1) -> bytes:
+        if size is None or size < 0 or size > self._left:
             raise ValueError("it unpacks to more than weights do")
         self._left -= size
-        return self._file.read(size)
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        return self._file.seek(offset, whence)
-
-    def tell(self) -> int:
-        return self._file.tell()
+        return super().read(size)
 
 
 def _read_tensors(index: bytes, data: bytes) -> Iterator[tuple[str, Tensor]]:

@@ -47,9 +47,9 @@ def read_torch(path: Path) -> Any:
     """Read what `torch.save` wrote; raise ModelError for what is damaged, or no mere data."""
     try:
         _check_names(path)
-        allowed = [(stand_in, name) for name, stand_in in CLASSES.items()]
+        allowed: list[Any] = [(stand_in, name) for name, stand_in in CLASSES.items()]
         allowed += [(_make_fraction, "fractions.Fraction")]
-        with torch.serialization.safe_globals(allowed):  # type: ignore[arg-type]
+        with torch.serialization.safe_globals(allowed):
             content = torch.load(path, map_location="cpu", weights_only=True)
         _check_sizes(content, path, set())
     except ModelError:
