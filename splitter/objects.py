@@ -66,7 +66,9 @@ class Listing:
 
     def among(self, keys: Set[str]) -> set[str]:
         """Return those of some keys that are there; one page does for all that lie within it."""
-        first, last = min(keys, default=""), max(keys, default="")
+        if not keys:
+            return set()
+        first, last = min(keys), max(keys)
         found: set[str] = set()
         after = first[:-1]
         while True:

@@ -137,9 +137,11 @@ def list_folder(folder: Path) -> list[Entry]:
 
 
 def _is_file(entry: os.DirEntry[str]) -> bool:
+    """Tell what may be a song from folders; a link that leads nowhere counts, to be told of."""
     with suppress(OSError):  # a link to itself
-        return entry.is_file()
-    return False
+        if entry.is_file() or entry.is_dir():
+            return entry.is_file()
+    return entry.is_symlink()
 
 
 @dataclass(frozen=True)
@@ -199,6 +201,8 @@ def _locate(place: str, here: str) -> Path:
 @lru_cache(4096)
 def _resolve(folder: str) -> str:
     """Follow the links in the path of a folder, looking only once at those above it."""
+    if os.name == "nt":  # names have the case that the disk has, whatever was typed
+        return os.path.realpath(folder)
     above, name = os.path.split(folder)
     if name in ("", os.curdir, os.pardir) or os.path.islink(folder):  # noqa: PTH114
         return os.path.realpath(folder)

@@ -181,6 +181,23 @@ def test_what_is_asked_in_vain_is_said(arguments: list[str], message: str, data:
     assert message in str(result.exception)
 
 
+def test_options_of_models_without_a_model_are_refused(data: Path, estimates: Path) -> None:
+    result = run(data, "-e", estimates, "--tta")
+    assert result.exit_code == 2
+    assert "--tta and --wiener are for models" in result.output
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems know no such names")
+def test_songs_are_scored_whose_names_are_no_utf8(
+    data: Path, estimates: Path, tmp_path: Path
+) -> None:
+    for folder in (data / "test", estimates):
+        (folder / "a").rename(folder / os.fsdecode(b"Caf\xe9"))
+    result = run(data, "-e", estimates, *FAST, "-o", tmp_path / "s.json")
+    assert result.exit_code == 0, result.exception
+    assert "Caf?" in (tmp_path / "s.json").read_text("utf-8")
+
+
 def test_an_empty_folder_is_one_clear_line(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     done = subprocess.run(

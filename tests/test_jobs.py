@@ -2,8 +2,10 @@ import json
 import os
 import subprocess
 import sys
+import time
 import tracemalloc
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path, PurePath
 
 import pytest
@@ -130,6 +132,15 @@ def test_a_link_in_a_circle_is_not_followed(tmp_path: Path) -> None:
     make_file(tmp_path / "a.mp3")
     (tmp_path / "circle").symlink_to(tmp_path)
     assert find_names(tmp_path, Search(recursive=True)) == ["a.mp3"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need rights there")
+def test_a_link_that_leads_nowhere_is_found_so_that_someone_hears_of_it(tmp_path: Path) -> None:
+    for name in ("lost.mp3", "cover.jpg"):
+        (tmp_path / name).symlink_to("/not/mounted/now")
+    (tmp_path / "itself.mp3").symlink_to("itself.mp3")
+    (tmp_path / "folder.mp3").symlink_to(tmp_path)
+    assert find_names(tmp_path, Search()) == ["itself.mp3", "lost.mp3"]
 
 
 def test_names_that_end_in_nul_may_hold_anything_else() -> None:
@@ -390,6 +401,48 @@ def test_the_last_line_counts(tmp_path: Path) -> None:
     journal.add(job)
     assert is_done(job)
     journal.add(job, "broken again")
+    assert not is_done(job)
+
+
+def test_the_last_run_counts_whichever_journal_was_changed_last(tmp_path: Path) -> None:
+    job, other = make_job(tmp_path), make_job(tmp_path, "y")
+    newer = {**SETTINGS, "model": "fedcba9876543210"}
+    for each in (job, other):
+        write_stems(each)
+    for settings, shard, done in (
+        (SETTINGS, None, job), (newer, Shard(1, 2), job), (newer, None, other),
+    ):  # fmt: skip
+        with Journal(tmp_path / "out", settings, shard) as journal:
+            journal.add(journal.begin(done))
+        time.sleep(0.01)
+    for first, last in ((JOURNAL, "splitter.1-of-2.jsonl"), ("splitter.1-of-2.jsonl", JOURNAL)):
+        os.utime(tmp_path / "out" / first, (1, 1))
+        os.utime(tmp_path / "out" / last, (2, 2))
+        assert is_done(job, newer)
+        assert not is_done(job)
+
+
+def test_stems_of_several_commands_are_all_remembered(tmp_path: Path) -> None:
+    job = make_job(tmp_path)
+    parts = [replace(job, stems={name: path}) for name, path in job.stems.items()]
+    for part in parts:
+        journal = Journal(tmp_path / "out", SETTINGS)
+        journal.begin(part)
+        write_stems(part)
+        journal.add(part)
+    assert all(map(is_done, parts))
+    assert not is_done(job)  # made for another job, perhaps with other options
+    Journal(tmp_path / "out", SETTINGS).add(job)
+    assert is_done(job)
+    assert not any(map(is_done, parts))
+
+
+def test_a_stem_of_which_a_power_cut_left_the_name_is_not_there(tmp_path: Path) -> None:
+    job = make_job(tmp_path)
+    write_stems(job)
+    Journal(tmp_path / "out", SETTINGS).add(job)
+    assert is_done(job)
+    job.stems["vocals"].write_bytes(b"")
     assert not is_done(job)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import secrets
@@ -202,6 +203,26 @@ def test_stems_of_other_options_are_not_those_of_a_run_that_was_killed(store: st
         journal.add(job)
     assert open_journal(place / "out", {"bits": 24}).has(job)
     assert not open_journal(place / "out", {"bits": 16}).has(job)
+
+
+def test_a_store_that_is_busy_for_a_moment_costs_a_journal_nothing(
+    store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = open_path(store)
+    job = Job(Path("/songs/a.wav"), {"vocals": place / "out" / "vocals.wav"}, size=7)
+    asked: list[int] = []
+
+    def exists(*_: object, **__: object) -> bool:
+        asked.append(1)
+        if len(asked) < 3:
+            raise OSError(errno.EBUSY, "try again")
+        return False
+
+    with open_journal(place / "out", {}) as journal:
+        journal.begin(job)
+        monkeypatch.setattr(type(place.fs), "exists", exists)
+        journal.add(job, "no sound that can be read")
+    assert len(asked) == 3
 
 
 @pytest.mark.skipif(os.name == "nt", reason="names are Unicode there")

@@ -118,11 +118,15 @@ def remove_parts(target: Path, kind: str = "", mine: Path | None = None) -> bool
         path = target.with_name(name)
         if path == mine:
             continue
-        with suppress(FileNotFoundError), path.open("rb") as file:
-            locked = try_lock(file)
-            old = time.time() - path.stat().st_mtime > _ABANDONED
-            if locked or (locked is None and old):
-                path.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):
+            with path.open("rb") as file:
+                locked = try_lock(file)
+                old = time.time() - path.stat().st_mtime > _ABANDONED
+                dead = locked or (locked is None and old)
+                if dead and os.name != "nt":
+                    path.unlink()
+            if dead and os.name == "nt":  # which removes no file that is open
+                path.unlink()
             living = living or locked is False
     return living
 

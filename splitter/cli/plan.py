@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import chain, islice
 from pathlib import Path
-from typing import TypeVar
+from typing import BinaryIO, TypeVar
 
 import click
 
@@ -158,7 +158,12 @@ class Plan:
 
     @cached_property
     def _names(self) -> bytes:
-        return self.options.files0_from.read() if self.options.files0_from else b""
+        if self.options.files0_from is None:
+            return b""
+        names = self.options.files0_from.read()
+        if not _is_stdin(self.options.files0_from):  # --failures may replace it
+            self.options.files0_from.close()
+        return names
 
     def _name_early(self, song: Path, folder: Path, mark: str) -> Mapping[str, Path]:
         """Name the stems of a song that is not open yet; it is opened only if it must be."""
@@ -180,3 +185,7 @@ def peek(items: Iterable[Item], number: int) -> tuple[list[Item], Iterator[Item]
     items = iter(items)
     first = list(islice(items, number))
     return first, chain(first, items)
+
+
+def _is_stdin(file: BinaryIO) -> bool:
+    return getattr(file, "name", "<stdin>") == "<stdin>"

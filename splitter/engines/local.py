@@ -15,6 +15,7 @@ from splitter.songs import Watch, unwatched
 
 WAITING = 2  # songs that wait for their turn, so that nobody waits for the next one's name
 AHEAD = 16  # songs that are fetched or stored while others are computed
+HEARING = 0.5  # seconds
 AHEAD_BYTES = 256 << 20  # of songs that are fetched and not done, beyond those at work
 
 
@@ -91,7 +92,9 @@ def songs_beside(stored: bool) -> int:
 
 def _take_done(running: dict[Future[Outcome], int]) -> Iterator[Outcome]:
     """Wait until a song is done; remove and yield those that are."""
-    done, _ = wait(running, return_when=FIRST_COMPLETED)
+    done: set[Future[Outcome]] = set()
+    while not done:  # on Windows no Ctrl-C is heard within a wait
+        done = wait(running, HEARING, FIRST_COMPLETED)[0]
     for future in done:
         del running[future]
         yield future.result()

@@ -126,7 +126,8 @@ class SharedNetwork:
             if self._stopped:
                 raise StoppedError("stopped")
             self._waiting.append(item)
-            self._threads.submit(self._work)
+            if self._idle:  # a busy lane looks itself what waits when it is done
+                self._threads.submit(self._work)
         return item.answer
 
     def _work(self) -> None:

@@ -23,7 +23,7 @@ def separate_stored(
         with turn:
             return worker.separate(job)
     try:
-        temporary = TemporaryDirectory(prefix="splitter-")
+        temporary = TemporaryDirectory(prefix="splitter-", ignore_cleanup_errors=True)
     except OSError as full:
         told = f"{gettempdir()}: cannot be written ({full.strerror}); set TMPDIR to another folder"
         return Outcome(job, error=f"{job.song}: {told}")

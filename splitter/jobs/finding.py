@@ -12,10 +12,11 @@ from functools import lru_cache
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path, PurePath
+from typing import Any
 
 from splitter.audio import CONTAINERS, SUFFIXES, read_mark
 from splitter.errors import DataError, reason
-from splitter.objects import list_tree
+from splitter.objects import list_tree, patiently
 from splitter.paths import (
     Facts,
     is_folder,
@@ -78,7 +79,13 @@ class Found:
 
     def look(self) -> Facts:
         """Say what is known of the file."""
-        return self.facts or look_at(self.path)
+        if self.facts or is_local(self.path):
+            return self.facts or look_at(self.path)
+        try:
+            found = patiently(self.path.stat)
+        except Exception:  # stores have errors of their own kinds; when its turn comes it is told
+            return Facts()
+        return Facts(found.st_size, found.st_mtime)
 
 
 class LeftOut:
@@ -161,12 +168,23 @@ def is_song(path: Path) -> bool:
     """Tell a song from what else lies in a folder: by its content, or else by its name."""
     if path.suffix.lower() in SUFFIXES:
         return True
+    if not is_local(path):
+        return _is_stored_song(path)
     try:
         with path.open("rb") as file:
             return has_sound(file.read(HEAD))
     except OSError as error:
         log.debug("%s: cannot be opened (%s)", path, error.strerror)
         return False
+
+
+def _is_stored_song(place: Any) -> bool:
+    """Tell an object that is a song from others; of what cannot be read its own turn will tell."""
+    try:
+        return has_sound(patiently(lambda: place.fs.cat_file(place.path, 0, HEAD)))
+    except Exception as error:  # stores have errors of their own kinds
+        log.debug("%s: cannot be read (%s)", place, error)
+        return True
 
 
 def has_sound(head: bytes) -> bool:

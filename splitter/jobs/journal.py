@@ -1,6 +1,6 @@
 """The journal of an output folder: what became of each song, and which files were made of it.
 
-    {"settings":{…}}                                        once a run, for whoever reads it
+    {"settings":{…},"at":1764444444.5}                      once a run; seconds since 1970
     {"id":"5b1f…","song":"/music/A/x.mp3","files":["A/x/vocals.wav",…]}      begun
     {"done":"5b1f…"}
     {"failed":"5b1f…","error":"…"}
@@ -19,8 +19,10 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from operator import itemgetter
 from pathlib import Path
 from typing import IO, Any
 
@@ -40,11 +42,15 @@ from splitter.jobs.planning import Job, claim
 from splitter.jobs.shards import Shard
 from splitter.jobs.table import Table
 from splitter.locks import try_lock
+from splitter.objects import patiently
 from splitter.paths import is_file, is_local, is_there, locate, locate_folder
 
 JOURNAL = "splitter.jsonl"
 UNFINISHED = "not finished"  # the error of a line of the first schema about a song under way
 _SHARD = re.compile(r"splitter(\.\d+-of-\d+)?\.jsonl$")
+
+
+_Piece = tuple[float, Path, int, int | None]
 
 
 class Journal:
@@ -69,6 +75,7 @@ class Journal:
         self._file: IO[bytes] | None = None
         self._other: IO[bytes] | None = None  # a shard's hold on the journal of whole runs
         self._sizes: dict[Path, int] = {}  # bytes read
+        self._times: dict[Path, float] = {}  # of the runs that wrote last
         self._told = False  # the settings
         self._read()
 
@@ -81,6 +88,8 @@ class Journal:
         known = self._identify(job)
         song = self._name(job)
         done = self._songs[song] == hash(known) or self._fresh.get(song) == known
+        # other commands may have made other stems of it since, beside these
+        done = done or all(self.made.is_of(locate(path), known) for path in job.stems.values())
         return done and job.is_made
 
     def failed(self, job: Job) -> bool:
@@ -100,7 +109,7 @@ class Journal:
             self.made.relate(locate(path)) for path in job.stems.values() if path in job.claimed
         ]
         if not self._told:
-            self._write({"settings": self.settings})
+            self._write({"settings": self.settings, "at": time.time()})
             self._told = True
         entry = {"id": self._identify(job), "song": self._name(job), "files": files}
         self._add(entry if self.settings.get("tags") else {**entry, "bare": True})
@@ -131,7 +140,7 @@ class Journal:
             self._add({"done": known})
             return
         _, files = self._begun[known]
-        kept = [name for name in files if is_there(self._folder / name)]
+        kept = [name for name in files if _is_left(self._folder / name)]
         self._add({"failed": known, "error": error, **({"kept": kept} if kept else {})})
 
     def __enter__(self) -> Journal:
@@ -212,26 +221,48 @@ class Journal:
             write_whole(file, b"\n" + line)
 
     def _find_files(self) -> list[Path]:
-        """Find the journals of whole runs and of shards, in the order of their last lines."""
+        """Find the journals of whole runs and of shards; the first have been changed first."""
         files = [
             path for path in self.path.parent.glob("splitter*.jsonl") if _SHARD.match(path.name)
         ]
         return sorted(files, key=lambda path: (path.lstat().st_mtime, path.name))
 
     def _read(self) -> None:
-        """Take in what the files have had added since they were read."""
+        """Take in what the files have had added since they were read, in the order of the runs."""
         try:
-            for path in self._find_files():
+            files = self._find_files()
+            pieces = [piece for path in files for piece in self._find_runs(path, len(files) > 1)]
+            for _, path, start, end in sorted(pieces, key=itemgetter(0)):
                 with open_plain(path, "rb") as file:
-                    size = file.seek(self._sizes.get(path, 0))
+                    size = file.seek(start)
                     for line in read_lines(file):
                         size += len(line)
                         self._take(parse(line))
+                        if end is not None and size >= end:
+                            break
                     self._sizes[path] = size
         except FileNotFoundError:
             return
         except OSError as error:
             raise self._complain("read", error) from error
+
+    def _find_runs(self, path: Path, several: bool) -> Iterator[_Piece]:
+        """Yield what each run has added to a file since it was read: time, file, start, end.
+
+        Of a journal that is alone all is read at once, in its own order.
+        """
+        at, start = self._times.get(path, 0.0), self._sizes.get(path, 0)
+        if several:
+            with open_plain(path, "rb") as file:
+                size = file.seek(start)
+                for line in read_lines(file):
+                    if line.startswith(b'{"settings"'):
+                        yield at, path, start, size
+                        stated = parse(line).get("at")
+                        at, start = stated if isinstance(stated, float) else at, size
+                    size += len(line)
+        yield at, path, start, None
+        self._times[path] = at
 
     def _complain(self, verb: str, error: Exception) -> DataError:
         reason = getattr(error, "strerror", None) or error  # stores have no strerror
@@ -241,7 +272,10 @@ class Journal:
         """Take in a line; one whose beginning is not known means nothing."""
         done = entry.get("done")
         if isinstance(done, str) and done in self._begun:
-            self._songs[self._begun.pop(done)[0]] = hash(done)
+            finished, files = self._begun.pop(done)
+            self._songs[finished] = hash(done)
+            for name in files:
+                self.made.finish(name, done)
             return
         failed, song = entry.get("failed"), entry.get("song")
         if isinstance(failed, str) and failed in self._begun:
@@ -275,3 +309,13 @@ class Journal:
             self._take({"done": known})
         elif error != UNFINISHED:
             self._take({"failed": known, "kept": entry["made"]})
+
+
+def _is_left(place: Path) -> bool:
+    """Tell whether there is a file; of a store that does not answer nothing is known: say yes."""
+    if is_local(place):
+        return is_there(place)
+    try:
+        return patiently(lambda: is_there(place))
+    except Exception:  # stores have errors of their own kinds
+        return True

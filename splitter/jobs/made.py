@@ -9,14 +9,15 @@ from splitter.jobs.lines import stays_inside
 from splitter.jobs.table import Table
 from splitter.paths import is_local
 
-MARKED, BARE = 1, 2  # with and without tags
+MARKED, BARE = 1, 2  # with and without tags; above these two bits, for which job it was made
 
 
 class Files:
     """The files of a folder that were made here; ask for them by where they are located."""
 
     def __init__(self, folder: Path) -> None:
-        self._start = f"{str(folder).rstrip('/')}{os.sep if is_local(folder) else '/'}"
+        separator = os.sep if is_local(folder) else "/"
+        self._start = f"{str(folder).rstrip('/' + separator)}{separator}"
         self._table = Table()
 
     def __contains__(self, path: object) -> bool:
@@ -30,12 +31,21 @@ class Files:
 
     def is_bare(self, path: Path) -> bool:
         """Tell whether a file was made without tags, so without a mark."""
-        return self._table[self.relate(path)] == BARE
+        return self._table[self.relate(path)] & 3 == BARE
+
+    def is_of(self, path: Path, known: str) -> bool:
+        """Tell whether the job with this id has made a file, and no other since."""
+        return self._table[self.relate(path)] & ~3 == hash(known) & ~3
 
     def add(self, relative: str, bare: bool = False) -> None:
         """Take a file in, if its name does not lead out of the folder."""
         if stays_inside(relative):
             self._table[relative] = BARE if bare else MARKED
+
+    def finish(self, relative: str, known: str) -> None:
+        """Note which job has made a file that was taken in."""
+        if state := self._table[relative] & 3:
+            self._table[relative] = hash(known) & ~3 | state
 
     def remove(self, relative: str) -> None:
         """Take a file out."""

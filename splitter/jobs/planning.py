@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import chain, groupby, islice
 from pathlib import Path
@@ -12,7 +13,7 @@ from splitter.errors import DataError
 from splitter.jobs.finding import Found, LeftOut
 from splitter.jobs.table import Table
 from splitter.objects import Listing
-from splitter.paths import is_local, is_there, locate
+from splitter.paths import is_local, is_there, locate, look_at
 
 GROUP = 4096  # songs of a folder that are settled together
 NameStems = Callable[[Path, Path, str], Mapping[str, Path]]  # song, folder, mark: see keep_apart
@@ -36,8 +37,13 @@ class Job:
 
     @property
     def is_made(self) -> bool:
-        """Tell whether all stems are there."""
-        return all(map(self.sees, self.stems.values()))
+        """Tell whether all stems are there, and hold something: a power cut may leave the name."""
+        return all(map(self._is_whole, self.stems.values()))
+
+    def _is_whole(self, stem: Path) -> bool:
+        if self.there is not None or not is_local(stem):
+            return self.sees(stem)
+        return look_at(stem).size > 0
 
 
 def plan_jobs(songs: Iterable[Found], output: Path, name_stems: NameStems) -> Iterator[Job]:
@@ -113,7 +119,15 @@ class _Plan:
             return None
         start = len(str(self._output).rstrip("/")) + 1
         keys = {str(path)[start:]: path for path in chain.from_iterable(located)}
+        keys = {key: path for key, path in keys.items() if _is_unicode(key)}  # as all of a store's
         return frozenset(keys[key] for key in self._listing.among(keys.keys()))
+
+
+def _is_unicode(text: str) -> bool:
+    with suppress(UnicodeEncodeError):
+        text.encode("utf-8")
+        return True
+    return False
 
 
 def claim(job: Job, ours: Container[Path] = (), foreign: Container[Path] = ()) -> Job:
