@@ -14,7 +14,7 @@ import argparse
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +105,8 @@ def main() -> None:
     cache = arguments.cache or arguments.output / "cache"
     real = load(arguments.data, cache, base)
     table = arguments.output / "ablation.json"
-    done: dict[str, Any] = json.loads(table.read_text("utf-8")) if table.exists() else {}
+    kept = open_record(table, {"minutes": arguments.minutes, "recipe": asdict(base)}, parser)
+    done: dict[str, Any] = kept["rows"]
     for name, row in make_rows(base).items():
         if name in done or (arguments.row and name not in arguments.row):
             continue
@@ -114,9 +115,22 @@ def main() -> None:
         first = load(arguments.simulated, cache, base) if row.simulated else real
         folder = arguments.output / name.translate(str.maketrans(" :,/()", "------"))
         done[name] = train(row, first, real, folder, arguments.minutes * 60)
-        table.write_text(json.dumps(done, indent=2) + "\n", encoding="utf-8")
+        table.write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
         (arguments.output / "ablation.md").write_text(make_table(done), encoding="utf-8")
         print(make_table(done), flush=True)
+
+
+def open_record(
+    path: Path, settings: Mapping[str, Any], parser: argparse.ArgumentParser
+) -> dict[str, Any]:
+    """Return what is kept of a comparison, its "rows"; refuse one with other settings."""
+    settings = json.loads(json.dumps(settings))
+    kept = {"settings": settings, "rows": {}}
+    if path.exists():
+        kept = json.loads(path.read_text("utf-8"))
+    if kept.get("settings") != settings:
+        parser.error(f"{path} is of other minutes, seed or recipe; give another --output")
+    return kept
 
 
 def load(data: Path, cache: Path, base: Recipe) -> Pools:

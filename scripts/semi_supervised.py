@@ -21,13 +21,13 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from scripts.ablate import BASE, run
+from scripts.ablate import BASE, open_record, run
 from splitter.memory import reuse_freed_memory
 from splitter.training.recipe import Adversarial, Recipe, read_recipe
 from splitter.training.sources import Pools, Source, find_sources, load_sources
@@ -106,7 +106,8 @@ def main() -> None:
     cache = asked.cache or asked.output / "cache"
     pools = deal(list(load_sources([*train, *scored], cache, base.rate)))
     record = asked.output / "semi.json"
-    done: dict[str, Any] = json.loads(record.read_text("utf-8")) if record.exists() else {}
+    kept = open_record(record, {"minutes": asked.minutes, "recipe": asdict(base)}, parser)
+    done: dict[str, Any] = kept["rows"]
     for seed in range(asked.seeds):
         for name, (recipe, given) in make_rows(base, pools).items():
             key = f"{name}, seed {seed}"
@@ -115,7 +116,7 @@ def main() -> None:
             folder = asked.output / key.translate(str.maketrans(" ,", "--"))
             trainer, scores = run(replace(recipe, seed=seed), given, folder, asked.minutes * 60)
             done[key] = {"row": name, "steps": trainer.step, "improvement": round(scores[1], 2)}
-            record.write_text(json.dumps(done, indent=2) + "\n", encoding="utf-8")
+            record.write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
             (asked.output / "semi.md").write_text(make_table(done), encoding="utf-8")
     print(make_table(done), end="")
 

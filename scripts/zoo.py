@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from scripts.ablate import BASE, count_steps
+from scripts.ablate import BASE, count_steps, open_record
 from splitter.loading import Model, load_model
 from splitter.memory import reuse_freed_memory
 from splitter.networks import PRESETS
@@ -87,10 +87,7 @@ def main() -> None:
     )
     pools = sort_pools(sources, base.validation)
     record = arguments.output / "zoo.json"
-    settings = json.loads(json.dumps({"minutes": arguments.minutes, "recipe": asdict(base)}))
-    kept = json.loads(record.read_text("utf-8")) if record.exists() else {**settings, "rows": {}}
-    if settings != {key: kept.get(key) for key in settings}:
-        parser.error(f"{record} is of other minutes, seed or recipe; give another --output")
+    kept = open_record(record, {"minutes": arguments.minutes, "recipe": asdict(base)}, parser)
     done: dict[str, Any] = kept["rows"]
     for name in arguments.network or PRESETS:
         if name not in done:

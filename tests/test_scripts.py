@@ -144,7 +144,7 @@ def test_ablation_rows_are_kept_and_compared(tmp_path: Path) -> None:
     common = [data, "-o", tmp_path / "run", "--recipe", recipe, "--minutes", 0.01]
     run_script("ablate.py", *common, "--row", "baseline")
     run_script("ablate.py", *common, "--row", "baseline", "--row", "loss: complex")
-    rows = json.loads((tmp_path / "run/ablation.json").read_text(encoding="utf-8"))
+    rows = json.loads((tmp_path / "run/ablation.json").read_text(encoding="utf-8"))["rows"]
     assert list(rows) == ["baseline", "loss: complex"]
     assert all(row["steps"] >= 1 and math.isfinite(row["improvement"]) for row in rows.values())
 
@@ -227,7 +227,7 @@ def test_pairs_with_critics_are_compared_with_pairs_alone(tmp_path: Path) -> Non
         rows = [line.split(" | ") for line in done.stdout.splitlines()[2:]]
         names = ["alone", "alone, also remixed", ", and critics", ", and random mixes"]
         assert [row[0].removeprefix("| pairs").strip() for row in rows] == names
-    assert len(json.loads((tmp_path / "out/semi.json").read_text())) == 4
+    assert len(json.loads((tmp_path / "out/semi.json").read_text())["rows"]) == 4
 
 
 def test_no_two_parts_of_semi_supervised_songs_belong_together() -> None:
