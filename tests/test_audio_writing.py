@@ -151,6 +151,16 @@ def test_rescaled_stems_sum_to_the_scaled_song(tmp_path: Path) -> None:
     assert sorted(p.name for p in tmp_path.iterdir()) == ["instrumental.wav", "vocals.wav"]
 
 
+def test_a_stem_that_cannot_have_its_name_takes_the_other_with_it(tmp_path: Path) -> None:
+    targets = {"vocals": tmp_path / "vocals.wav", "instrumental": tmp_path / "instrumental.wav"}
+    (targets["instrumental"] / "inside").mkdir(parents=True)
+    told = r"instrumental\.wav: cannot be written"
+    with pytest.raises(AudioError, match=told), write_stems(targets, RATE, 2) as writers:
+        for writer in writers.values():
+            writer.write(chirps())
+    assert [path.name for path in tmp_path.iterdir()] == ["instrumental.wav"]
+
+
 @pytest.mark.parametrize(("clip", "bits"), [("rescale", 16), ("float", 32), ("clamp", 16)])
 def test_what_a_new_rate_makes_louder_is_noticed(tmp_path: Path, clip: str, bits: int) -> None:
     square = np.sign(np.sin(2 * np.pi * 997 * np.arange(RATE) / RATE))  # it rings at another rate

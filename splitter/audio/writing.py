@@ -174,5 +174,11 @@ def write_stems(
         peak = max((writer.peak for writer in writers.values()), default=0.0)
         for writer in writers.values():
             writer.finish(peak)
-        for writer in writers.values():
-            writer.commit()
+        with ExitStack() as undo:
+            for writer in writers.values():
+                target = writer.target
+                new = isinstance(target, Path) and not target.exists()
+                writer.commit()
+                if new and isinstance(target, Path):  # what was there before is gone already
+                    undo.callback(target.unlink, missing_ok=True)
+            undo.pop_all()
