@@ -128,6 +128,8 @@ def open_record(
     kept = {"settings": settings, "rows": {}}
     if path.exists():
         kept = json.loads(path.read_text("utf-8"))
+    else:
+        path.write_text(json.dumps(kept) + "\n", encoding="utf-8")
     if kept.get("settings") != settings:
         parser.error(f"{path} is of other minutes, seed or recipe; give another --output")
     return kept

@@ -131,7 +131,7 @@ def train(name: str, base: Recipe, pools: Pools, folder: Path, seconds: float) -
         find_speed(song, model),
         None if cost.exact else find_seam(song, model),
         recipe.steps,
-        float(clock.read_text("utf-8")),
+        float(clock.read_text("utf-8")) if clock.exists() else seconds / 60,
         scores[1],
     )
 

@@ -141,7 +141,7 @@ def _is_file(entry: os.DirEntry[str]) -> bool:
     with suppress(OSError):  # a link to itself
         if entry.is_file() or entry.is_dir():
             return entry.is_file()
-    return entry.is_symlink()
+    return entry.is_symlink() and not os.path.exists(entry.path)  # noqa: PTH110
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
+import itertools
 import json
 import os
 import subprocess
 import sys
-import time
 import tracemalloc
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -404,7 +404,11 @@ def test_the_last_line_counts(tmp_path: Path) -> None:
     assert not is_done(job)
 
 
-def test_the_last_run_counts_whichever_journal_was_changed_last(tmp_path: Path) -> None:
+def test_the_last_run_counts_whichever_journal_was_changed_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = itertools.count(1e9)
+    monkeypatch.setattr("splitter.jobs.journal.time.time", lambda: float(next(clock)))
     job, other = make_job(tmp_path), make_job(tmp_path, "y")
     newer = {**SETTINGS, "model": "fedcba9876543210"}
     for each in (job, other):
@@ -414,7 +418,6 @@ def test_the_last_run_counts_whichever_journal_was_changed_last(tmp_path: Path) 
     ):  # fmt: skip
         with Journal(tmp_path / "out", settings, shard) as journal:
             journal.add(journal.begin(done))
-        time.sleep(0.01)
     for first, last in ((JOURNAL, "splitter.1-of-2.jsonl"), ("splitter.1-of-2.jsonl", JOURNAL)):
         os.utime(tmp_path / "out" / first, (1, 1))
         os.utime(tmp_path / "out" / last, (2, 2))
@@ -444,6 +447,8 @@ def test_a_stem_of_which_a_power_cut_left_the_name_is_not_there(tmp_path: Path) 
     assert is_done(job)
     job.stems["vocals"].write_bytes(b"")
     assert not is_done(job)
+    tagged = Journal(tmp_path / "out", {**SETTINGS, "tags": True})
+    assert job.stems["vocals"] in tagged.begin(job).claimed  # nobody else's
 
 
 def test_a_line_torn_by_a_kill_costs_one_song_only(tmp_path: Path) -> None:

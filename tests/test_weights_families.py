@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from splitter.errors import ModelError
-from splitter.loading import Model, load_model
+from splitter.loading import Model, build_network, load_model
 from splitter.separation import Computing, separate
 from splitter.weights import demucs, mdxnet
 from splitter.weights.adding import ADAPTERS, add_model
@@ -144,6 +144,29 @@ def test_what_no_tensor_tells_and_is_not_built_here_is_refused(
     place[path[-1]] = value
     with pytest.raises(ModelError, match=re.escape(".".join(path)) + " is .* only .* is supported"):
         ADAPTERS[family].convert(replace(checkpoint, facts=facts))
+
+
+def test_a_roformer_may_leave_out_what_has_no_frequency(monkeypatch: pytest.MonkeyPatch) -> None:
+    checkpoint = read_checkpoint(*checkpoint_files("bs-roformer"))
+    song, masked = torch.from_numpy(reference_song()[None, :, :10240]), []
+    for zero_dc in (False, True):
+        model = {**checkpoint.facts["model"], "zero_dc": zero_dc}
+        facts = {**checkpoint.facts, "model": model}
+        converted = ADAPTERS["roformer"].convert(replace(checkpoint, facts=facts))
+        network = build_network(converted.config, checkpoint.path).eval()
+        network.load_state_dict(converted.tensors)
+        inverse = network.stft.inverse
+        monkeypatch.setattr(
+            network.stft,
+            "inverse",
+            lambda s, n, inverse=inverse: (masked.append(s), inverse(s, n))[1],
+        )
+        with torch.inference_mode():
+            network(song)
+    without, with_zeros = masked
+    assert without[..., 0, :].abs().max() > 0
+    assert not with_zeros[..., 0, :].any()
+    torch.testing.assert_close(without[..., 1:, :], with_zeros[..., 1:, :])
 
 
 def test_a_demucs_of_another_training_program_says_in_its_yaml_what_it_is() -> None:

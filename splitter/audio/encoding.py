@@ -25,21 +25,14 @@ _TOGETHER = 65536  # samples that an encoder gets at a time, at its own rate
 
 
 class StemEncoder(Protocol):
-    """Takes a stem's blocks until it is closed; the file stays open."""
+    """Takes a stem's blocks, at its own rate, until it is closed; the file stays open."""
 
     format: OutputFormat
     clipped: int  # samples cut off at full scale
     gain: float
 
-    @property
-    def peak(self) -> float:
-        """The largest magnitude so far, at the stem's rate, before anything is cut off."""
-
     def write(self, block: Block) -> None:
         """Add a block (channels, samples)."""
-
-    def end(self) -> None:
-        """Take what is still being converted: now `peak` is that of the whole stem."""
 
     def close(self, peak: float) -> None:
         """Write what is left; `peak` is the largest magnitude in all stems of the song."""
@@ -48,35 +41,26 @@ class StemEncoder(Protocol):
         """Free what is held, and remove what only this encoder knows of."""
 
 
-class _Converter:
+class Converter:
     """Brings blocks to the channels and the rate of a settled format."""
 
     def __init__(self, settled: OutputFormat, rate: int, channels: int) -> None:
         self.rate, self.channels = find_shape(settled, rate, channels)
-        self.peak = 0.0
-        self._ended = False
         self._mono = settled.mono
         self._resampler = Resampler(rate, self.rate, self.channels)
         # samples at a time: from 8 to 384 kHz a block becomes 48 times as long
         self._piece = max(_TOGETHER * rate // self.rate, 1)
 
     def feed(self, block: Block) -> Iterator[Block]:
-        """Take (channels, samples); yield what is ready of them, and note the peak."""
+        """Take (channels, samples); yield what is ready of them."""
         if self._mono:
             block = block.mean(axis=0, keepdims=True)  # (channels, samples) -> (1, samples)
         for start in range(0, block.shape[1], self._piece):
-            yield from self._note(self._resampler.feed(block[:, start : start + self._piece]))
+            yield self._resampler.feed(block[:, start : start + self._piece])
 
     def finish(self) -> Iterator[Block]:
-        """Yield what is left, once."""
-        if not self._ended:
-            self._ended = True
-            yield from self._note(self._resampler.finish())
-
-    def _note(self, block: Block) -> Iterator[Block]:
-        if block.size:
-            self.peak = max(self.peak, find_peak(block))
-            yield block
+        """Yield what is left."""
+        yield self._resampler.finish()
 
 
 class DirectEncoder:
@@ -87,30 +71,14 @@ class DirectEncoder:
     def __init__(self, file: BinaryIO, settled: OutputFormat, rate: int, channels: int) -> None:
         self.format = settled
         self.clipped = 0
-        self._converter = _Converter(settled, rate, channels)
-        shape = self._converter.rate, self._converter.channels
-        self._encoder = open_encoder(file, settled, *shape)
+        self._encoder = open_encoder(file, settled, rate, channels)
         bits = settled.bits or 16
         lossy = find_container(settled.container).lossy
         self._clamps = settled.clip != "float" if lossy else bits < 32
         self._dither = Dither(bits, settled.dither) if settled.dither else None
 
-    @property
-    def peak(self) -> float:
-        """The largest magnitude so far."""
-        return self._converter.peak
-
     def write(self, block: Block) -> None:
         """Add a block (channels, samples)."""
-        for ready in self._converter.feed(block):
-            self._encode(ready)
-
-    def end(self) -> None:
-        """Take what is still being converted."""
-        for ready in self._converter.finish():
-            self._encode(ready)
-
-    def _encode(self, block: Block) -> None:
         if self._clamps and find_peak(block) > 1:
             self.clipped += int(np.count_nonzero(np.abs(block) > 1))
             block = np.clip(block, -1, 1)
@@ -126,31 +94,20 @@ class DirectEncoder:
 
 
 class WaitingEncoder:
-    """Keeps the blocks, converted, as floats until the peak is known, and encodes them then."""
+    """Keeps the blocks as floats until the peak is known, and encodes them then."""
 
     def __init__(self, file: BinaryIO, settled: OutputFormat, shape: tuple[int, int], beside: Path):
         self.format = settled
         self.clipped = 0
         self.gain = 1.0
         self._file = file
-        self._converter = _Converter(settled, *shape)
+        self._rate, self._channels = shape
         self._floats = PartFile(beside, PARTS[1])
         self._encoder: DirectEncoder | None = None
 
-    @property
-    def peak(self) -> float:
-        """The largest magnitude so far."""
-        return self._converter.peak
-
     def write(self, block: Block) -> None:
         """Add a block (channels, samples)."""
-        for ready in self._converter.feed(block):
-            self._floats.file.write(ready.T.astype("<f4").tobytes())
-
-    def end(self) -> None:
-        """Take what is still being converted."""
-        for ready in self._converter.finish():
-            self._floats.file.write(ready.T.astype("<f4").tobytes())
+        self._floats.file.write(block.T.astype("<f4").tobytes())
 
     def close(self, peak: float) -> None:
         """Settle format and gain, and encode everything."""
@@ -158,21 +115,18 @@ class WaitingEncoder:
             self.format = replace(self.format, bits=32, dither=0)
         elif self.format.clip == "rescale" and peak > 1:
             self.gain = _largest(self.format) / peak
-        shape = self._converter.rate, self._converter.channels
-        self._encoder = DirectEncoder(self._file, self.format, *shape)
+        self._encoder = DirectEncoder(self._file, self.format, self._rate, self._channels)
         for block in self._replay():
             self._encoder.write(block * np.float32(self.gain))
-        self._encoder.end()
         self._encoder.close(peak)
         self.clipped = self._encoder.clipped
         self._floats.discard()
 
     def _replay(self) -> Iterator[Block]:
         self._floats.file.seek(0)
-        channels = self._converter.channels
-        while data := self._floats.file.read(4 * channels * _REPLAYED):
+        while data := self._floats.file.read(4 * self._channels * _REPLAYED):
             # (samples, channels) -> (channels, samples)
-            yield np.frombuffer(data, "<f4").reshape(-1, channels).T
+            yield np.frombuffer(data, "<f4").reshape(-1, self._channels).T
 
     def discard(self) -> None:
         """Free what is held, and remove the hidden file."""

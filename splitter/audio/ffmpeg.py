@@ -47,9 +47,9 @@ _DURATION_IS_EXACT = {
     "ape": 0.0,
     _MOV: 0.002,  # an edit list may count in milliseconds
 }
-# they begin and end anywhere, so that what comes before the first good frame is no damage
 # containers that count without a pause; seconds that may be missing all the same
 _WITHOUT_GAPS = {"flac": 0.0, "asf": INAUDIBLE}
+# they begin and end anywhere, so that what comes before the first good frame is no damage
 _STREAMS = ("aac", "ac3", "eac3", "dts", "loas", "mp3", "mpeg", "mpegts")
 _CHECKSUMS = ("flac", "wavpack", "tta", "ape", "ac3")  # codecs whose frames have one
 _DSD_RATE = 352_800  # Hz, of DSD64: faster DSD has nothing but noise above

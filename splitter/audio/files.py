@@ -125,8 +125,11 @@ def remove_parts(target: Path, kind: str = "", mine: Path | None = None) -> bool
                 dead = locked or (locked is None and old)
                 if dead and os.name != "nt":
                     path.unlink()
-            if dead and os.name == "nt":  # which removes no file that is open
-                path.unlink()
+            if dead and os.name == "nt":
+                try:
+                    path.unlink()
+                except PermissionError:  # Windows removes no file that somebody has open
+                    locked = False
             living = living or locked is False
     return living
 

@@ -43,13 +43,13 @@ def read_mark(path: Path) -> Mark | None:
 def may_lack_mark(path: Path) -> bool:
     """Tell whether a file of splitter's, as this one is, may have none: a WAV past 4 GB, or empty.
 
-    So may files of no kind that has tags.
+    So may files of no kind that has tags, and what a power cut left of a file: its name.
     """
     if path.suffix == ".raw":
         return True
     with path.open("rb") as file:
         head = file.read(_EMPTY + 1)
-    return head[:4] == b"RF64" or (head[:4] == b"RIFF" and len(head) <= _EMPTY)
+    return not head or head[:4] == b"RF64" or (head[:4] == b"RIFF" and len(head) <= _EMPTY)
 
 
 def find_mark(file: BinaryIO) -> Mark | None:

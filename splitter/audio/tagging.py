@@ -60,6 +60,7 @@ def _fill_id3(frames: id3.ID3, tags: Tags) -> None:
 
 def fit_date(text: str) -> str | None:
     """Give a date as ID3 holds it, 1999-05-01 or a part of that; of others the year, if any."""
+    text = re.sub(r"^(\d{4})(\d\d)(\d\d)(?!\d)", r"\1-\2-\3", text)  # 19990501
     whole = re.match(r"\d{4}(-\d\d(-\d\d)?)?(?!\d)", text) or re.search(r"(?<!\d)\d{4}(?!\d)", text)
     return whole[0] if whole else None
 

@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +10,13 @@ from types import TracebackType
 from typing import BinaryIO
 
 from splitter.audio.blocks import Block, find_peak
-from splitter.audio.encoding import DirectEncoder, StemEncoder, WaitingEncoder, must_wait
+from splitter.audio.encoding import (
+    Converter,
+    DirectEncoder,
+    StemEncoder,
+    WaitingEncoder,
+    must_wait,
+)
 from splitter.audio.files import PartFile, report_errors
 from splitter.audio.formats import OutputFormat, fit_format, fit_pipe
 from splitter.audio.tagging import fit_tags, write_tags
@@ -39,28 +45,27 @@ class StemWriter:
     ) -> None:
         self.target = target
         self.samples = 0
+        self.peak = 0.0
         self._name = str(target if isinstance(target, Path) else getattr(target, "name", "stream"))
         self._tags = _fit(tags, wanted, self._name)
         self._part: PartFile | None = None
         settled = wanted if wanted.bits else fit_format(wanted, rate, channels, 16)
+        self._converter = Converter(settled, rate, channels)
+        self._ended = False
+        shape = self._converter.rate, self._converter.channels
         with report_errors(self._name), ExitStack() as undo:
             if isinstance(target, Path):
                 self._part = PartFile(target)
                 undo.callback(self._part.discard)
-                self._encoder = _open_encoder(self._part, settled, rate, channels)
+                self._encoder = _open_encoder(self._part, settled, *shape)
             else:
-                self._encoder = DirectEncoder(target, fit_pipe(settled), rate, channels)
+                self._encoder = DirectEncoder(target, fit_pipe(settled), *shape)
             undo.pop_all()
 
     @property
     def format(self) -> OutputFormat:
         """What the file is; with `clip="float"` this is known at the end."""
         return self._encoder.format
-
-    @property
-    def peak(self) -> float:
-        """The largest magnitude, at the stem's rate."""
-        return self._encoder.peak
 
     @property
     def clipped(self) -> int:
@@ -77,16 +82,25 @@ class StemWriter:
         if not block.size:
             return
         self.samples += block.shape[1]
-        with report_errors(self._name):
-            if not math.isfinite(find_peak(block)):
-                raise FloatingPointError("some samples are not numbers")
-            self._encoder.write(block)
-            self._flush()
+        self._encode(self._converter.feed(block))
 
     def end(self) -> None:
         """Say that no block comes any more: now `peak` is that of the whole stem."""
+        if not self._ended:
+            self._ended = True
+            self._encode(self._converter.finish())
+
+    def _encode(self, blocks: Iterable[Block]) -> None:
         with report_errors(self._name):
-            self._encoder.end()
+            for block in blocks:
+                if not block.size:
+                    continue
+                peak = find_peak(block)
+                if not math.isfinite(peak):
+                    raise FloatingPointError("some samples are not numbers")
+                self.peak = max(self.peak, peak)
+                self._encoder.write(block)
+            self._flush()
 
     def finish(self, peak: float | None = None) -> None:
         """Write what is left; `peak` is the largest of all stems that shall keep one level."""

@@ -64,7 +64,8 @@ def _measure(path: Path, reading: Reading) -> float | None:
     """Return the seconds of sound in a file; None if that is not known for sure."""
     try:
         with open_song(path, reading) as song:
-            known = song.samples is not None and song.sure
-            return song.samples / song.rate if known and song.samples is not None else None
+            if song.samples is None or not song.sure:
+                return None
+            return song.samples / song.rate
     except SplitterError:
         return None

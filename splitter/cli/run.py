@@ -37,7 +37,7 @@ from splitter.cli.streams import lose_stdout
 from splitter.errors import AudioError, CommandError, SplitterError
 from splitter.jobs import Job, Journal, claim
 from splitter.outputs import Output, Target, check_existing, name_stems, plan_stems
-from splitter.paths import is_local, is_there
+from splitter.paths import is_local
 from splitter.registry import ModelChoice
 from splitter.signals import Waiting, end_at_once, handling
 
@@ -77,8 +77,11 @@ class Run:
     def _preview(self, job: Job) -> bool:
         song = PIPE if job.song == STDIN else str(job.song)
         ours = claim(job, self.journal.made if self.journal else ())  # and what is claimed already
-        if job.song != STDIN and is_local(job.song) and not is_there(job.song):
-            return self._fail(song, f"{song}: cannot be opened (No such file or directory)")
+        try:
+            if job.song != STDIN and is_local(job.song):
+                job.song.stat()
+        except OSError as error:
+            return self._fail(song, f"{song}: cannot be opened ({error.strerror})")
         try:
             check_existing(job.stems.values(), self.output, ours.claimed)
         except SplitterError as error:

@@ -15,7 +15,7 @@ from splitter.songs import Watch, unwatched
 
 WAITING = 2  # songs that wait for their turn, so that nobody waits for the next one's name
 AHEAD = 16  # songs that are fetched or stored while others are computed
-HEARING = 0.5  # seconds
+HEARING = 0.5  # seconds after which a Ctrl-C is heard at the latest
 AHEAD_BYTES = 256 << 20  # of songs that are fetched and not done, beyond those at work
 
 

@@ -129,6 +129,8 @@ def _find_inside(place: Path, search: Search, stems: LeftOut) -> Iterator[Found]
     for one in _walk(place, search):
         if not search.wants(one.parent / one.path.name):
             log.debug("%s: left out by a glob", one.path)
+        elif one.facts and not one.facts.size and one.path.suffix.lower() not in SUFFIXES:
+            log.debug("%s: empty, skipped", one.path)  # as stores have them in place of folders
         elif _is_stem(one.path, search):
             stems.count(one.path)
         elif is_song(one.path):

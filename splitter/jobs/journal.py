@@ -22,6 +22,7 @@ import re
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
 from typing import IO, Any
@@ -50,7 +51,7 @@ UNFINISHED = "not finished"  # the error of a line of the first schema about a s
 _SHARD = re.compile(r"splitter(\.\d+-of-\d+)?\.jsonl$")
 
 
-_Piece = tuple[float, Path, int, int | None]
+_Piece = tuple[float, Path, int, int | None]  # seconds since 1970, file, first byte, end
 
 
 class Journal:
@@ -232,7 +233,7 @@ class Journal:
         try:
             files = self._find_files()
             pieces = [piece for path in files for piece in self._find_runs(path, len(files) > 1)]
-            for _, path, start, end in sorted(pieces, key=itemgetter(0)):
+            for path, start, end in _join(sorted(pieces, key=itemgetter(0))):
                 with open_plain(path, "rb") as file:
                     size = file.seek(start)
                     for line in read_lines(file):
@@ -249,7 +250,8 @@ class Journal:
     def _find_runs(self, path: Path, several: bool) -> Iterator[_Piece]:
         """Yield what each run has added to a file since it was read: time, file, start, end.
 
-        Of a journal that is alone all is read at once, in its own order.
+        Of a journal that is alone all is read at once, in its own order. In a file the order is
+        that of the lines, also where a clock has been put back.
         """
         at, start = self._times.get(path, 0.0), self._sizes.get(path, 0)
         if several:
@@ -259,7 +261,8 @@ class Journal:
                     if line.startswith(b'{"settings"'):
                         yield at, path, start, size
                         stated = parse(line).get("at")
-                        at, start = stated if isinstance(stated, float) else at, size
+                        at = max(at, stated) if isinstance(stated, float) else at
+                        start = size
                     size += len(line)
         yield at, path, start, None
         self._times[path] = at
@@ -309,6 +312,13 @@ class Journal:
             self._take({"done": known})
         elif error != UNFINISHED:
             self._take({"failed": known, "kept": entry["made"]})
+
+
+def _join(pieces: Iterable[_Piece]) -> Iterator[tuple[Path, int, int | None]]:
+    """Join pieces of one file that follow each other."""
+    for path, group in groupby(pieces, itemgetter(1)):
+        parts = list(group)
+        yield path, parts[0][2], parts[-1][3]
 
 
 def _is_left(place: Path) -> bool:

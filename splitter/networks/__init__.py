@@ -8,7 +8,6 @@ networks promise stands in `contract`. Networks that make others better, at a pr
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from typing import Any
 
 from splitter.networks.bag import BagSizes
@@ -30,7 +29,9 @@ from splitter.networks.vr import VrSizes
 from splitter.networks.wavedemucs import WaveDemucsSizes
 from splitter.networks.wiener import Wiener
 
-FOREIGN: Mapping[str, type[Any]] = {  # only as other programs' weights
+ARCHITECTURES: dict[str, type[Any]] = {
+    **{name: preset.sizes for name, preset in PRESETS.items()},
+    # only as other programs' weights
     "roformer": RoFormerSizes,
     "demucs": DemucsSizes,
     "wave-demucs": WaveDemucsSizes,
@@ -41,22 +42,6 @@ FOREIGN: Mapping[str, type[Any]] = {  # only as other programs' weights
     "spleeter": SpleeterSizes,
     "vr": VrSizes,
 }
-
-
-class _Architectures(Mapping[str, type[Any]]):
-    """The sizes of all networks by name; a preset that is added to PRESETS is one of them."""
-
-    def __getitem__(self, name: str) -> type[Any]:
-        return PRESETS[name].sizes if name in PRESETS else FOREIGN[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter([*PRESETS, *FOREIGN])
-
-    def __len__(self) -> int:
-        return len(PRESETS) + len(FOREIGN)
-
-
-ARCHITECTURES = _Architectures()
 
 __all__ = [
     "ARCHITECTURES",

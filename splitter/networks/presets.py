@@ -7,6 +7,7 @@ and every part be exchanged. The paper's sizes would take minutes for a song; th
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, make_dataclass
 from typing import Any, get_type_hints
 
@@ -30,7 +31,7 @@ def vary(sizes: type[Sizes], **defaults: Any) -> type[Sizes]:
     return make_dataclass(sizes.__name__, fields, bases=(sizes,), frozen=True)
 
 
-PRESETS: dict[str, Preset] = {
+PRESETS: Mapping[str, Preset] = {
     "mask-unet": Preset("Jansson et al. 2017, with TFC-TDF blocks if asked for", MaskUNet),
     "mask-tfc-tdf": Preset("Choi et al. 2020", MaskTfcTdf),
     "jansson": Preset("Jansson et al. 2017", vary(MaskUNet, dropout=0.5)),

@@ -42,6 +42,7 @@ class RoFormerSizes:
     normed: Literal["each", "last"] = "last"  # each transformer's output, or the last one's
     mask_layers: Annotated[int, Range(1, 8)] = 2
     mask_width: Annotated[int, Range(1, 16384)] = 1536  # features between them
+    zero_dc: bool = False  # nothing comes out at 0 Hz
     window: Window = 2048  # samples
     hop: Hop = 441  # samples
     tile: Tile = 352800  # samples
@@ -163,6 +164,7 @@ class RoFormer(Unbounded):
         super().__init__(TileShape.faded(sizes.tile, sizes.overlap, "linear"))
         self.stft = CentredStft(sizes.window, sizes.hop)
         self.bands = [(int(start), int(stop)) for start, stop in sizes.bands]
+        self.zeroed = int(sizes.zero_dc)  # bins from 0 Hz up
         counts = torch.zeros(self.stft.bins, device="cpu")
         for start, stop in self.bands:
             if not 0 <= start < stop <= self.stft.bins:
@@ -197,6 +199,7 @@ class RoFormer(Unbounded):
         heard = self.norm(self.layers(features)).unbind(2)
         masks = torch.stack([self._mask(stem, heard, parts) for stem in self.masks], dim=1)
         masked = torch.view_as_complex(masks).permute(0, 1, 4, 3, 2) * spectrogram[:, None]
+        masked[..., : self.zeroed, :] = 0
         return self.stft.inverse(masked, signal.shape[-1])[..., trim : signal.shape[-1] - trim]
 
     def _mask(self, stem: nn.Module, heard: Sequence[Tensor], parts: Tensor) -> Tensor:

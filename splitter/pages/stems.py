@@ -54,14 +54,11 @@ def _walk(folder: Path, name: str) -> Iterator[tuple[Path, Take]]:
 
 
 def _find_parts(stems: Collection[str]) -> Collection[str]:
-    """Leave out what is a sum of others: the song beside its stems, an instrumental beside parts.
-
-    Names that nobody knows are stems where there is but one that is known.
-    """
-    known = NAMES.intersection(stems)
-    if known.issuperset(PARTS):
-        known = known - {"instrumental", "accompaniment", "no_vocals"}
-    return known if len(known) > 1 else stems
+    """Leave out sums of others: the song beside its stems, an instrumental beside its parts."""
+    sums = {"mixture", "mix"}
+    if set(PARTS).issubset(stems):
+        sums |= {"instrumental", "accompaniment", "no_vocals"}
+    return [stem for stem in stems if stem not in sums]
 
 
 def is_stems(names: Collection[str]) -> bool:

@@ -53,7 +53,7 @@ def convert(checkpoint: Checkpoint) -> Converted:
     checkpoint.agree("a window of", window, "nfft")
     checkpoint.agree("channels", inputs // bins, "nb_channels")
     targets = checkpoint.need("targets")  # one file each: not all that a song is made of
-    stems, residual = name_stems(targets, whole="other" not in targets)
+    stems, residual = name_stems(targets, whole=False)
     published = window == USUAL
     sizes = {
         "hidden": hidden,

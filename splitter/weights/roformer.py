@@ -53,7 +53,7 @@ def convert(checkpoint: Checkpoint) -> Converted:
     width, _ = shape_of(checkpoint, "band_split.to_features.0.1.weight", 2)
     heads, _ = shape_of(checkpoint, "layers.0.0.layers.0.0.to_gates.weight", 2)
     (half,) = shape_of(checkpoint, "layers.0.0.layers.0.0.rotary_embed.freqs", 1)
-    for key in ("skip_connection", "stft_normalized", "zero_dc"):
+    for key in ("skip_connection", "stft_normalized"):
         checkpoint.keep_to(False, "model", key)
     window = checkpoint.fact("model", "stft_n_fft", default=2048)
     if not isinstance(window, int) or not 16 <= window <= 65536:
@@ -64,7 +64,7 @@ def convert(checkpoint: Checkpoint) -> Converted:
     mask_layers = count(names, r"mask_estimators\.0\.to_freqs\.0\.0\.(\d+)\.weight")
     mask_width, _ = shape_of(checkpoint, "mask_estimators.0.to_freqs.0.0.0.weight", 2)
     sizes = {
-        "bands": _find_bands(checkpoint, bands, channels, window if mel else 0),
+        "bands": _find_bands(checkpoint, bands, channels, window if mel else None),
         "width": width,
         "depth": count(names, r"layers\.(\d+)\."),
         "heads": heads,
@@ -74,6 +74,7 @@ def convert(checkpoint: Checkpoint) -> Converted:
         "normed": "each" if mel else "last",
         "mask_layers": mask_layers,
         "mask_width": mask_width if mask_layers > 1 else 1,
+        "zero_dc": checkpoint.fact("model", "zero_dc", default=False),
         "window": window,
         "hop": checkpoint.need("model", "stft_hop_length"),
         **find_tiles(checkpoint),
@@ -87,17 +88,17 @@ def convert(checkpoint: Checkpoint) -> Converted:
 
 
 def _find_bands(
-    checkpoint: Checkpoint, count: int, channels: int, window: int
+    checkpoint: Checkpoint, count: int, channels: int, window: int | None
 ) -> list[tuple[int, int]]:
     """Return the bins of each band, which must be as many as the band's tensor has.
 
-    `window` is that of mel bands; 0 for others.
+    `window` is that of mel bands; others follow from their tensors alone.
     """
     widths = [
         shape_of(checkpoint, f"band_split.to_features.{band}.1.weight", 2)[1] // (2 * channels)
         for band in range(count)
     ]
-    if not window:
+    if window is None:
         return [*pairwise(accumulate(widths, initial=0))]
     bands = mel_bands(count, checkpoint.fact("model", "sample_rate", default=44100), window)
     if [stop - start for start, stop in bands] != widths:

@@ -66,7 +66,7 @@ def _find_in_archive(path: Path) -> tuple[bytes, bytes]:
     """Read both members of an archive into memory; nothing is unpacked."""
     found: dict[str, bytes] = {}
     most = min(LARGEST, MOST_UNPACKED * path.stat().st_size)
-    with _Bounded(path, most) as content, tarfile.open(fileobj=content) as archive:
+    with _Bounded(path, most) as content, tarfile.open(fileobj=content, mode="r:") as archive:
         for member in archive:
             kind = member.name.rpartition(".")[2]
             if member.isfile() and kind in ("index", "data-00000-of-00001"):
@@ -80,7 +80,7 @@ def _find_in_archive(path: Path) -> tuple[bytes, bytes]:
 
 
 class _Bounded(gzip.GzipFile):
-    """A file of which so many bytes are unpacked and no more, also for the heads of members."""
+    """A file of which so many bytes are read into memory and no more, also as heads of members."""
 
     def __init__(self, path: Path, most: int) -> None:
         super().__init__(path)
