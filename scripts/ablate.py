@@ -28,6 +28,8 @@ from splitter.training.recipe import Mixing, Recipe, read_recipe
 from splitter.training.sources import Pools, find_sources, load_sources, sort_pools
 
 BASE = Path(__file__).with_name("ablation.json")
+# many steps in little time
+SMALL: Mapping[str, Any] = {"crop": 65536, "batch": 2, "warmup": 20}
 WARM = 2  # steps, slower than all others, that are not timed
 SHARE = 0.04  # of the time, by which the number of steps is told
 NOTHING = Mixing(

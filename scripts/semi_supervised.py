@@ -27,7 +27,7 @@ from typing import Any
 
 import numpy as np
 
-from scripts.ablate import BASE, open_record, run
+from scripts.ablate import BASE, SMALL, open_record, run
 from splitter.memory import reuse_freed_memory
 from splitter.training.recipe import Adversarial, Recipe, read_recipe
 from splitter.training.sources import Pools, Source, find_sources, load_sources
@@ -88,7 +88,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path)
     parser.add_argument("-o", "--output", type=Path, default=Path("semi"))
-    parser.add_argument("--recipe", type=Path, default=BASE)
+    parser.add_argument("--recipe", type=Path, help="[scripts/ablation.json, with smaller batches]")
     parser.add_argument("--cache", type=Path, help="decoded sound [OUTPUT/cache]")
     parser.add_argument("--minutes", type=float, default=4.0, help="for each training")
     parser.add_argument("--seeds", type=int, default=3)
@@ -97,7 +97,9 @@ def main() -> None:
     asked = parser.parse_args()
     reuse_freed_memory()
     asked.output.mkdir(parents=True, exist_ok=True)
-    base = replace(read_recipe(asked.recipe), validation_songs=asked.clips, weights=())
+    given = asked.recipe
+    base = read_recipe(given) if given else replace(read_recipe(BASE), **SMALL)
+    base = replace(base, validation_songs=asked.clips, weights=())
     wanted = find_sources(asked.data)
     train = [files for files in wanted if Path(files.name).parent.name == "train"]
     test = [files for files in wanted if Path(files.name).parent.name == "test"]

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from scripts.ablate import BASE, count_steps, open_record
+from scripts.ablate import BASE, SMALL, count_steps, open_record
 from splitter.loading import Model, load_model
 from splitter.memory import reuse_freed_memory
 from splitter.networks import PRESETS
@@ -34,8 +34,6 @@ from splitter.training.recipe import RECIPE, Recipe, read_recipe, write_recipe
 from splitter.training.seams import find_seam, take_song
 from splitter.training.sources import Pools, find_sources, load_sources, sort_pools
 
-# many steps in little time
-SMALL: Mapping[str, Any] = {"crop": 65536, "batch": 2, "warmup": 20}
 # without norms; their papers have 0.0001, and at 0.001 the mask of sid-unet goes to nothing
 RATES = {"sid-unet": 3e-4, "wave-u-net": 3e-4}
 SPECTROGRAM = ("window", "hop", "bands")
