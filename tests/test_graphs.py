@@ -50,7 +50,7 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "parts that pool": lambda: PictureUNet(Parts(width=4, levels=2), 2, 2, BANDS),
     "valid parts": lambda: PictureUNet(Parts(block="valid", width=4, levels=2), 2, 2, BANDS),
     "packed parts": lambda: PictureUNet(
-        Parts(block="depthwise", up="sub-pixel", pack=2, width=4, levels=1), 2, 2, BANDS
+        Parts(block="depthwise", up="sub-pixel", pack=2, width=8, levels=1), 2, 2, BANDS
     ),
     "parts that skip frames": lambda: PictureUNet(
         Parts(block="residual", down="in-block", up="bilinear", width=4, levels=2), 2, 2, BANDS

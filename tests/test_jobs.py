@@ -441,14 +441,16 @@ def test_stems_of_several_commands_are_all_remembered(tmp_path: Path) -> None:
 
 
 def test_a_stem_of_which_a_power_cut_left_the_name_is_not_there(tmp_path: Path) -> None:
-    job = make_job(tmp_path)
+    job, tagged = make_job(tmp_path), {**SETTINGS, "tags": True}
+    journal = Journal(tmp_path / "out", tagged)
+    journal.begin(job)
     write_stems(job)
-    Journal(tmp_path / "out", SETTINGS).add(job)
-    assert is_done(job)
+    journal.add(job)
+    assert is_done(job, tagged)
     job.stems["vocals"].write_bytes(b"")
-    assert not is_done(job)
-    tagged = Journal(tmp_path / "out", {**SETTINGS, "tags": True})
-    assert job.stems["vocals"] in tagged.begin(job).claimed  # nobody else's
+    assert not is_done(job, tagged)
+    claimed = Journal(tmp_path / "out", tagged).begin(job).claimed
+    assert claimed == {job.stems["vocals"]}  # the other has no mark: it is somebody else's by now
 
 
 def test_a_line_torn_by_a_kill_costs_one_song_only(tmp_path: Path) -> None:
