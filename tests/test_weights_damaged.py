@@ -85,24 +85,24 @@ def test_two_thousand_damaged_checkpoints(name: str, tmp_path: Path) -> None:
     assert try_damaged(name, 400, tmp_path) > 40
 
 
-def test_a_yaml_that_repeats_itself_without_end_is_refused(tmp_path: Path) -> None:
-    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
-    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 12)]
+@pytest.mark.parametrize(
+    ("first", "nested", "told"),
+    [
+        ("[x, x, x, x, x, x, x, x, x]", "[%s]", "repeats itself too often"),
+        ("{x: 1}", "{<<: [%s]}", "merges keys"),
+    ],
+)
+def test_a_yaml_that_repeats_itself_without_end_is_refused(
+    tmp_path: Path, first: str, nested: str, told: str
+) -> None:
+    lines = [f"a0: &a0 {first}"]
+    lines += [f"a{n}: &a{n} {nested % ', '.join([f'*a{n - 1}'] * 9)}" for n in range(1, 12)]
     path = tmp_path / "config.yaml"
     path.write_text("\n".join(lines))
-    with pytest.raises(ModelError, match="repeats itself too often"):
+    with pytest.raises(ModelError, match=told):
         read_facts(path)
     path.write_text("a: &a [drums, bass]\nb: *a\nc: *a\n")  # as PyYAML writes what is one object
     assert read_facts(path)["c"] == ["drums", "bass"]
-
-
-def test_keys_that_are_merged_into_each_other_are_refused(tmp_path: Path) -> None:
-    lines = ["a0: &a0 {x: 1}"]
-    lines += [f"a{n}: &a{n} {{<<: [{', '.join([f'*a{n - 1}'] * 9)}]}}" for n in range(1, 12)]
-    path = tmp_path / "config.yaml"
-    path.write_text("\n".join(lines))
-    with pytest.raises(ModelError, match="merges keys"):
-        read_facts(path)
 
 
 def test_tensors_that_share_their_bytes_are_refused(tmp_path: Path) -> None:

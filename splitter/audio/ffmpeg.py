@@ -341,9 +341,8 @@ class FFmpegDecoder:
         if self._format == "wav" and not self._codec.startswith("pcm_"):
             return self.samples if self.samples and 2 * decoded < self.samples else None
         tracks = len(self._container.streams) - len(self._find_pictures())
-        if "matroska" not in self._format or tracks > 1 or not self._container.duration:
-            return None
-        if not self._header.timed:  # FFmpeg has estimated it
+        stated = self._header.timed and self._container.duration  # or else FFmpeg has estimated it
+        if "matroska" not in self._format or tracks > 1 or not stated:
             return None
         seconds = self._container.duration / 1e6 - float(self._first_place or 0)
         end = round(seconds * self.rate)
