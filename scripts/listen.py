@@ -5,7 +5,9 @@
 
 DATA holds folders of `<song>/vocals.*` and `<song>/instrumental.*`. In brackets are a band's level
 against the true vocals' and the number of pauses: half seconds in which these are 40 dB below the
-song. What is left there is given against the song, too. All in dB.
+song. What is left there is given against the song, too. The last column has the pauses that last
+two seconds or longer: nine of ten are quieter than this; the last rows have those of all songs. All
+in dB.
 
 Of a song whose vocals nobody knows, pauses are the half seconds in which the models leave less than
 −12 dB of it, in the mean of their dB: so they tell models apart, and none of them from the truth.
@@ -14,7 +16,7 @@ Of a song whose vocals nobody knows, pauses are the half seconds in which the mo
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -27,8 +29,11 @@ from splitter.datasets import require_alike
 from splitter.loading import Model, load_model
 
 Signal = npt.NDArray[np.float32]  # (channels, samples)
+Energies = npt.NDArray[np.float32]  # mean squares, one each PAUSE
+Mask = npt.NDArray[np.bool_]
 BANDS = ((50, 1000), (1000, 4000), (4000, 8000), (8000, 16000))  # Hz
 PAUSE = 0.5  # s
+LONG = 4  # pauses, one after the other
 PAUSE_LEVEL = 1e-4  # of the song's energy
 AGREED_PAUSE = -12  # dB against the song
 HEARD = 1e-7  # mean square of a song that is not silent itself
@@ -45,16 +50,27 @@ def decibels(part: npt.ArrayLike, whole: npt.ArrayLike) -> npt.NDArray[np.float6
     return 10 * np.log10(ratio)
 
 
-def energies(signal: Signal, rate: int) -> npt.NDArray[np.float32]:
+def energies(signal: Signal, rate: int) -> Energies:
     """Return the mean square of each half second."""
     size = round(PAUSE * rate)
     count = signal.shape[1] // size
     parts = signal[:, : count * size].reshape(len(signal), count, size)
-    squares: npt.NDArray[np.float32] = np.square(parts).mean((0, 2))
+    squares: Energies = np.square(parts).mean((0, 2))
     return squares
 
 
-def listen(vocals: Signal, song: Signal, estimate: Signal, rate: int) -> str:
+def long_pauses(left: Energies, whole: Energies, pauses: Mask) -> list[float]:
+    """Return what is left of the song, dB, in each pause of two seconds or more."""
+    edges = np.flatnonzero(np.diff(np.r_[False, pauses, False]))  # where one begins, and ends
+    runs = [slice(*edge) for edge in edges.reshape(-1, 2) if edge[1] - edge[0] >= LONG]
+    return [float(decibels(left[run].sum(), whole[run].sum())) for run in runs]
+
+
+def tell_worst(levels: Sequence[float]) -> str:
+    return f"{np.percentile(levels, 90):.1f} ({len(levels)})" if levels else "(0)"
+
+
+def tell_bands(vocals: Signal, estimate: Signal, rate: int) -> str:
     told = []
     for low, high in BANDS:
         band = butter(6, (low, high), "bandpass", fs=rate, output="sos")
@@ -62,17 +78,14 @@ def listen(vocals: Signal, song: Signal, estimate: Signal, rate: int) -> str:
         energy = np.square(truth).sum()
         sdr = decibels(energy, np.square(truth - heard).sum())
         told.append(f"{sdr:.2f} ({decibels(np.square(heard).sum(), energy):+.1f})")
-    whole = energies(song, rate)
-    pauses = (energies(vocals, rate) < PAUSE_LEVEL * whole) & (whole > HEARD)
-    left = energies(estimate, rate)[pauses].sum()
-    level = f"{decibels(left, whole[pauses].sum()):.1f}" if pauses.any() else ""
-    return " | ".join([*told, f"{level} ({pauses.sum()})"])
+    return " | ".join(told)
 
 
 def compare_bands(data: Path, models: Mapping[str, Model], seconds: float) -> None:
     heads = [f"{low} to {high} Hz" for low, high in BANDS]
-    print("| song | model |", " | ".join(heads), "| pauses |")
-    print("|---|---|" + "--:|" * (len(BANDS) + 1))
+    print("| song | model |", " | ".join(heads), "| pauses | long pauses |")
+    print("|---|---|" + "--:|" * (len(BANDS) + 2))
+    of_all: dict[str, list[float]] = {name: [] for name in models}
     for folder in sorted(path for path in data.iterdir() if path.is_dir()):
         vocals, rate = read(next(folder.glob("vocals.*")), seconds)
         path = next(folder.glob("instrumental.*"))
@@ -81,9 +94,21 @@ def compare_bands(data: Path, models: Mapping[str, Model], seconds: float) -> No
         vocals, music = vocals[:, :samples], music[:, :samples]
         require_alike(path, (music, music_rate), "the vocals", (vocals, rate))
         song = vocals + music
+        whole = energies(song, rate)
+        pauses = (energies(vocals, rate) < PAUSE_LEVEL * whole) & (whole > HEARD)
         for name, model in models.items():
             estimate = separate(song, rate, model)["vocals"]
-            print(f"| {folder.name} | {name} |", listen(vocals, song, estimate, rate), "|")
+            left = energies(estimate, rate)
+            level = (
+                f"{decibels(left[pauses].sum(), whole[pauses].sum()):.1f}" if any(pauses) else ""
+            )
+            longer = long_pauses(left, whole, pauses)
+            of_all[name] += longer
+            told = (tell_bands(vocals, estimate, rate), f"{level} ({pauses.sum()})")
+            row = (folder.name, name, *told, tell_worst(longer))
+            print("|", " | ".join(row), "|", flush=True)
+    for name, levels in of_all.items():
+        print("|", " | ".join(("all", name, *[""] * (len(BANDS) + 1), tell_worst(levels))), "|")
 
 
 def compare_pauses(path: Path, models: Mapping[str, Model], seconds: float) -> None:
@@ -95,10 +120,12 @@ def compare_pauses(path: Path, models: Mapping[str, Model], seconds: float) -> N
     }
     levels = {name: decibels(part, whole) for name, part in left.items()}
     pauses = (np.mean([*levels.values()], axis=0) < AGREED_PAUSE) & (whole > HEARD)
-    print("| model | pauses | mean of their dB |\n|---|--:|--:|")
+    print("| model | pauses | mean of their dB | long pauses |\n|---|--:|--:|--:|")
     for name, part in left.items() if pauses.any() else ():
         total = decibels(part[pauses].sum(), whole[pauses].sum())
-        print(f"| {name} | {total:.1f} ({pauses.sum()}) | {levels[name][pauses].mean():.1f} |")
+        worst = tell_worst(long_pauses(part, whole, pauses))
+        mean = levels[name][pauses].mean()
+        print(f"| {name} | {total:.1f} ({pauses.sum()}) | {mean:.1f} | {worst} |")
 
 
 def main() -> None:

@@ -101,20 +101,55 @@ def test_weights_are_averaged(tmp_path: Path) -> None:
         torch.testing.assert_close(value.float(), expected, rtol=1e-3, atol=1e-4)
 
 
+def test_only_sound_for_any_use_is_linked_and_its_makers_named(tmp_path: Path) -> None:
+    rows = {
+        "vocals/one": "CC BY 4.0",  # without its suffix
+        "vocals/two.wav": "CC BY-NC-SA 4.0",
+        "instrumental/three.wav": "GPL-2.0 and CC-BY-SA 2.0 (dual)",
+        "instrumental/four.wav": "GPL-3.0 (repo LICENSE)",
+        "instrumental/five.wav": "CC-BY-SA (version not stated; README: most of data/) / GPL-3.0",
+        "stems/six": "CC0 1.0",  # a folder
+        "stems/seven": "the author's terms: redistribution allowed with credit",
+    }
+    lines = ["path\trepository\toriginal\tlicence"]
+    for path, licence in rows.items():
+        lines.append(f"{path}\tmaker+{path[-3:]}\tmusic/{path}.ogg @0123abc\t{licence}")
+        folder = path.startswith("stems")
+        place = tmp_path / "data" / path / "vocals" if folder else tmp_path / "data" / path
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.with_suffix(".wav").write_bytes(path.encode())
+    (tmp_path / "data/SOURCES.tsv").write_text("\n".join(lines), encoding="utf-8")
+    for _ in range(2):  # a second run makes the same links
+        told = run_script("licensed.py", tmp_path / "data", "-o", tmp_path / "free")
+    assert "3 sources" in told
+    found = {
+        path.relative_to(tmp_path / "free").as_posix()
+        for path in (tmp_path / "free").rglob("*.wav")
+    }
+    assert found == {"vocals/one.wav", "instrumental/three.wav", "stems/six/vocals.wav"}
+    assert (tmp_path / "free/vocals/one.wav").read_bytes() == b"vocals/one"
+    credits = (tmp_path / "free/ATTRIBUTION.md").read_text(encoding="utf-8")
+    assert "| CC BY 4.0 | github.com/maker/one | music/vocals/one.ogg |" in credits
+    assert len(credits.splitlines()) == 5
+
+
 def test_bands_and_pauses_are_compared(tmp_path: Path) -> None:
     voice, music = sounds.voice(4), sounds.music(4)  # two seconds sung, two silent
     sounds.write(tmp_path / "data/song/vocals.wav", voice, 44100)
     sounds.write(tmp_path / "data/song/instrumental.wav", music, 44100)
     sounds.write(tmp_path / "song.wav", voice + music, 44100)
     told = run_script("listen.py", tmp_path / "data", "--model", "unet").splitlines()
-    *_, pauses = told[-1].strip("| ").split("| ")
+    *_, pauses, longer = told[-2].strip("| ").split(" | ")
     assert float(pauses.split()[0]) < -12
     assert pauses.endswith("(4)")
+    assert longer.split()[0] == pauses.split()[0]  # one, as long as all half seconds
+    assert longer.endswith("(1)")
+    assert told[-1].startswith("| all | unet |")
+    assert told[-1].endswith(f"| {longer} |")
     told = run_script("listen.py", tmp_path / "song.wav", "--model", "unet").splitlines()
-    name, agreed, mean = told[-1].strip("| ").split(" | ")
+    name, agreed, mean, longer = told[-1].strip("| ").split(" | ")
     assert name == "unet"
-    assert float(agreed.split()[0]) < -12
-    assert float(mean) < -12
+    assert all(float(level.split()[0]) < -12 for level in (agreed, mean, longer))
 
 
 def test_the_worst_windows_say_where_their_error_lies(
