@@ -21,6 +21,7 @@ from splitter.training.augmentation import (
     equalize,
     pan,
     push_aside,
+    rest,
     reverberate,
     set_level,
     widen,
@@ -38,6 +39,7 @@ CHANGES: dict[str, Callable[[Array, np.random.Generator], Array]] = {
     "drive": drive,
     "distort": lambda signal, random: distort(signal, RATE, random),
     "push_aside": push_aside,
+    "rest": lambda signal, random: rest(signal, 200, random),
     "double": lambda signal, random: double(signal, RATE, random),
     "brighten": lambda signal, random: brighten(signal, RATE, 8000.0, random),
     "echo": lambda signal, random: echo(signal, 1000, random),
@@ -93,6 +95,20 @@ def test_compression_brings_loud_and_quiet_together() -> None:
     halves = [np.sqrt(np.mean(np.square(part))) for part in np.split(squeezed, 2, axis=1)]
     assert 1.5 < halves[0] / halves[1] < 5  # was 10
     assert np.mean(np.square(squeezed)) == pytest.approx(np.mean(np.square(signal)), rel=1e-3)
+
+
+def test_a_voice_rests_and_sings_on() -> None:
+    for seed in range(20):
+        gate = rest(np.ones((1, 60 * 1000), np.float32), 1000, np.random.default_rng(seed))[0]
+        assert gate.min() == 0 and gate.max() == 1
+        silent = gate < 0.5
+        edges = np.flatnonzero(np.diff(silent))
+        spells = np.diff(edges)[int(silent[0]) :: 2] / 1000  # the first begins where sound ends
+        assert len(spells) >= 6
+        assert spells.min() > 0.49 and spells.max() < 4.01
+        phrases = np.diff(edges)[1 - int(silent[0]) :: 2] / 1000
+        assert phrases.min() > 0.99 and phrases.max() < 5.01
+        assert np.abs(np.diff(gate)).max() <= 0.101  # 10 ms or more to fall silent: no click
 
 
 def test_soft_clipping_lowers_peaks_only() -> None:

@@ -128,6 +128,17 @@ def test_a_clip_with_an_invented_treble_is_learned_from_at_all_frequencies(pools
         assert spectrum[:, treble].max() > 1e-3 * spectrum.max()
 
 
+def test_voices_rest_while_the_music_goes_on(pools: Pools) -> None:
+    def silent(rests: float) -> float:
+        mixing = Mixing(aligned=0, no_voice=0, no_music=0, equalizer=0, reverb_voice=0, rests=rests)
+        mixer = Mixer(pools, replace(RECIPE, mixing=mixing))
+        examples = [mixer.example(index) for index in range(40)]
+        assert all(np.abs(example.mixture).max() > 0 for example in examples)
+        return float(np.mean([np.mean(example.vocals == 0) for example in examples]))
+
+    assert silent(1.0) > silent(0.0) + 0.1
+
+
 def test_weights_decide_how_often_a_source_is_drawn(pools: Pools) -> None:
     pool = Pool(pools.voices, [("*/low", 0.0)])
     random = np.random.default_rng(0)

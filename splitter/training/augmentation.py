@@ -99,6 +99,20 @@ def distort(signal: Array, rate: int, random: np.random.Generator) -> Array:
     return set_level(heard, signal, 0.0)
 
 
+def rest(signal: Array, rate: int, random: np.random.Generator) -> Array:
+    """Let a voice fall silent for 0.5 to 4 s, then sing for 1 to 5 s, and so on.
+
+    Voices alone are often kept without their pauses; in songs other instruments lead there.
+    """
+    gate = np.ones(signal.shape[-1], np.float32)
+    moment = random.uniform(-4, 5)  # s
+    while moment * rate < len(gate):
+        pause = random.uniform(0.5, 4)
+        gate[max(0, round(moment * rate)) : max(0, round((moment + pause) * rate))] = 0
+        moment += pause + random.uniform(1, 5)
+    return signal * beside(signal, average_around(gate, round(random.uniform(0.01, 0.1) * rate)))
+
+
 def widen(signal: Array, random: np.random.Generator) -> Array:
     """Scale what the two channels do not share, to between nothing and 1.6 times."""
     middle = array_namespace(signal).mean(signal, axis=0, keepdims=True)

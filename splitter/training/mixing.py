@@ -31,6 +31,7 @@ from splitter.training.augmentation import (
     equalize,
     pan,
     push_aside,
+    rest,
     reverberate,
     set_level,
     set_loudness,
@@ -179,6 +180,8 @@ class Mixer:
         if mixing.brighten and bandwidth < self.dull and random.random() < mixing.brighten:
             signal = brighten(signal, self.recipe.rate, bandwidth, random)
             bandwidth = self.recipe.rate / 2
+        if part == "vocals" and mixing.rests and random.random() < mixing.rests:
+            signal = rest(signal, self.recipe.rate, random)  # then a room, in which it dies away
         if random.random() < mixing.equalizer:
             signal = equalize(signal, self.recipe.rate, mixing.equalizer_range, random)
         if random.random() < reverb:

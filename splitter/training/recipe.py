@@ -46,6 +46,7 @@ class Mixing:
     brighten: Share = 0.0  # sounds without treble that get one, invented from what they have
     codec: Share = 0.0  # sources that went through an MP3 of few bits
     distort: Share = 0.0  # music behind a wall of distorted guitars, made of itself
+    rests: Share = 0.0  # voices that fall silent between phrases
     effects: Share = 0.0  # voices in an echo, a hall, a gate, a telephone, or as a robot
     elastic: Share = 0.0  # examples whose spectrogram is bent smoothly in time and frequency
     one_sided: Share = 0.0  # sources that are on one side only
