@@ -133,6 +133,26 @@ def test_only_sound_for_any_use_is_linked_and_its_makers_named(tmp_path: Path) -
     assert len(credits.splitlines()) == 5
 
 
+def test_models_are_compared_on_sources_that_one_never_heard(
+    tmp_path: Path, small_model_folder: Path
+) -> None:
+    data, heard = tmp_path / "data", tmp_path / "heard"
+    for name in ("vocals/known/a", "vocals/new/b", "vocals/new/c", "karaoke/clip/vocals"):
+        sounds.write(data / f"{name}.wav", sounds.voice(2))
+    for name in ("instrumental/game/d", "instrumental/band/e", "karaoke/clip/instrumental"):
+        sounds.write(data / f"{name}.wav", sounds.music(2))
+    for name in ("vocals/known/a.wav", "instrumental/game/d.wav"):
+        (heard / name).parent.mkdir(parents=True)
+        (heard / name).symlink_to(data / name)
+    model = ("--model", small_model_folder)
+    told = run_script("unheard.py", data, "--heard", heard, *model, "--times", "2").splitlines()
+    rows = {cells[1]: cells[2:4] for cells in (re.split(r" ?\| ?", line) for line in told if line)}
+    assert rows["new"][0] == "2" and rows["band"][0] == "4" and rows["karaoke"][0] == "2"
+    assert rows["all"][0] == "4" and not {"known", "game"} & set(rows)
+    gains = [float(rows[name][1]) for name in ("new", "karaoke", "all")]
+    assert np.mean(gains[:2]) == pytest.approx(gains[2], abs=0.02)
+
+
 def test_bands_and_pauses_are_compared(tmp_path: Path) -> None:
     voice, music = sounds.voice(4), sounds.music(4)  # two seconds sung, two silent
     sounds.write(tmp_path / "data/song/vocals.wav", voice, 44100)
