@@ -12,6 +12,7 @@ from scipy.ndimage import uniform_filter1d
 from splitter.training.augmentation import (
     Array,
     average_around,
+    balance,
     brighten,
     code,
     compress,
@@ -86,6 +87,20 @@ def test_a_level_is_set_against_another_sound() -> None:
     ratio = np.std(set_level(first, second, 6.0)) / np.std(second)
     assert 20 * np.log10(ratio) == pytest.approx(6.0, abs=0.1)
     assert np.array_equal(set_level(first, 0 * second, 6.0), first)
+
+
+@pytest.mark.parametrize("kind", [np.asarray, torch.from_numpy])
+def test_a_level_is_that_of_where_both_sound(kind: Callable[[Array], Array]) -> None:
+    music, voice = sounds.noise(88200), 0.1 * sounds.noise(88200)
+    voice[:, 17640:] *= 1e-3  # rests for three quarters
+    balanced = np.asarray(balance(kind(voice), kind(music), -6.0, 44100))
+    ratio = np.std(balanced[:, :17640]) / np.std(music)
+    assert 20 * np.log10(ratio) == pytest.approx(-6.0, abs=0.3)
+    silence = np.zeros_like(music)
+    assert np.array_equal(balance(kind(silence), kind(music), -6.0, 44100), silence)
+    assert np.array_equal(balance(kind(voice), kind(silence), -6.0, 44100), voice)
+    short = np.asarray(balance(kind(voice[:, :100]), kind(music[:, :100]), 6.0, 44100))
+    assert np.std(short) / np.std(music[:, :100]) == pytest.approx(10 ** (6 / 20), rel=0.05)
 
 
 def test_compression_brings_loud_and_quiet_together() -> None:

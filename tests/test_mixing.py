@@ -114,6 +114,51 @@ def test_the_loss_is_kept_below_what_a_clip_holds(pools: Pools) -> None:
     assert all(only.example(index).bandwidth < 8000 * 1.15 for index in range(10))
 
 
+def test_a_recipe_knows_better_what_a_clip_holds(data: Path, tmp_path: Path) -> None:
+    sources = list(load_sources(find_sources(data), tmp_path, 44100))
+    known = [("vocals/*", 3000.0), ("pairs/*", 9000.0)]
+    pools = sort_pools(sources, RECIPE.validation, known)
+    assert all(source.vocals and source.vocals.bandwidth == 3000 for source in pools.voices)
+    assert pools.pairs[0].instrumental and pools.pairs[0].instrumental.bandwidth <= 9000
+    assert pools.music[0].instrumental and pools.music[0].instrumental.bandwidth > 9000
+    mixer = Mixer(pools, replace(RECIPE, mixing=Mixing(aligned=0, no_voice=0)))
+    assert all(mixer.example(index).bandwidth <= 9000 * 1.15 for index in range(20))
+
+
+def test_a_crop_of_what_is_left_in_a_pause_is_no_voice(tmp_path: Path) -> None:
+    voice = sounds.voice(20)
+    voice[:, 5 * 44100 :] *= 1e-3  # −60 dB, as a microphone in a pause
+    sounds.write(tmp_path / "vocals/singer.wav", voice)
+    sounds.write(tmp_path / "instrumental/band.wav", sounds.music(20))
+    sources = load_sources(find_sources(tmp_path), tmp_path / "cache", 44100)
+    recipe = replace(RECIPE, crop=22050, mixing=Mixing(no_voice=0, no_music=0, second_voice=0))
+    mixer = Mixer(sort_pools(sources, ()), recipe)
+    examples = [mixer.example(index) for index in range(40)]
+    silent = sum(not example.vocals.any() for example in examples)
+    assert 20 <= silent <= 38  # three quarters of the recording
+    for example in examples:  # where there is a voice, it is as loud as the recipe says
+        if example.vocals.any():
+            music = example.mixture - example.vocals
+            assert 0.05 < np.std(example.vocals) / np.std(music) < 10
+
+
+def test_stems_of_one_song_are_changed_apart(pools: Pools) -> None:
+    quiet = Mixing(aligned=1, aligned_level=0, pan=0, equalizer=0, reverb_voice=0, reverb_music=0)
+    plain, moved = (
+        Mixer(pools, replace(RECIPE, mixing=replace(quiet, pan=share, aligned_changed=share)))
+        for share in (0.0, 1.0)
+    )
+    for index in range(10):
+        sides = []
+        for example in (plain.example(index), moved.example(index)):
+            music = example.mixture - example.vocals
+            sides.append(
+                tuple(np.ptp(part.std(1)) / part.std() for part in (example.vocals, music))
+            )
+        assert max(sides[0]) < 0.05  # in the middle
+        assert abs(sides[1][0] - sides[1][1]) > 1e-4
+
+
 def test_a_clip_with_an_invented_treble_is_learned_from_at_all_frequencies(pools: Pools) -> None:
     low = [source for source in pools.voices if source.name.endswith("low")]
     mixing = Mixing(no_voice=0, brighten=1.0)

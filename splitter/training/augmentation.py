@@ -22,6 +22,7 @@ Curve: TypeAlias = npt.NDArray[np.float32]
 Array: TypeAlias = Any  # NumPy's or PyTorch's, of float32; sound is (channels, samples)
 
 SILENCE = 1e-5  # RMS; quieter crops have no level to set
+BLOCK = 0.4  # s, about: long enough to tell a sound from a rest
 OCTAVES = 6  # points of the random equalizer
 
 
@@ -201,8 +202,20 @@ def code(signal: Array, rate: int, random: np.random.Generator) -> Array:
 
 def set_level(signal: Array, other: Array, level: float) -> Array:
     """Scale `signal` to `level` dB relative to `other`; silence stays silence."""
+    return _scale(signal, _rms(signal), _rms(other), level)
+
+
+def balance(signal: Array, other: Array, level: float, rate: int) -> Array:
+    """Scale `signal` to `level` dB relative to `other`, each measured where it sounds.
+
+    A voice that rests for most of a crop is not made louder for that. Silence stays silence.
+    """
+    return _scale(signal, _sounding_rms(signal, rate), _sounding_rms(other, rate), level)
+
+
+def _scale(signal: Array, mine: Array, theirs: Array, level: float) -> Array:
+    """Bring a sound of the RMS `mine` to `level` dB of `theirs`, if neither is silence."""
     xp = array_namespace(signal)
-    mine, theirs = _rms(signal), _rms(other)
     gain = float(decibels(level)) * theirs / xp.clip(mine, SILENCE)
     heard = xp.minimum(mine, theirs) >= SILENCE
     return signal * xp.where(heard, gain, xp.ones_like(gain))
@@ -228,6 +241,16 @@ def _rms(signal: Array) -> Array:
     """Return the root of the mean square as an array without axes: a GPU need not wait for it."""
     xp = array_namespace(signal)
     return xp.asarray(xp.sqrt(xp.mean(xp.square(signal))))
+
+
+def _sounding_rms(signal: Array, rate: int) -> Array:
+    """Return the RMS of the blocks that are within 20 dB of the loudest one, as `_rms` does."""
+    xp = array_namespace(signal)
+    count = max(1, round(signal.shape[-1] / (BLOCK * rate)))
+    whole = signal[:, : signal.shape[-1] // count * count]
+    power = xp.mean(xp.square(xp.reshape(whole, (signal.shape[0], count, -1))), axis=(0, 2))
+    heard = xp.astype(power >= 0.01 * xp.max(power), power.dtype)
+    return xp.asarray(xp.sqrt(xp.sum(power * heard) / xp.sum(heard)))
 
 
 def place(values: npt.NDArray[Any], device: torch.device) -> Array:

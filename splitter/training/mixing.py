@@ -21,6 +21,7 @@ from splitter.audio import Block, resample_signal
 from splitter.errors import DataError
 from splitter.training.augmentation import (
     Array,
+    balance,
     brighten,
     code,
     compress,
@@ -42,6 +43,7 @@ from splitter.training.elastic import deform
 from splitter.training.recipe import Recipe
 from splitter.training.sources import Pools, Recording, Source
 
+FAINT = 0.03  # of a recording's RMS: a crop below it holds what is left in a pause
 DULL = 0.6  # of the bandwidth that there could be; sounds with less may be brightened
 
 
@@ -125,9 +127,18 @@ class Mixer:
         crop = Crop.draw(source.length, self.recipe, random)
         vocals = self.put(crop.take(source.vocals, self.recipe))
         music = self.put(crop.take(source.instrumental, self.recipe))
-        gain = float(decibels(random.uniform(-1, 1) * self.recipe.mixing.aligned_level))
-        bandwidth = min(source.vocals.bandwidth, source.instrumental.bandwidth)
-        return vocals * gain, music, bandwidth / crop.stretch
+        mixing, rate = self.recipe.mixing, self.recipe.rate
+        bandwidth = min(source.vocals.bandwidth, source.instrumental.bandwidth) / crop.stretch
+        gain = float(decibels(random.uniform(-1, 1) * mixing.aligned_level))
+        if mixing.aligned_changed and random.random() < mixing.aligned_changed:
+            if self._is_dull(bandwidth) and random.random() < mixing.brighten:
+                vocals, music = (brighten(s, rate, bandwidth, random) for s in (vocals, music))
+                bandwidth = rate / 2
+            vocals, music = (
+                balance(self._change(signal, part, random), signal, 0.0, rate)
+                for signal, part in ((vocals, "vocals"), (music, "instrumental"))
+            )
+        return vocals * gain, music, bandwidth
 
     def _mixed(self, random: np.random.Generator) -> tuple[Array, Array, float]:
         """Crop any voice and any music, change each, and set their levels."""
@@ -142,20 +153,20 @@ class Mixer:
             music, limit = self._music(random)
             limits.append(limit)
         level = random.normal(mixing.level_mean, mixing.level_spread)
-        return set_level(vocals, music, level), music, min(limits)
+        return balance(vocals, music, level, self.recipe.rate), music, min(limits)
 
     def _voice(self, random: np.random.Generator) -> tuple[Array, float]:
         """Return one voice or two, and their bandwidth in Hz."""
         mixing = self.recipe.mixing
-        draw = partial(self._one, self.voices, "vocals", mixing.reverb_voice, random)
-        return _perhaps_two(draw, mixing.second_voice, random)
+        draw = partial(self._one, self.voices, "vocals", random)
+        return self._perhaps_two(draw, mixing.second_voice, random)
 
     def _music(self, random: np.random.Generator) -> tuple[Array, float]:
         """Return one piece of music or two, and their bandwidth in Hz."""
         mixing = self.recipe.mixing
-        draw = partial(self._one, self.music, "instrumental", mixing.reverb_music, random)
+        draw = partial(self._one, self.music, "instrumental", random)
         draw = partial(self._distorted, draw, random) if mixing.distort else draw
-        return _perhaps_two(draw, mixing.second_music, random)
+        return self._perhaps_two(draw, mixing.second_music, random)
 
     def _distorted(
         self, draw: Callable[[], tuple[Array, float]], random: np.random.Generator
@@ -167,31 +178,59 @@ class Mixer:
         wall = distort(signal, self.recipe.rate, random)
         return signal + set_level(wall, signal, random.uniform(-6, 12)), limit
 
-    def _one(
-        self, pool: Pool, part: str, reverb: float, random: np.random.Generator
+    def _perhaps_two(
+        self,
+        draw: Callable[[], tuple[Array, float]],
+        chance: float,
+        random: np.random.Generator,
     ) -> tuple[Array, float]:
+        """Draw once; by `chance` add a second, quieter by up to 12 dB."""
+        signal, limit = draw()
+        if random.random() < chance:
+            second, other = draw()
+            second = balance(second, signal, random.uniform(-12, 0), self.recipe.rate)
+            signal, limit = signal + second, min(limit, other)
+        return signal, limit
+
+    def _one(self, pool: Pool, part: str, random: np.random.Generator) -> tuple[Array, float]:
         """Crop one recording and change it; return it with its bandwidth in Hz."""
         recording: Recording = getattr(pool.draw(random), part)
         crop = Crop.draw(recording.length, self.recipe, random)
-        signal = self.put(crop.take(recording, self.recipe))
-        mixing = self.recipe.mixing
+        signal = self._take(crop, recording)
         bandwidth = recording.bandwidth / crop.stretch
-        # no random number is drawn for what a recipe leaves out: its examples stay what they were
-        if mixing.brighten and bandwidth < self.dull and random.random() < mixing.brighten:
+        # no random number is drawn for what a recipe leaves out
+        if self._is_dull(bandwidth) and random.random() < self.recipe.mixing.brighten:
             signal = brighten(signal, self.recipe.rate, bandwidth, random)
             bandwidth = self.recipe.rate / 2
-        if part == "vocals" and mixing.rests and random.random() < mixing.rests:
-            signal = rest(signal, self.recipe.rate, random)  # then a room, in which it dies away
+        return self._change(signal, part, random), bandwidth
+
+    def _take(self, crop: Crop, recording: Recording) -> Array:
+        """Read a crop; one in which nothing but noise or breath is left is silent."""
+        block = crop.take(recording, self.recipe)
+        faint = np.sqrt(np.mean(np.square(block))) < FAINT * recording.loudness
+        return self.put(np.zeros_like(block) if faint else block)
+
+    def _is_dull(self, bandwidth: float) -> bool:
+        return bool(self.recipe.mixing.brighten) and bandwidth < self.dull
+
+    def _change(self, signal: Array, part: str, random: np.random.Generator) -> Array:
+        """Change a voice ("vocals") or music ("instrumental") as the recipe says."""
+        mixing, rate = self.recipe.mixing, self.recipe.rate
+        is_voice = part == "vocals"
+        if is_voice and mixing.rests and random.random() < mixing.rests:
+            signal = rest(signal, rate, random)  # then a room, in which it dies away
+        if is_voice and mixing.compress_voice and random.random() < mixing.compress_voice:
+            signal = compress(signal, rate, random)
         if random.random() < mixing.equalizer:
-            signal = equalize(signal, self.recipe.rate, mixing.equalizer_range, random)
-        if random.random() < reverb:
-            signal = reverberate(signal, self.recipe.rate, random)
-        if part == "vocals" and mixing.effects and random.random() < mixing.effects:
-            signal = affect(signal, self.recipe.rate, random)
+            signal = equalize(signal, rate, mixing.equalizer_range, random)
+        if random.random() < (mixing.reverb_voice if is_voice else mixing.reverb_music):
+            signal = reverberate(signal, rate, random)
+        if is_voice and mixing.effects and random.random() < mixing.effects:
+            signal = affect(signal, rate, random)
         if mixing.double and random.random() < mixing.double:
-            signal = double(signal, self.recipe.rate, random)
+            signal = double(signal, rate, random)
         if mixing.compress and random.random() < mixing.compress:
-            signal = compress(signal, self.recipe.rate, random)
+            signal = compress(signal, rate, random)
         if mixing.drive and random.random() < mixing.drive:
             signal = drive(signal, random)
         if mixing.width and random.random() < mixing.width:
@@ -201,8 +240,8 @@ class Mixer:
         if mixing.one_sided and random.random() < mixing.one_sided:
             signal = push_aside(signal, random)
         if mixing.codec and random.random() < mixing.codec:
-            signal = code(signal, self.recipe.rate, random)
-        return signal, bandwidth
+            signal = code(signal, rate, random)
+        return signal
 
 
 class Pool:
@@ -218,18 +257,6 @@ class Pool:
     def draw(self, random: np.random.Generator) -> Source:
         """Draw one source."""
         return self.sources[int(np.searchsorted(self.odds, random.random(), side="right"))]
-
-
-def _perhaps_two(
-    draw: Callable[[], tuple[Array, float]], chance: float, random: np.random.Generator
-) -> tuple[Array, float]:
-    """Draw once; by `chance` add a second, quieter by up to 12 dB."""
-    signal, limit = draw()
-    if random.random() < chance:
-        second, other = draw()
-        signal = signal + set_level(second, signal, random.uniform(-12, 0))
-        limit = min(limit, other)
-    return signal, limit
 
 
 @dataclass(frozen=True)

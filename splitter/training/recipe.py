@@ -31,6 +31,7 @@ class Mixing:
     second_voice: Share = 0.15
     second_music: Share = 0.25
     aligned_level: Decibels = 3.0  # ± dB of voice against music in aligned pairs
+    aligned_changed: Share = 0.0  # of aligned pairs: both stems are changed, each as if alone
     level_mean: Decibels = -1.0  # dB of voice against music in random mixes
     level_spread: Decibels = 5.0  # its standard deviation
     loudness: tuple[Decibels, Decibels] = (-30.0, -12.0)  # dBFS (RMS) of the mix
@@ -41,6 +42,7 @@ class Mixing:
     reverb_music: Share = 0.10
     width: Share = 0.0  # stereo sources made wider or narrower
     compress: Share = 0.0  # loud parts made quieter, quiet ones louder
+    compress_voice: Share = 0.0  # the same of voices, before they are put into a room
     drive: Share = 0.0  # peaks clipped softly
     double: Share = 0.0  # sounds with a late, swaying copy in each channel
     brighten: Share = 0.0  # sounds without treble that get one, invented from what they have
@@ -88,6 +90,8 @@ class Recipe:
     validation_songs: Annotated[int, Range(0, 2**31 - 1)] = (
         40  # at most, spread evenly over the held-out ones
     )
+    # (pattern, Hz): above it a source holds nothing but what its encoder left
+    bandwidths: Sequence[tuple[str, Annotated[float, Range(1, 1e6)]]] = ()
     # (pattern, factor as voice, factor as music): how often a source is drawn for its length
     weights: Sequence[tuple[str, Factor, Factor]] = ()
     mixing: Mixing = field(default_factory=Mixing)

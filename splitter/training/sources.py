@@ -16,8 +16,9 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
+from functools import cached_property
 from io import BytesIO
 from pathlib import Path
 
@@ -44,6 +45,11 @@ class Recording:
         """Return the number of samples."""
         return int(self.samples.shape[-1])
 
+    @cached_property
+    def loudness(self) -> float:
+        """Return the RMS of all its samples."""
+        return float(np.sqrt(np.mean(np.square(self.samples, dtype=np.float32))))
+
 
 @dataclass(frozen=True)
 class Source:
@@ -58,6 +64,13 @@ class Source:
     def length(self) -> int:
         """Return the number of samples that all its recordings have."""
         return min(part.length for part in self._parts if part)
+
+    def limit(self, bandwidth: float) -> Source:
+        """Return the source with recordings that hold nothing above `bandwidth` Hz."""
+        limited = (
+            part and replace(part, bandwidth=min(part.bandwidth, bandwidth)) for part in self._parts
+        )
+        return Source(self.name, *limited)
 
     @property
     def _parts(self) -> tuple[Recording | None, ...]:
@@ -129,13 +142,20 @@ def load_sources(found: Iterable[Files], cache: Path, rate: int) -> Iterator[Sou
         )
 
 
-def sort_pools(sources: Iterable[Source], validation: Sequence[str]) -> Pools:
+def sort_pools(
+    sources: Iterable[Source],
+    validation: Sequence[str],
+    bandwidths: Sequence[tuple[str, float]] = (),
+) -> Pools:
     """Put each source into its pool; names that match a `validation` pattern are held out.
 
-    Of these, aligned pairs are what is validated on; voices or music alone are left out.
+    Of these, aligned pairs are what is validated on; voices or music alone are left out. Sources
+    whose names match a pattern of `bandwidths` hold nothing above so many Hz.
     """
     pools = Pools([], [], [], [])
     for source in sources:
+        for pattern, most in bandwidths:
+            source = source.limit(most) if fnmatch(source.name, pattern) else source
         held_out = any(fnmatch(source.name, pattern) for pattern in validation)
         if source.vocals and source.instrumental:
             (pools.validation if held_out else pools.pairs).append(source)
