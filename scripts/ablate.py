@@ -139,7 +139,7 @@ def open_record(
 
 def load(data: Path, cache: Path, base: Recipe) -> Pools:
     """Decode what is not yet decoded."""
-    return sort_pools(load_sources(find_sources(data), cache, base.rate), base.validation)
+    return sort_pools(load_sources(find_sources(data), cache, base.rate), base)
 
 
 def train(row: Row, first: Pools, real: Pools, folder: Path, seconds: float) -> Mapping[str, Any]:

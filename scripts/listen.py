@@ -5,9 +5,9 @@
 
 DATA holds folders of `<song>/vocals.*` and `<song>/instrumental.*`. In brackets are a band's level
 against the true vocals' and the number of pauses: half seconds in which these are 40 dB below the
-song. What is left there is given against the song, too. The last column has the pauses that last
-two seconds or longer: nine of ten are quieter than this; the last rows have those of all songs. All
-in dB.
+song. What is left there is given against the song, too. Long pauses are four such half seconds or
+more: the level that nine of ten of them stay below, and how many there are. The last rows have
+those of all songs. All in dB.
 
 Of a song whose vocals nobody knows, pauses are the half seconds in which the models leave less than
 −12 dB of it, in the mean of their dB: so they tell models apart, and none of them from the truth.
@@ -59,7 +59,13 @@ def energies(signal: Signal, rate: int) -> Energies:
     return squares
 
 
-def long_pauses(left: Energies, whole: Energies, pauses: Mask) -> list[float]:
+def level_in(pauses: Mask, left: Energies, whole: Energies) -> str:
+    """Say what is left of the song in pauses, and how many they are."""
+    level = f"{decibels(left[pauses].sum(), whole[pauses].sum()):.1f} " if pauses.any() else ""
+    return f"{level}({pauses.sum()})"
+
+
+def long_pauses(pauses: Mask, left: Energies, whole: Energies) -> list[float]:
     """Return what is left of the song, dB, in each pause of two seconds or more."""
     edges = np.flatnonzero(np.diff(np.r_[False, pauses, False]))  # where one begins, and ends
     runs = [slice(*edge) for edge in edges.reshape(-1, 2) if edge[1] - edge[0] >= LONG]
@@ -99,14 +105,10 @@ def compare_bands(data: Path, models: Mapping[str, Model], seconds: float) -> No
         for name, model in models.items():
             estimate = separate(song, rate, model)["vocals"]
             left = energies(estimate, rate)
-            level = (
-                f"{decibels(left[pauses].sum(), whole[pauses].sum()):.1f}" if any(pauses) else ""
-            )
-            longer = long_pauses(left, whole, pauses)
-            of_all[name] += longer
-            told = (tell_bands(vocals, estimate, rate), f"{level} ({pauses.sum()})")
-            row = (folder.name, name, *told, tell_worst(longer))
-            print("|", " | ".join(row), "|", flush=True)
+            levels = long_pauses(pauses, left, whole)
+            of_all[name] += levels
+            told = (tell_bands(vocals, estimate, rate), level_in(pauses, left, whole))
+            print("|", " | ".join((folder.name, name, *told, tell_worst(levels))), "|", flush=True)
     for name, levels in of_all.items():
         print("|", " | ".join(("all", name, *[""] * (len(BANDS) + 1), tell_worst(levels))), "|")
 
@@ -122,10 +124,9 @@ def compare_pauses(path: Path, models: Mapping[str, Model], seconds: float) -> N
     pauses = (np.mean([*levels.values()], axis=0) < AGREED_PAUSE) & (whole > HEARD)
     print("| model | pauses | mean of their dB | long pauses |\n|---|--:|--:|--:|")
     for name, part in left.items() if pauses.any() else ():
-        total = decibels(part[pauses].sum(), whole[pauses].sum())
-        worst = tell_worst(long_pauses(part, whole, pauses))
+        worst = tell_worst(long_pauses(pauses, part, whole))
         mean = levels[name][pauses].mean()
-        print(f"| {name} | {total:.1f} ({pauses.sum()}) | {mean:.1f} | {worst} |")
+        print(f"| {name} | {level_in(pauses, part, whole)} | {mean:.1f} | {worst} |")
 
 
 def main() -> None:

@@ -78,7 +78,7 @@ def train(output: Path, recipe: Recipe, device: torch.device, stop_at: int | Non
     run = output / RUN
     run.mkdir(exist_ok=True)
     sources = load_sources(find_sources(output / DATA), output / CACHE, recipe.rate)
-    pools = sort_pools(sources, recipe.validation)
+    pools = sort_pools(sources, recipe)
     trainer = Trainer(recipe, run, device, training_dtype(device))
     trainer.load()
     write_recipe(recipe, run / RECIPE)

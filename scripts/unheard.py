@@ -1,12 +1,12 @@
-"""Say how well models separate sources that one of them never heard, source by source.
+"""Compare models on sources that the first of them never heard, source by source.
 
     python -m scripts.unheard DATA --heard FREE --model unet-free --model unet
 
 DATA is what `splitter train` reads; FREE the part of it that the first model was trained on
-(`scripts/licensed.py` makes one). Every folder of voices that FREE lacks is mixed with every folder
-of music that it lacks, at −3 dB. The tables have the SDR of the vocals over the mixture's, dB, the
-mean over mixtures. What a model is ahead here that has heard the sources, it is not ahead where
-they are new to it as well.
+(`scripts/licensed.py` makes one). Voices that FREE lacks, of each folder, are mixed with music that
+it lacks, of each folder, at −3 dB; the tables have the SDR of the vocals over the mixture's in dB,
+the mean over mixtures. Aligned pairs give voices only, and a folder `validation` nothing. A model
+that was trained on these sources scores higher here than on new ones.
 """
 
 from __future__ import annotations
@@ -14,32 +14,34 @@ from __future__ import annotations
 import argparse
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
-from scripts.levels import RATE, Signal, mix, read, rms, sdr
+from scripts.levels import LOUDNESS, RATE, Signal, read, rms, sdr
 from splitter import separate
 from splitter.loading import Model, load_model
+from splitter.training.augmentation import balance
 from splitter.training.sources import find_sources
 
 SECONDS = 12  # of a mixture, at most
 LONGEST = 600  # seconds of a recording that are looked at
 LEVEL = -3.0  # dB, voice against music
-SILENT = 1e-4  # RMS: a crop in which nobody sings
+SOUNDING = 0.1  # of a recording's RMS
+TRIES = 20  # to find such a part
 Paths = Mapping[str, list[Path]]
 
 
 def list_unheard(data: Path, heard: Path) -> tuple[Paths, Paths]:
-    """Return voices and music, by folder, of which `heard` has none."""
+    """Return the voices and the music that `heard` lacks, by folder."""
     known = {source.name for source in find_sources(heard)}
     voices, music = defaultdict(list), defaultdict(list)
     for source in find_sources(data):
-        parts = source.name.split("/")
-        if source.name in known or "validation" in parts:
+        if source.name in known or source.name.startswith("validation/"):
             continue
-        # karaoke clips are one source; of other pairs voice and music are known together
-        folder = parts[0] if source.vocals and source.instrumental else parts[-2]
+        is_pair = source.vocals and source.instrumental  # a folder each: their data set's name
+        folder = source.name.split("/")[0] if is_pair else source.name.rpartition("/")[0]
         if source.vocals:
             voices[folder].append(source.vocals)
         elif source.instrumental:
@@ -53,18 +55,28 @@ def mixtures(voices: Paths, music: Paths, times: int) -> Iterator[tuple[str, str
     for singer in sorted(voices):
         for band in sorted(music):
             for _ in range(times):
-                voice = crop(voices[singer], random)
-                piece = crop(music[band], random)
+                voice, piece = crop(voices[singer], random), crop(music[band], random)
                 samples = min(voice.shape[1], piece.shape[1])
-                voice, piece = voice[:, :samples], piece[:, :samples]
-                if min(rms(voice), rms(piece)) > SILENT:
-                    yield singer, band, *mix(voice, piece, LEVEL)
+                piece = piece[:, :samples]
+                voice = balance(voice[:, :samples], piece, LEVEL, RATE)
+                scale = LOUDNESS / rms(voice + piece)
+                yield singer, band, voice * scale, piece * scale
 
 
 def crop(paths: list[Path], random: np.random.Generator) -> Signal:
-    whole = read(paths[random.integers(len(paths))], LONGEST)
-    start = int(random.integers(max(1, whole.shape[1] - SECONDS * RATE)))
-    return whole[:, start : start + SECONDS * RATE]
+    """Draw a part that is no pause of its recording."""
+    for _ in range(TRIES):
+        whole = read_once(paths[random.integers(len(paths))])
+        start = int(random.integers(max(1, whole.shape[1] - SECONDS * RATE)))
+        part = whole[:, start : start + SECONDS * RATE]
+        if rms(part) > SOUNDING * rms(whole):
+            break
+    return part
+
+
+@lru_cache(maxsize=100)
+def read_once(path: Path) -> Signal:
+    return read(path, LONGEST)
 
 
 def main() -> None:
@@ -76,7 +88,10 @@ def main() -> None:
     given = parser.parse_args()
     models: dict[str, Model] = {name: load_model(name) for name in given.model}
     gains: dict[tuple[str, str], list[list[float]]] = defaultdict(list)
-    for singer, band, voice, piece in mixtures(*list_unheard(given.data, given.heard), given.times):
+    voices, music = list_unheard(given.data, given.heard)
+    if not voices or not music:
+        parser.error(f"{given.data}: holds no voices, or no music, that {given.heard} lacks")
+    for singer, band, voice, piece in mixtures(voices, music, given.times):
         song = voice + piece
         gained = [
             sdr(voice, separate(song, RATE, model)["vocals"]) - sdr(voice, song)

@@ -85,7 +85,7 @@ def main() -> None:
     sources = load_sources(
         find_sources(arguments.data), arguments.cache or arguments.output / "cache", base.rate
     )
-    pools = sort_pools(sources, base.validation)
+    pools = sort_pools(sources, base)
     record = arguments.output / "zoo.json"
     kept = open_record(record, {"minutes": arguments.minutes, "recipe": asdict(base)}, parser)
     done: dict[str, Any] = kept["rows"]

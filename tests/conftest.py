@@ -55,4 +55,4 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def pools(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Pools:
     """What is to be trained on."""
     sources = load_sources(find_sources(data), tmp_path_factory.mktemp("cache"), 44100)
-    return sort_pools(sources, RECIPE.validation)
+    return sort_pools(sources, RECIPE)

@@ -11,6 +11,7 @@ from scipy.ndimage import uniform_filter1d
 
 from splitter.training.augmentation import (
     Array,
+    add_rests,
     average_around,
     balance,
     brighten,
@@ -22,7 +23,6 @@ from splitter.training.augmentation import (
     equalize,
     pan,
     push_aside,
-    rest,
     reverberate,
     set_level,
     widen,
@@ -40,7 +40,7 @@ CHANGES: dict[str, Callable[[Array, np.random.Generator], Array]] = {
     "drive": drive,
     "distort": lambda signal, random: distort(signal, RATE, random),
     "push_aside": push_aside,
-    "rest": lambda signal, random: rest(signal, 200, random),
+    "add_rests": lambda signal, random: add_rests(signal, 200, random),
     "double": lambda signal, random: double(signal, RATE, random),
     "brighten": lambda signal, random: brighten(signal, RATE, 8000.0, random),
     "echo": lambda signal, random: echo(signal, 1000, random),
@@ -114,7 +114,7 @@ def test_compression_brings_loud_and_quiet_together() -> None:
 
 def test_a_voice_rests_and_sings_on() -> None:
     for seed in range(20):
-        gate = rest(np.ones((1, 60 * 1000), np.float32), 1000, np.random.default_rng(seed))[0]
+        gate = add_rests(np.ones((1, 60 * 1000), np.float32), 1000, np.random.default_rng(seed))[0]
         assert gate.min() == 0 and gate.max() == 1
         silent = gate < 0.5
         edges = np.flatnonzero(np.diff(silent))

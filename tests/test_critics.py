@@ -97,11 +97,17 @@ def test_songs_without_stems_have_a_folder(tmp_path: Path) -> None:
     sounds.write(tmp_path / "mixtures/album/song.wav", sounds.music(1))
     for part in ("vocals", "instrumental"):
         sounds.write(tmp_path / "pair" / f"{part}.wav", sounds.voice(1))
-    pools = sort_pools(load_sources(find_sources(tmp_path), tmp_path / "cache", 44100), ())
+    pools = sort_pools(
+        load_sources(find_sources(tmp_path), tmp_path / "cache", 44100),
+        replace(RECIPE, validation=()),
+    )
     assert [source.name for source in pools.mixtures] == ["mixtures/album/song"]
     assert not pools.voices and not pools.music
     mixer = Mixer(pools, SEMI)
     for part in mixer.loose(3)[:3]:
         assert part.shape == (2, SEMI.crop)
-    held = sort_pools(load_sources(find_sources(tmp_path), tmp_path / "cache", 44100), ["mix*"])
+    held = sort_pools(
+        load_sources(find_sources(tmp_path), tmp_path / "cache", 44100),
+        replace(RECIPE, validation=["mix*"]),
+    )
     assert not held.mixtures

@@ -37,14 +37,14 @@ def test_a_folder_with_nothing_to_train_on_is_named(tmp_path: Path) -> None:
 
 def test_a_voice_alone_can_be_held_out(data: Path, tmp_path: Path) -> None:
     sources = list(load_sources(find_sources(data), tmp_path, 44100))
-    pools = sort_pools(sources, ["held/*", "vocals/singer/low"])
+    pools = sort_pools(sources, replace(RECIPE, validation=["held/*", "vocals/singer/low"]))
     assert [source.name for source in pools.voices] == ["vocals/singer/one"]
     assert [source.name for source in pools.validation] == ["held/b"]
 
 
 def test_voices_without_music_are_refused(pools: Pools) -> None:
     with pytest.raises(DataError, match="not enough to train on; add songs with both stems"):
-        sort_pools(pools.voices, ())
+        sort_pools(pools.voices, replace(RECIPE, validation=()))
 
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
@@ -117,7 +117,7 @@ def test_the_loss_is_kept_below_what_a_clip_holds(pools: Pools) -> None:
 def test_a_recipe_knows_better_what_a_clip_holds(data: Path, tmp_path: Path) -> None:
     sources = list(load_sources(find_sources(data), tmp_path, 44100))
     known = [("vocals/*", 3000.0), ("pairs/*", 9000.0)]
-    pools = sort_pools(sources, RECIPE.validation, known)
+    pools = sort_pools(sources, replace(RECIPE, bandwidths=known))
     assert all(source.vocals and source.vocals.bandwidth == 3000 for source in pools.voices)
     assert pools.pairs[0].instrumental and pools.pairs[0].instrumental.bandwidth <= 9000
     assert pools.music[0].instrumental and pools.music[0].instrumental.bandwidth > 9000
@@ -132,7 +132,7 @@ def test_a_crop_of_what_is_left_in_a_pause_is_no_voice(tmp_path: Path) -> None:
     sounds.write(tmp_path / "instrumental/band.wav", sounds.music(20))
     sources = load_sources(find_sources(tmp_path), tmp_path / "cache", 44100)
     recipe = replace(RECIPE, crop=22050, mixing=Mixing(no_voice=0, no_music=0, second_voice=0))
-    mixer = Mixer(sort_pools(sources, ()), recipe)
+    mixer = Mixer(sort_pools(sources, recipe), recipe)
     examples = [mixer.example(index) for index in range(40)]
     silent = sum(not example.vocals.any() for example in examples)
     assert 20 <= silent <= 38  # three quarters of the recording
@@ -143,20 +143,35 @@ def test_a_crop_of_what_is_left_in_a_pause_is_no_voice(tmp_path: Path) -> None:
 
 
 def test_stems_of_one_song_are_changed_apart(pools: Pools) -> None:
-    quiet = Mixing(aligned=1, aligned_level=0, pan=0, equalizer=0, reverb_voice=0, reverb_music=0)
-    plain, moved = (
-        Mixer(pools, replace(RECIPE, mixing=replace(quiet, pan=share, aligned_changed=share)))
+    mixing = Mixing(aligned=1, aligned_level=0, pan=1, equalizer=0, reverb_voice=0, reverb_music=0)
+    plain, changed = (
+        Mixer(pools, replace(RECIPE, mixing=replace(mixing, aligned_changed=share)))
         for share in (0.0, 1.0)
     )
     for index in range(10):
-        sides = []
-        for example in (plain.example(index), moved.example(index)):
-            music = example.mixture - example.vocals
-            sides.append(
-                tuple(np.ptp(part.std(1)) / part.std() for part in (example.vocals, music))
-            )
-        assert max(sides[0]) < 0.05  # in the middle
-        assert abs(sides[1][0] - sides[1][1]) > 1e-4
+        sides, levels = [], []
+        for example in (plain.example(index), changed.example(index)):  # the same crop
+            stems = example.vocals, example.mixture - example.vocals
+            sides.append([20 * np.log10(np.std(stem[0]) / np.std(stem[1])) for stem in stems])
+            levels.append(20 * np.log10(np.std(stems[0]) / np.std(stems[1])))
+        moved = np.subtract(*sides)
+        assert abs(moved[0] - moved[1]) > 0.05
+        assert levels[0] == pytest.approx(levels[1], abs=0.3)
+
+
+def test_voices_alone_are_compressed(tmp_path: Path) -> None:
+    sound = sounds.noise(88200)
+    sound[:, 44100:] *= 0.2
+    for kind in ("vocals", "instrumental"):
+        sounds.write(tmp_path / kind / "noise.wav", sound)
+    sources = list(load_sources(find_sources(tmp_path), tmp_path / "cache", 44100))
+    mixing = Mixing(no_voice=0, no_music=0, stretch=0, equalizer=0, reverb_voice=0, reverb_music=0)
+    recipe = replace(RECIPE, crop=88200, mixing=replace(mixing, compress_voice=1.0))
+    example = Mixer(sort_pools(sources, recipe), recipe).example(0)
+    stems = example.vocals, example.mixture - example.vocals
+    voice, music = (np.std(stem[:, :44100]) / np.std(stem[:, 44100:]) for stem in stems)
+    assert voice < 4
+    assert music == pytest.approx(5, rel=0.05)
 
 
 def test_a_clip_with_an_invented_treble_is_learned_from_at_all_frequencies(pools: Pools) -> None:

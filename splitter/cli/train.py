@@ -178,9 +178,7 @@ def train(
         screen.kind = "none"
     found = find_sources(data)
     files = watch_items(screen, found, "decoding", len(found), "files")
-    pools = sort_pools(
-        load_sources(files, cache or run / "cache", plan.rate), plan.validation, plan.bandwidths
-    )
+    pools = sort_pools(load_sources(files, cache or run / "cache", plan.rate), plan)
     log.info(
         "found %d songs with both stems, %d without, %d voices, %d pieces of music; held out %d",
         *map(len, (pools.pairs, pools.mixtures, pools.voices, pools.music, pools.validation)),

@@ -22,7 +22,7 @@ Curve: TypeAlias = npt.NDArray[np.float32]
 Array: TypeAlias = Any  # NumPy's or PyTorch's, of float32; sound is (channels, samples)
 
 SILENCE = 1e-5  # RMS; quieter crops have no level to set
-BLOCK = 0.4  # s, about: long enough to tell a sound from a rest
+BLOCK = 0.1  # s, about: a sound, or a rest
 OCTAVES = 6  # points of the random equalizer
 
 
@@ -100,8 +100,8 @@ def distort(signal: Array, rate: int, random: np.random.Generator) -> Array:
     return set_level(heard, signal, 0.0)
 
 
-def rest(signal: Array, rate: int, random: np.random.Generator) -> Array:
-    """Let a voice fall silent for 0.5 to 4 s, then sing for 1 to 5 s, and so on.
+def add_rests(signal: Array, rate: int, random: np.random.Generator) -> Array:
+    """Let a voice fall silent for 0.5 to 4 s, then sing for 1 to 5 s, and so on, at any moment.
 
     Voices alone are often kept without their pauses; in songs other instruments lead there.
     """
@@ -169,18 +169,23 @@ def double(signal: Array, rate: int, random: np.random.Generator) -> Array:
 def brighten(signal: Array, rate: int, bandwidth: float, random: np.random.Generator) -> Array:
     """Invent what a sound has lost above `bandwidth` Hz: overtones of its highest octave.
 
-    Rectified, that octave has its overtones an octave higher, and they come and go as it does.
+    Rectified, that octave has its overtones an octave higher, and they come and go as it does. What
+    an encoder left up there is taken away.
     """
     fft = find_fft(signal)
     xp = array_namespace(signal)
     samples = signal.shape[-1]
     frequencies = np.fft.rfftfreq(samples, 1 / rate)
     below = beside(signal, between(frequencies, 0.5 * bandwidth, 0.95 * bandwidth))
-    octave = fft.irfft(fft.rfft(signal) * below, n=samples)
+    spectrum = fft.rfft(signal)
+    octave = fft.irfft(spectrum * below, n=samples)
     slope = (np.maximum(frequencies, 1.0) / bandwidth) ** random.uniform(-2, 0)
     above = between(frequencies, 0.95 * bandwidth, rate) * np.asarray(slope, np.float32)
     overtones = fft.irfft(fft.rfft(xp.abs(octave)) * beside(signal, above), n=samples)
-    return signal + set_level(overtones, octave, random.uniform(-12, 3))
+    held = beside(signal, between(frequencies, 1e-6, bandwidth))
+    return fft.irfft(spectrum * held, n=samples) + set_level(
+        overtones, octave, random.uniform(-12, 3)
+    )
 
 
 def between(frequencies: npt.NDArray[np.floating], low: float, high: float) -> Curve:

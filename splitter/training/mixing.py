@@ -21,6 +21,7 @@ from splitter.audio import Block, resample_signal
 from splitter.errors import DataError
 from splitter.training.augmentation import (
     Array,
+    add_rests,
     balance,
     brighten,
     code,
@@ -32,7 +33,6 @@ from splitter.training.augmentation import (
     equalize,
     pan,
     push_aside,
-    rest,
     reverberate,
     set_level,
     set_loudness,
@@ -41,7 +41,7 @@ from splitter.training.augmentation import (
 from splitter.training.effects import affect
 from splitter.training.elastic import deform
 from splitter.training.recipe import Recipe
-from splitter.training.sources import Pools, Recording, Source
+from splitter.training.sources import Pools, Recording, Source, root_mean_square
 
 FAINT = 0.03  # of a recording's RMS: a crop below it holds what is left in a pause
 DULL = 0.6  # of the bandwidth that there could be; sounds with less may be brightened
@@ -109,7 +109,7 @@ class Mixer:
         voice, voice_limit = self._plain(self.voices, "vocals", random)
         music, music_limit = self._plain(self.music, "instrumental", random)
         level = random.normal(self.recipe.mixing.level_mean, self.recipe.mixing.level_spread)
-        voice = set_level(voice, music, level)
+        voice = balance(voice, music, level, self.recipe.rate)
         mixture, voice = set_loudness(voice + music, voice, random.uniform(low, high))
         bandwidth = min(voice_limit, music_limit, source.mixture.bandwidth / crop.stretch)
         return song, voice, mixture - voice, bandwidth
@@ -118,27 +118,22 @@ class Mixer:
         """Crop one recording; return it with its bandwidth in Hz."""
         recording: Recording = getattr(pool.draw(random), part)
         crop = Crop.draw(recording.length, self.recipe, random)
-        return self.put(crop.take(recording, self.recipe)), recording.bandwidth / crop.stretch
+        return self._take(crop, recording, part), recording.bandwidth / crop.stretch
 
     def _aligned(self, random: np.random.Generator) -> tuple[Array, Array, float]:
-        """Crop both stems of one song at the same place; change them together."""
+        """Crop both stems of one song at the same place; by chance change each as if alone."""
         source = self.pairs.draw(random)
         assert source.vocals and source.instrumental
         crop = Crop.draw(source.length, self.recipe, random)
         vocals = self.put(crop.take(source.vocals, self.recipe))
         music = self.put(crop.take(source.instrumental, self.recipe))
-        mixing, rate = self.recipe.mixing, self.recipe.rate
-        bandwidth = min(source.vocals.bandwidth, source.instrumental.bandwidth) / crop.stretch
+        mixing = self.recipe.mixing
+        limits = [part.bandwidth / crop.stretch for part in (source.vocals, source.instrumental)]
         gain = float(decibels(random.uniform(-1, 1) * mixing.aligned_level))
         if mixing.aligned_changed and random.random() < mixing.aligned_changed:
-            if self._is_dull(bandwidth) and random.random() < mixing.brighten:
-                vocals, music = (brighten(s, rate, bandwidth, random) for s in (vocals, music))
-                bandwidth = rate / 2
-            vocals, music = (
-                balance(self._change(signal, part, random), signal, 0.0, rate)
-                for signal, part in ((vocals, "vocals"), (music, "instrumental"))
-            )
-        return vocals * gain, music, bandwidth
+            vocals, limits[0] = self._change(vocals, "vocals", limits[0], random)
+            music, limits[1] = self._change(music, "instrumental", limits[1], random)
+        return vocals * gain, music, min(limits)
 
     def _mixed(self, random: np.random.Generator) -> tuple[Array, Array, float]:
         """Crop any voice and any music, change each, and set their levels."""
@@ -196,29 +191,30 @@ class Mixer:
         """Crop one recording and change it; return it with its bandwidth in Hz."""
         recording: Recording = getattr(pool.draw(random), part)
         crop = Crop.draw(recording.length, self.recipe, random)
-        signal = self._take(crop, recording)
-        bandwidth = recording.bandwidth / crop.stretch
-        # no random number is drawn for what a recipe leaves out
-        if self._is_dull(bandwidth) and random.random() < self.recipe.mixing.brighten:
-            signal = brighten(signal, self.recipe.rate, bandwidth, random)
-            bandwidth = self.recipe.rate / 2
-        return self._change(signal, part, random), bandwidth
+        signal = self._take(crop, recording, part)
+        return self._change(signal, part, recording.bandwidth / crop.stretch, random)
 
-    def _take(self, crop: Crop, recording: Recording) -> Array:
-        """Read a crop; one in which nothing but noise or breath is left is silent."""
+    def _take(self, crop: Crop, recording: Recording, part: str) -> Array:
+        """Read a crop; of voices one in which only noise or a breath is left is silent."""
         block = crop.take(recording, self.recipe)
-        faint = np.sqrt(np.mean(np.square(block))) < FAINT * recording.loudness
+        faint = part == "vocals" and root_mean_square(block) < FAINT * recording.loudness
         return self.put(np.zeros_like(block) if faint else block)
 
-    def _is_dull(self, bandwidth: float) -> bool:
-        return bool(self.recipe.mixing.brighten) and bandwidth < self.dull
+    def _change(
+        self, original: Array, part: str, bandwidth: float, random: np.random.Generator
+    ) -> tuple[Array, float]:
+        """Change "vocals" or "instrumental" as the recipe says, and how far up it reaches in Hz.
 
-    def _change(self, signal: Array, part: str, random: np.random.Generator) -> Array:
-        """Change a voice ("vocals") or music ("instrumental") as the recipe says."""
+        What sounds stays as loud as it was. No random number is drawn for what a recipe leaves out.
+        """
         mixing, rate = self.recipe.mixing, self.recipe.rate
         is_voice = part == "vocals"
+        signal = original
+        if mixing.brighten and bandwidth < self.dull and random.random() < mixing.brighten:
+            signal = brighten(signal, rate, bandwidth, random)
+            bandwidth = rate / 2
         if is_voice and mixing.rests and random.random() < mixing.rests:
-            signal = rest(signal, rate, random)  # then a room, in which it dies away
+            signal = add_rests(signal, rate, random)  # then a room, in which it dies away
         if is_voice and mixing.compress_voice and random.random() < mixing.compress_voice:
             signal = compress(signal, rate, random)
         if random.random() < mixing.equalizer:
@@ -241,7 +237,7 @@ class Mixer:
             signal = push_aside(signal, random)
         if mixing.codec and random.random() < mixing.codec:
             signal = code(signal, rate, random)
-        return signal
+        return balance(signal, original, 0.0, rate), bandwidth
 
 
 class Pool:

@@ -15,10 +15,10 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
-from functools import cached_property
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 
@@ -27,6 +27,7 @@ import numpy.typing as npt
 
 from splitter.audio import SUFFIXES, Block, open_song, resample
 from splitter.errors import AudioError, DataError
+from splitter.training.recipe import Recipe
 
 SILENT_DB = -85.0  # a band so far below the loudest one holds codec noise, no sound
 SPECTRUM_WINDOW = 4096  # samples
@@ -39,16 +40,12 @@ class Recording:
     path: Path
     samples: npt.NDArray[np.float16]  # (channels, samples), mapped from disk
     bandwidth: float  # Hz; above it the file holds nothing
+    loudness: float  # RMS of all its samples
 
     @property
     def length(self) -> int:
         """Return the number of samples."""
         return int(self.samples.shape[-1])
-
-    @cached_property
-    def loudness(self) -> float:
-        """Return the RMS of all its samples."""
-        return float(np.sqrt(np.mean(np.square(self.samples, dtype=np.float32))))
 
 
 @dataclass(frozen=True)
@@ -142,21 +139,17 @@ def load_sources(found: Iterable[Files], cache: Path, rate: int) -> Iterator[Sou
         )
 
 
-def sort_pools(
-    sources: Iterable[Source],
-    validation: Sequence[str],
-    bandwidths: Sequence[tuple[str, float]] = (),
-) -> Pools:
-    """Put each source into its pool; names that match a `validation` pattern are held out.
+def sort_pools(sources: Iterable[Source], recipe: Recipe) -> Pools:
+    """Put each source into its pool; names that match a pattern of `validation` are held out.
 
     Of these, aligned pairs are what is validated on; voices or music alone are left out. Sources
     whose names match a pattern of `bandwidths` hold nothing above so many Hz.
     """
     pools = Pools([], [], [], [])
     for source in sources:
-        for pattern, most in bandwidths:
+        for pattern, most in recipe.bandwidths:
             source = source.limit(most) if fnmatch(source.name, pattern) else source
-        held_out = any(fnmatch(source.name, pattern) for pattern in validation)
+        held_out = any(fnmatch(source.name, pattern) for pattern in recipe.validation)
         if source.vocals and source.instrumental:
             (pools.validation if held_out else pools.pairs).append(source)
         elif not held_out:
@@ -174,7 +167,9 @@ def _load(path: Path, cache: Path, rate: int) -> Recording:
     if not stored.exists():
         _decode(path, stored, rate)
     samples = np.load(stored, mmap_mode="r")
-    return Recording(path, samples, _bandwidth(stored, samples, rate))
+    bandwidth = _remember(stored.with_suffix(".hz"), partial(measure_bandwidth, samples, rate))
+    loudness = _remember(stored.with_suffix(".rms"), partial(root_mean_square, samples))
+    return Recording(path, samples, bandwidth, loudness)
 
 
 def _decode(path: Path, stored: Path, rate: int) -> None:
@@ -199,12 +194,16 @@ def _put(path: Path, content: bytes) -> None:
     beside.replace(path)
 
 
-def _bandwidth(stored: Path, samples: npt.NDArray[np.float16], rate: int) -> float:
-    """Return `measure_bandwidth`, remembered beside the samples."""
-    note = stored.with_suffix(".hz")
+def _remember(note: Path, measure: Callable[[], float]) -> float:
+    """Return what was measured of samples, remembered beside them."""
     if not note.exists():
-        _put(note, str(measure_bandwidth(samples, rate)).encode())
+        _put(note, str(measure()).encode())
     return float(note.read_text(encoding="utf-8"))
+
+
+def root_mean_square(samples: npt.NDArray[np.floating]) -> float:
+    """Return the root of the mean square of all samples."""
+    return float(np.sqrt(np.mean(np.square(samples, dtype=np.float32))))
 
 
 def measure_bandwidth(samples: npt.NDArray[np.floating], rate: int) -> float:
