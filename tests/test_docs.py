@@ -40,7 +40,7 @@ BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 NOT_HERE = {  # why a line is not run here
     r"\bpip3? |venv|pre-commit|make ": ".ci/run does it",
     r"s3://|--engine ray|cuda": "tests/test_stores.py and test_cluster.py do it, with servers",
-    r"scripts/": "tests/test_scripts.py and test_simulation.py do it, with small sizes",
+    r"scripts[/.]": "tests/test_scripts.py and test_simulation.py do it, with small sizes",
     r"models get": "tests/test_models_get.py does it, with a server",
     r"train DATA -o mine --network": "hours; tests/test_networks_presets.py trains each, small",
 }
