@@ -159,6 +159,19 @@ def test_stems_of_one_song_are_changed_apart(pools: Pools) -> None:
         assert levels[0] == pytest.approx(levels[1], abs=0.3)
 
 
+def test_examples_may_be_mono_and_narrow(pools: Pools) -> None:
+    recipe = replace(RECIPE, mixing=Mixing(mono=1.0, narrow=1.0))
+    mixer = Mixer(pools, recipe)
+    limits = []
+    for index in range(20):
+        example = mixer.example(index)
+        assert np.array_equal(example.mixture[0], example.mixture[1])
+        limits.append(example.bandwidth)
+        spectrum = np.abs(np.fft.rfft(example.mixture[0]))
+        assert spectrum[np.linspace(0, 22050, len(spectrum)) > 14000].max() < 1e-4 * spectrum.max()
+    assert len(set(limits)) > 15 and max(limits) <= 12000
+
+
 def test_voices_alone_are_compressed(tmp_path: Path) -> None:
     sound = sounds.noise(88200)
     sound[:, 44100:] *= 0.2

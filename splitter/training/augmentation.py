@@ -188,6 +188,19 @@ def brighten(signal: Array, rate: int, bandwidth: float, random: np.random.Gener
     )
 
 
+def narrow(signal: Array, rate: int, bandwidth: float) -> Array:
+    """Leave what a sound has below `bandwidth` Hz."""
+    fft = find_fft(signal)
+    held = between(np.fft.rfftfreq(signal.shape[-1], 1 / rate), 1e-6, bandwidth)
+    return fft.irfft(fft.rfft(signal) * beside(signal, held), n=signal.shape[-1])
+
+
+def join_channels(signal: Array) -> Array:
+    """Put the mean of all channels into each."""
+    xp = array_namespace(signal)
+    return xp.broadcast_to(xp.mean(signal, axis=0, keepdims=True), signal.shape)
+
+
 def between(frequencies: npt.NDArray[np.floating], low: float, high: float) -> Curve:
     """Return 1 from `low` to `high` Hz and 0 elsewhere, with edges of a tenth of an octave."""
     octaves = [np.log2(np.maximum(frequencies, 1e-3) / edge) for edge in (low, high)]

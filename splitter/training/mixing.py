@@ -31,6 +31,8 @@ from splitter.training.augmentation import (
     double,
     drive,
     equalize,
+    join_channels,
+    narrow,
     pan,
     push_aside,
     reverberate,
@@ -43,6 +45,7 @@ from splitter.training.elastic import deform
 from splitter.training.recipe import Recipe
 from splitter.training.sources import Pools, Recording, Source, root_mean_square
 
+NARROW = (3000.0, 12000.0)  # Hz: old records, telephones, karaoke
 FAINT = 0.03  # of a recording's RMS: a crop below it holds what is left in a pause
 DULL = 0.6  # of the bandwidth that there could be; sounds with less may be brightened
 
@@ -89,6 +92,12 @@ class Mixer:
         else:
             vocals, music, bandwidth = self._mixed(random)
         loudness = random.uniform(mixing.loudness[0], mixing.loudness[1])
+        if mixing.mono and random.random() < mixing.mono:
+            vocals, music = join_channels(vocals), join_channels(music)
+        if mixing.narrow and random.random() < mixing.narrow:
+            limit = float(np.exp(random.uniform(*np.log(NARROW))))
+            vocals, music = (narrow(each, self.recipe.rate, limit) for each in (vocals, music))
+            bandwidth = min(bandwidth, limit)
         if mixing.elastic and random.random() < mixing.elastic:
             vocals, music = deform((vocals, music), self.recipe.rate, random)
         return Example(*set_loudness(vocals + music, vocals, loudness), bandwidth)

@@ -50,6 +50,8 @@ class Mixing:
     distort: Share = 0.0  # music behind a wall of distorted guitars, made of itself
     rests: Share = 0.0  # voices that fall silent between phrases
     effects: Share = 0.0  # voices in an echo, a hall, a gate, a telephone, or as a robot
+    mono: Share = 0.0  # examples with the same in all channels
+    narrow: Share = 0.0  # examples that hold nothing above 3 to 12 kHz
     elastic: Share = 0.0  # examples whose spectrogram is bent smoothly in time and frequency
     one_sided: Share = 0.0  # sources that are on one side only
     pan: Share = 0.5  # of sources in the middle or mono: moved by up to ± 6 dB between channels
