@@ -30,6 +30,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("files", nargs=3, type=Path)
     parser.add_argument("target", type=Path)
+    parser.add_argument("--titles", nargs=3, default=TITLES)
     parser.add_argument("--start", type=float, default=30.0)
     parser.add_argument("--seconds", type=float, default=15.0)
     asked = parser.parse_args()
@@ -40,7 +41,7 @@ def main() -> None:
     from matplotlib import pyplot
 
     figure, rows = pyplot.subplots(3, 1, figsize=(10, 6), sharex=True, layout="constrained")
-    for axes, title, path in zip(rows, TITLES, asked.files, strict=True):
+    for axes, title, path in zip(rows, asked.titles, asked.files, strict=True):
         levels = draw(path, asked.start, asked.seconds)
         extent = (0, levels.shape[1] / COLUMNS, 0, ROWS)
         axes.imshow(levels, cmap="magma", aspect="auto", vmin=0, vmax=255, extent=extent)

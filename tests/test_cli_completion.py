@@ -30,11 +30,11 @@ def test_commands_are_completed() -> None:
 @pytest.mark.parametrize("command", [["separate", "-m"], ["listen", "-m"], ["train", "--init"]])
 def test_models_are_completed_wherever_one_is_named(command: list[str]) -> None:
     assert set(list_models()) <= set(offered(*command, "unet"))
-    assert offered(*command, "unet-f") == ["unet-fast"]
+    assert offered(*command, "unet-f") == ["unet-fast", "unet-free"]
 
 
 def test_several_models_with_commas_between_are_completed() -> None:
-    assert offered("separate", "-m", "unet,unet-f") == ["unet,unet-fast"]
+    assert offered("separate", "-m", "unet,unet-fa") == ["unet,unet-fast"]
     assert "unet,unet" not in offered("separate", "-m", "unet,")
 
 
@@ -52,9 +52,9 @@ def test_songs_are_left_to_the_shell() -> None:
 
 SHELLS = {
     "bash": 'eval "$(_SPLITTER_COMPLETE=bash_source splitter)"; COMP_WORDS=(splitter separate -m '
-    'unet-f); COMP_CWORD=3; _splitter_completion splitter; echo "${COMPREPLY[@]}"',
+    'unet-fa); COMP_CWORD=3; _splitter_completion splitter; echo "${COMPREPLY[@]}"',
     "fish": "_SPLITTER_COMPLETE=fish_source splitter | source; "
-    "complete -C 'splitter separate -m unet-f'",
+    "complete -C 'splitter separate -m unet-fa'",
     "zsh": "autoload -U compinit && compinit -u -d ./dump; "
     'eval "$(_SPLITTER_COMPLETE=zsh_source splitter)"; '
     'COMP_WORDS="splitter separate -m unet-f" COMP_CWORD=3 '

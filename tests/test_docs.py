@@ -90,7 +90,7 @@ RUNNABLE = list(dict.fromkeys(line.text for line in LINES if line.runs))
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Small models that are called as the real ones are."""
     folder = tmp_path_factory.mktemp("models")
-    for name in ("unet", "unet-fast", *OTHERS):
+    for name in ("unet", "unet-fast", "unet-free", *OTHERS):
         sounds.write_small_model(folder / name)
     (folder / "unet-large").mkdir()
     average = {"network": "average", "models": ["unet", "unet-fast"]}

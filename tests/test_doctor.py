@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from scripts.licensed import is_free
 from splitter.cli.models import list_licences
-from splitter.registry import DEFAULT_MODEL, list_models
+from splitter.registry import CARD, DEFAULT_MODEL, find_model, list_models
 from tests.commands import call, start
 
 
@@ -48,15 +49,28 @@ def test_models_are_listed_with_what_each_is_good_for_and_their_licence_once(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))  # where nothing was added
     done = call("models", folder=tmp_path)
     assert done.status == 0, done.stderr
-    *lines, licence = done.stdout.splitlines()
+    lines = [line for line in done.stdout.splitlines() if not line.startswith("Licence of ")]
+    licences = done.stdout.splitlines()[len(lines) :]
     assert [line.split()[0] for line in lines] == list_models()
     for line in lines:
         facts = r"[0-9a-f]{16}  \d+ Hz  [\d.]+ MB  vocals, instrumental"
         assert re.fullmatch(rf"\S+( \(default\))?  {facts}  .*vocals SDR \d+\.\d+ dB .*", line)
     assert [line.split()[0] for line in lines if "(default)" in line] == [DEFAULT_MODEL]
-    for role in ("the fastest", "the slowest", "best for a singer", "best for other songs"):
+    roles = ("the fastest", "the slowest", "best for a singer", "best for other songs", "any use")
+    for role in roles:
         assert sum(role in line for line in lines) == 1
-    assert licence.startswith("Licence of all models: research and non-commercial use")
+    bound, free = licences
+    assert bound.startswith("Licence of unet, unet-fast, unet-large: research and non-commercial")
+    assert free.startswith("Licence of unet-free: CC BY-SA 4.0: any use, also commercial")
+
+
+def test_the_card_of_the_weights_for_any_use_names_what_they_heard() -> None:
+    card = (find_model("unet-free") / CARD).read_text("utf-8")
+    rows = card.partition("|---|---|---|\n")[2].splitlines()
+    assert len(rows) > 30
+    for licence, place, works in (row.strip("| ").split(" | ") for row in rows):
+        assert is_free(licence)
+        assert place.startswith("github.com/") and works
 
 
 def test_models_of_several_licences_say_which_is_whose(tmp_path: Path) -> None:

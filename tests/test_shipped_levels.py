@@ -18,7 +18,7 @@ EXACT = Computing(precision="float32")  # rounding to bfloat16 depends on the le
 SECONDS = 3
 
 
-@pytest.fixture(scope="module", params=["unet", "unet-fast"])
+@pytest.fixture(scope="module", params=["unet", "unet-fast", "unet-free"])
 def model(request: pytest.FixtureRequest) -> Model:
     return load_model(str(request.param), precision="float32")  # unet-large is the average of both
 
