@@ -73,3 +73,13 @@ def test_an_inverted_channel_is_an_inverted_channel_of_the_vocals(
     model: Model, song: Block, vocals: Block, change: Callable[[Block], Block]
 ) -> None:
     assert distance(change(separate(change(song), RATE, model, EXACT)["vocals"]), vocals) < -60
+
+
+@pytest.mark.parametrize("offset", [0.01, 0.1])
+def test_a_constant_offset_is_no_part_of_the_vocals(
+    model: Model, song: Block, vocals: Block, offset: float
+) -> None:
+    found = separate(song + np.float32(offset), RATE, model, EXACT)["vocals"]
+    middle = slice(RATE // 2, -RATE // 2)  # where it begins and ends it is a step, which is heard
+    assert distance(found[:, middle], vocals[:, middle]) < -40
+    assert abs(float((found - vocals)[:, middle].mean())) < 1e-3 * offset

@@ -93,6 +93,11 @@ def _magnitude(spectrogram: Tensor) -> Tensor:
     return spectrogram.real.square().addcmul_(imaginary, imaginary).sqrt_()
 
 
+def _only_audible(picture: Tensor) -> Tensor:
+    """Make the bands that nobody hears zero: a constant offset is no part of a voice."""
+    return F.pad(picture[:, :, INAUDIBLE:], (0, 0, INAUDIBLE, 0))
+
+
 class Level(nn.Module):
     """Divide each channel of a picture by its mean over `span` frames to either side of each.
 
@@ -107,7 +112,7 @@ class Level(nn.Module):
 
     def forward(self, picture: Tensor) -> Tensor:
         """Map (batch, channels, bands, frames) ≥ 0 to the same shape, in the unit of `USUAL`."""
-        picture = F.pad(picture[:, :, INAUDIBLE:], (0, 0, INAUDIBLE, 0))
+        picture = _only_audible(picture)
         level = F.avg_pool1d(
             picture.mean(2), 2 * self.span + 1, 1, self.span, count_include_pad=False
         )
@@ -211,6 +216,7 @@ class MaskModel(Network):
         picture = self.norm(F.pad(picture, (0, -frames % self.unet.stride)))
         logits = self.unet(picture.contiguous(memory_format=torch.channels_last), start, stop)
         mask = torch.sigmoid(logits.float())
+        mask = _only_audible(mask) if self.level else mask
         return self.bands.spread(mask.unflatten(1, (self.stems, self.channels)))
 
 
