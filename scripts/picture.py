@@ -1,4 +1,4 @@
-"""Draw spectrograms of a part of a song, of its vocals and of its instrumental, for README.
+"""Draw spectrograms of a part of three files: of a song, its vocals and its instrumental.
 
 splitter separate song.ogg -o stems
 python scripts/picture.py song.ogg stems/song/vocals.wav stems/song/instrumental.wav docs/song.jpg

@@ -92,7 +92,7 @@ def test_a_level_is_set_against_another_sound() -> None:
 @pytest.mark.parametrize("kind", [np.asarray, torch.from_numpy])
 def test_a_level_is_that_of_where_both_sound(kind: Callable[[Array], Array]) -> None:
     music, voice = sounds.noise(88200), 0.1 * sounds.noise(88200)
-    voice[:, 17640:] *= 1e-3  # rests for three quarters
+    voice[:, 17640:] *= 1e-3  # rests for four fifths
     balanced = np.asarray(balance(kind(voice), kind(music), -6.0, 44100))
     ratio = np.std(balanced[:, :17640]) / np.std(music)
     assert 20 * np.log10(ratio) == pytest.approx(-6.0, abs=0.3)

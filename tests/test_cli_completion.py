@@ -57,7 +57,7 @@ SHELLS = {
     "complete -C 'splitter separate -m unet-fa'",
     "zsh": "autoload -U compinit && compinit -u -d ./dump; "
     'eval "$(_SPLITTER_COMPLETE=zsh_source splitter)"; '
-    'COMP_WORDS="splitter separate -m unet-f" COMP_CWORD=3 '
+    'COMP_WORDS="splitter separate -m unet-fa" COMP_CWORD=3 '
     "_SPLITTER_COMPLETE=zsh_complete splitter",
 }
 

@@ -48,7 +48,7 @@ class Mixing:
     brighten: Share = 0.0  # sounds without treble that get one, invented from what they have
     codec: Share = 0.0  # sources that went through an MP3 of few bits
     distort: Share = 0.0  # music behind a wall of distorted guitars, made of itself
-    rests: Share = 0.0  # voices that fall silent between phrases
+    rests: Share = 0.0  # voices that fall silent at random times
     effects: Share = 0.0  # voices in an echo, a hall, a gate, a telephone, or as a robot
     mono: Share = 0.0  # examples with the same in all channels
     narrow: Share = 0.0  # examples that hold nothing above 3 to 12 kHz
