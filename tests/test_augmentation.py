@@ -21,13 +21,26 @@ from splitter.training.augmentation import (
     double,
     drive,
     equalize,
+    master,
+    oppose,
     pan,
     push_aside,
     reverberate,
     set_level,
     widen,
 )
-from splitter.training.effects import EDGE, affect, chop, drown, echo, robot, telephone
+from splitter.training.effects import (
+    EDGE,
+    affect,
+    another_singer,
+    chop,
+    drown,
+    echo,
+    harmonize,
+    move_formants,
+    robot,
+    telephone,
+)
 from tests import sounds
 
 RATE = 44100  # Hz
@@ -48,6 +61,8 @@ CHANGES: dict[str, Callable[[Array, np.random.Generator], Array]] = {
     "chop": lambda signal, random: chop(signal, RATE, random),
     "telephone": lambda signal, random: telephone(signal, RATE, random),
     "robot": lambda signal, random: robot(signal, RATE, random),
+    "another_singer": lambda signal, random: another_singer(signal, RATE, random),
+    "harmonize": lambda signal, random: harmonize(signal, RATE, random),
     "affect": lambda signal, random: affect(signal, 1000, random),
     "code": lambda signal, random: code(signal, RATE, random),
 }
@@ -188,6 +203,57 @@ def test_what_is_pushed_aside_is_15_to_60_decibels_weaker_on_the_other_side() ->
         assert -60.1 < 20 * np.log10(gains.min()) < -14.9
         sides.add(int(gains.argmax()))
     assert sides == {0, 1}
+
+
+def test_a_voice_opposite_its_music_leaves_each_side_to_one_of_them() -> None:
+    voice, music = sounds.noise(1000, seed=1), sounds.noise(1000, seed=2)
+    for seed in range(8):
+        stems = oppose(voice, music, np.random.default_rng(seed))
+        sung, played = (int(np.argmax(stem.std(1))) for stem in stems)
+        assert sung != played
+        assert all(stem.std(1).min() < 0.2 * stem.std(1).max() for stem in stems)
+
+
+def test_a_master_compresses_the_sum_and_each_stem_by_the_same_gain() -> None:
+    voice, music = sounds.noise(RATE, seed=1), sounds.noise(RATE, seed=2)
+    voice[:, RATE // 2 :] *= 0.05
+    music[:, RATE // 2 :] *= 0.05
+    sung, played = master(voice, music, RATE, np.random.default_rng(0))
+    mixture = sung + played
+    np.testing.assert_allclose(sung * (voice + music), voice * mixture, atol=1e-6)
+    quiet, loud = mixture[:, RATE * 3 // 4 :].std(), mixture[:, : RATE // 4].std()
+    assert 0.05 * 1.3 < quiet / loud < 1
+    peaks = [np.abs(each).max() / each.std() for each in (mixture, voice + music)]
+    assert peaks[0] < peaks[1]
+
+
+@pytest.mark.parametrize("factor", [0.8, 1.0, 1.25])
+def test_formants_move_and_harmonics_stay(factor: float) -> None:
+    time = np.arange(2 * RATE) / RATE
+    harmonics = np.arange(1, 60) * 150.0  # Hz
+    loudness = 0.2 + np.exp(-(((harmonics - 2000) / 600) ** 2))  # a formant at 2 kHz
+    tone = (loudness[:, None] * np.sin(2 * np.pi * harmonics[:, None] * time)).sum(0)
+    heard = move_formants(np.stack([tone, tone]).astype(np.float32), RATE, factor)[0]
+    spectrum = np.abs(np.fft.rfft(heard[RATE // 2 : -RATE // 2]))
+    on = spectrum[harmonics.astype(int)]
+    assert spectrum[75:6000:150].max() < 0.02 * on.max()
+    assert harmonics[np.argmax(on)] == pytest.approx(2000 * factor, rel=0.1)
+    if factor == 1.0:
+        np.testing.assert_allclose(heard, tone, atol=1e-4 * np.abs(tone).max())
+
+
+def test_harmonies_are_other_notes_of_the_same_moment() -> None:
+    time = np.arange(RATE) / RATE
+    tone = sum(np.sin(2 * np.pi * 200 * number * time) / number for number in range(1, 20))
+    voice = np.stack([tone, tone]).astype(np.float32)
+    voice[:, RATE // 2 :] = 0
+    for seed in range(4):
+        added = harmonize(voice, RATE, np.random.default_rng(seed)) - voice
+        spectrum = np.abs(np.fft.rfft(added[:, : RATE // 2], n=RATE)).mean(0)
+        strongest = int(np.argmax(spectrum[60:450])) + 60  # Hz
+        semitones = 12 * np.log2(strongest / 200)
+        assert 2.5 < abs(semitones) < 12.5
+        assert added[:, RATE * 6 // 10 :].std() < 0.1 * added[:, : RATE // 2].std()
 
 
 def test_distortion_adds_overtones_and_takes_treble_away() -> None:

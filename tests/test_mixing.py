@@ -187,6 +187,20 @@ def test_voices_alone_are_compressed(tmp_path: Path) -> None:
     assert music == pytest.approx(5, rel=0.05)
 
 
+def test_a_recipe_asks_for_other_singers_harmonies_masters_and_opposite_sides(
+    pools: Pools,
+) -> None:
+    plain = Mixing(no_voice=0, no_music=0, aligned=1, aligned_changed=1)
+    for name in ("formants", "harmony", "master", "opposed"):
+        changed = replace(plain, **{name: 1.0})
+        pairs = [
+            [Mixer(pools, replace(RECIPE, mixing=mixing)).example(index).vocals for index in (0, 3)]
+            for mixing in (plain, changed)
+        ]
+        for before, after in zip(*pairs, strict=True):
+            assert before.any() and not np.allclose(before, after)
+
+
 def test_a_clip_with_an_invented_treble_is_learned_from_at_all_frequencies(pools: Pools) -> None:
     low = [source for source in pools.voices if source.name.endswith("low")]
     mixing = Mixing(no_voice=0, brighten=1.0)

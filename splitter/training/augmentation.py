@@ -75,11 +75,29 @@ def pan(signal: Array, random: np.random.Generator) -> Array:
     return signal * beside(signal, gains[:, None])
 
 
-def push_aside(signal: Array, random: np.random.Generator) -> Array:
-    """Leave a sound on one side: its other channels are 15 to 60 dB weaker."""
+def push_aside(signal: Array, random: np.random.Generator, side: int | None = None) -> Array:
+    """Leave a sound on one side, or on `side`: its other channels are 15 to 60 dB weaker."""
     gains = np.full(signal.shape[0], decibels(random.uniform(-60, -15)))
-    gains[random.integers(signal.shape[0])] = 1
+    gains[random.integers(signal.shape[0]) if side is None else side] = 1
     return signal * beside(signal, gains[:, None])
+
+
+def oppose(vocals: Array, music: Array, random: np.random.Generator) -> tuple[Array, Array]:
+    """Leave a voice on one side and its music on the other, as in early stereo."""
+    side = int(random.integers(vocals.shape[0]))
+    return push_aside(vocals, random, side), push_aside(music, random, side - 1)
+
+
+def master(
+    vocals: Array, music: Array, rate: int, random: np.random.Generator
+) -> tuple[Array, Array]:
+    """Compress and clip the sum of two sounds; each gets, sample by sample, the gain of the sum."""
+    xp = array_namespace(vocals)
+    mixture = vocals + music
+    loud = drive(compress(mixture, rate, random), random)
+    heard = xp.abs(mixture) > 0
+    gain = xp.where(heard, loud / xp.where(heard, mixture, xp.ones_like(mixture)), 1.0)
+    return vocals * gain, music * gain
 
 
 def distort(signal: Array, rate: int, random: np.random.Generator) -> Array:

@@ -1,4 +1,4 @@
-"""What records do to voices: echoes, halls, gates, telephones, robots and whispers.
+"""What records do to voices: echoes, halls, gates, telephones, robots, whispers and harmonies.
 
 As in `augmentation`, sound is (channels, samples) of NumPy or PyTorch; random numbers are NumPy's.
 """
@@ -7,7 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import librosa
 import numpy as np
+import numpy.typing as npt
+import scipy.fft
 from array_api_compat import array_namespace, to_device
 
 from splitter.training.augmentation import (
@@ -16,12 +19,16 @@ from splitter.training.augmentation import (
     between,
     drive,
     find_fft,
+    pan,
     reverberate,
     set_level,
 )
 
 EDGE = 0.004  # seconds in which a gate opens or closes
 FRAME = 2048  # samples of a robot's spectra
+FINEST = 0.0016  # seconds: an envelope's waves over frequency are no closer than this says
+STRONGEST = 15.0  # dB by which formants that move change a bin
+PARTS = (-12, -5, -4, -3, 3, 4, 5, 7, 12)  # semitones to the voice that leads
 
 
 def affect(signal: Array, rate: int, random: np.random.Generator) -> Array:
@@ -86,6 +93,59 @@ def robot(signal: Array, rate: int, random: np.random.Generator) -> Array:
         voiced = np.fft.irfft(spectrum * turned, n=FRAME)
         heard[:, start : start + FRAME] += window * np.roll(voiced, FRAME // 2, axis=-1)
     return set_level(beside(signal, heard[:, FRAME : FRAME + sound.shape[-1]]), signal, 0.0)
+
+
+def harmonize(signal: Array, rate: int, random: np.random.Generator) -> Array:
+    """Sing along in one or two other parts, a little late, each with the formants of the voice."""
+    samples = signal.shape[-1]
+    sound = np.asarray(to_device(signal, "cpu"))
+    sound = np.pad(sound, ((0, 0), (0, max(0, FRAME - samples))))  # librosa warns of less
+    sum_of_parts = signal
+    for semitones in random.choice(PARTS, random.integers(1, 3), replace=False):
+        tuned = semitones + random.uniform(-0.15, 0.15)
+        part = librosa.effects.pitch_shift(sound, sr=rate, n_steps=tuned, res_type="soxr_lq")
+        part = move_formants(part, rate, 2 ** (-tuned / 12))
+        late = int(random.uniform(0, 0.04) * rate)
+        part = np.pad(part, ((0, 0), (late, 0)))[:, :samples]
+        part = pan(beside(signal, np.asarray(part, np.float32)), random)
+        sum_of_parts = sum_of_parts + set_level(part, signal, random.uniform(-12, 0))
+    return sum_of_parts
+
+
+def another_singer(signal: Array, rate: int, random: np.random.Generator) -> Array:
+    """Move formants by up to a quarter, as if by a smaller or a larger person."""
+    sound = np.asarray(to_device(signal, "cpu"))
+    factor = float(np.exp(random.uniform(-1, 1) * np.log(1.25)))
+    return set_level(beside(signal, move_formants(sound, rate, factor)), signal, 0.0)
+
+
+def move_formants(
+    sound: npt.NDArray[np.floating], rate: int, factor: float
+) -> npt.NDArray[np.float32]:
+    """Move the envelope of each short spectrum up by `factor`; harmonics stay where they are.
+
+    The envelope is what the cepstrum (channels, samples) has below `FINEST`.
+    """
+    hop = FRAME // 4
+    end = sound.shape[-1] + FRAME - (sound.shape[-1] % hop)
+    padded = np.pad(sound, ((0, 0), (FRAME, 2 * FRAME)))[:, : end + FRAME]
+    window = np.hanning(FRAME + 1)[:-1].astype(np.float32)
+    frames = np.lib.stride_tricks.sliding_window_view(padded, FRAME, axis=-1)[:, ::hop] * window
+    spectra = scipy.fft.rfft(frames)
+    cepstra = scipy.fft.irfft(np.log(np.abs(spectra) + 1e-6), n=FRAME)
+    kept = max(1, int(FINEST * rate))
+    cepstra[..., kept : 1 - kept] = 0
+    envelopes = scipy.fft.rfft(cepstra).real
+    places = np.minimum(np.arange(envelopes.shape[-1]) / factor, envelopes.shape[-1] - 1.001)
+    before, rest = places.astype(int), (places % 1).astype(np.float32)
+    moved = envelopes[..., before] * (1 - rest) + envelopes[..., before + 1] * rest
+    most = STRONGEST * np.log(10) / 20
+    spectra *= np.exp(np.clip(moved - envelopes, -most, most))
+    frames = scipy.fft.irfft(spectra, n=FRAME) * (window / 1.5)
+    heard = np.zeros_like(padded)
+    for number in range(frames.shape[1]):
+        heard[:, number * hop : number * hop + FRAME] += frames[:, number]
+    return np.asarray(heard[:, FRAME : FRAME + sound.shape[-1]], np.float32)
 
 
 Effect = Callable[[Array, int, np.random.Generator], Array]

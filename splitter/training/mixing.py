@@ -32,7 +32,9 @@ from splitter.training.augmentation import (
     drive,
     equalize,
     join_channels,
+    master,
     narrow,
+    oppose,
     pan,
     push_aside,
     reverberate,
@@ -40,7 +42,7 @@ from splitter.training.augmentation import (
     set_loudness,
     widen,
 )
-from splitter.training.effects import affect
+from splitter.training.effects import affect, another_singer, harmonize
 from splitter.training.elastic import deform
 from splitter.training.recipe import Recipe
 from splitter.training.sources import Pools, Recording, Source, root_mean_square
@@ -98,6 +100,10 @@ class Mixer:
             limit = float(np.exp(random.uniform(*np.log(NARROW))))
             vocals, music = (narrow(each, self.recipe.rate, limit) for each in (vocals, music))
             bandwidth = min(bandwidth, limit)
+        if mixing.opposed and random.random() < mixing.opposed:
+            vocals, music = oppose(vocals, music, random)
+        if mixing.master and random.random() < mixing.master:
+            vocals, music = master(vocals, music, self.recipe.rate, random)
         if mixing.elastic and random.random() < mixing.elastic:
             vocals, music = deform((vocals, music), self.recipe.rate, random)
         return Example(*set_loudness(vocals + music, vocals, loudness), bandwidth)
@@ -224,6 +230,10 @@ class Mixer:
             bandwidth = rate / 2
         if is_voice and mixing.rests and random.random() < mixing.rests:
             signal = add_rests(signal, rate, random)  # then a room, in which it dies away
+        if is_voice and mixing.formants and random.random() < mixing.formants:
+            signal = another_singer(signal, rate, random)
+        if is_voice and mixing.harmony and random.random() < mixing.harmony:
+            signal = harmonize(signal, rate, random)
         if is_voice and mixing.compress_voice and random.random() < mixing.compress_voice:
             signal = compress(signal, rate, random)
         if random.random() < mixing.equalizer:

@@ -49,11 +49,15 @@ class Mixing:
     codec: Share = 0.0  # sources that went through an MP3 of few bits
     distort: Share = 0.0  # music behind a wall of distorted guitars, made of itself
     rests: Share = 0.0  # voices that fall silent at random times
+    formants: Share = 0.0  # voices whose formants lie up to a quarter higher or lower
+    harmony: Share = 0.0  # voices that are sung in one or two more parts
     effects: Share = 0.0  # voices in an echo, a hall, a gate, a telephone, or as a robot
     mono: Share = 0.0  # examples with the same in all channels
     narrow: Share = 0.0  # examples that hold nothing above 3 to 12 kHz
     elastic: Share = 0.0  # examples whose spectrogram is bent smoothly in time and frequency
     one_sided: Share = 0.0  # sources that are on one side only
+    opposed: Share = 0.0  # examples with the voice on one side, and the music on the other
+    master: Share = 0.0  # examples whose sum was compressed and clipped softly
     pan: Share = 0.5  # of sources in the middle or mono: moved by up to ± 6 dB between channels
 
 
