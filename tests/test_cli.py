@@ -262,7 +262,8 @@ def test_train_makes_a_model_that_separates(tmp_path: Path) -> None:
     sounds.write(tmp_path / "data/instrumental/b.wav", sounds.music(2))
     from splitter.training.recipe import Recipe, read_recipe, write_recipe
 
-    recipe = Recipe(sizes=sounds.SMALL_SIZES, crop=8192, batch=2, steps=4)
+    weights = (("rain/*", 2.0, 1.0),)
+    recipe = Recipe(sizes=sounds.SMALL_SIZES, crop=8192, batch=2, steps=4, weights=weights)
     write_recipe(recipe, tmp_path / "recipe.json")
     arguments = ("train", "data", "-o", "models/mine", "--recipe", "recipe.json")
     paused = run(*arguments, "--stop-at", 2, folder=tmp_path)
@@ -270,6 +271,7 @@ def test_train_makes_a_model_that_separates(tmp_path: Path) -> None:
     done = run(*arguments, folder=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "resuming from step 2" in done.stderr
+    assert "splitter: the recipe names what is not there: rain/*" in done.stderr
     assert done.stdout.strip() == "models/mine"
     assert read_recipe(tmp_path / "models/mine.run/recipe.json") == recipe
     sounds.write(tmp_path / "song.wav", sounds.song(1))

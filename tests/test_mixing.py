@@ -14,6 +14,7 @@ from splitter.training.mixing import Mixer, Pool
 from splitter.training.recipe import Mixing
 from splitter.training.sources import (
     Pools,
+    find_idle_patterns,
     find_sources,
     load_sources,
     measure_bandwidth,
@@ -28,6 +29,15 @@ def test_folders_say_what_is_voice_and_what_is_music(pools: Pools) -> None:
     assert [source.name for source in pools.voices] == ["vocals/singer/low", "vocals/singer/one"]
     assert [source.name for source in pools.music] == ["instrumental/band/two"]
     assert [source.name for source in pools.validation] == ["held/b"]
+
+
+def test_patterns_of_a_recipe_that_match_nothing_are_found(data: Path) -> None:
+    weights = (("vocals/*", 2.0, 1.0), ("vocal/*", 2.0, 1.0))
+    recipe = replace(
+        RECIPE, validation=("held/*", "hold/*"), weights=weights, bandwidths=(("hold/*", 8000.0),)
+    )
+    names = (files.name for files in find_sources(data))
+    assert find_idle_patterns(names, recipe) == ["hold/*", "vocal/*"]
 
 
 def test_a_folder_with_nothing_to_train_on_is_named(tmp_path: Path) -> None:

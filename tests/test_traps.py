@@ -260,7 +260,7 @@ def test_an_empty_file_is_told(separate: Callable[..., Done], tmp_path: Path) ->
     (tmp_path / "song.flac").touch()
     done = separate("song.flac")
     assert done.status == 1
-    assert done.complaints == ["splitter: song.flac: not an audio file, or its format is unknown"]
+    assert done.complaints == ["splitter: song.flac: is empty, 0 bytes; copy or download it anew"]
 
 
 def test_samples_that_are_no_numbers_are_told_or_silenced_on_request(

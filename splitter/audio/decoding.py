@@ -23,6 +23,9 @@ from splitter.audio.sources import ObjectSource, Patched, Source, open_source
 def open_decoder(file: BinaryIO, raw: RawFormat | None = None, track: str | None = None) -> Decoder:
     """Find the decoder of a file or a stream; raise UndecodableError if there is none."""
     source = open_source(file)
+    if not raw and not source.read_at(0, 1):
+        source.check()
+        raise UndecodableError("is empty, 0 bytes; copy or download it anew")
     if has_too_many_parts(source.read_at):
         raise UndecodableError("has thousands of empty parts before its sound; write it anew")
     if free := None if raw else find_free_format(source.read_at):

@@ -153,7 +153,12 @@ def train(
     from splitter.training.ranks import join_ranks, leave_ranks
     from splitter.training.recipe import RECIPE, Recipe, read_recipe, write_recipe
     from splitter.training.seams import tell_seam
-    from splitter.training.sources import find_sources, load_sources, sort_pools
+    from splitter.training.sources import (
+        find_idle_patterns,
+        find_sources,
+        load_sources,
+        sort_pools,
+    )
 
     reuse_freed_memory()
     plan = read_recipe(recipe) if recipe else Recipe()
@@ -177,6 +182,8 @@ def train(
     if not ranks.first:
         screen.kind = "none"
     found = find_sources(data)
+    if ranks.first and (idle := find_idle_patterns((files.name for files in found), plan)):
+        log.warning("the recipe names what is not there: %s", ", ".join(idle))
     files = watch_items(screen, found, "decoding", len(found), "files")
     pools = sort_pools(load_sources(files, cache or run / "cache", plan.rate), plan)
     log.info(

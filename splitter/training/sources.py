@@ -160,6 +160,14 @@ def sort_pools(sources: Iterable[Source], recipe: Recipe) -> Pools:
     return pools
 
 
+def find_idle_patterns(names: Iterable[str], recipe: Recipe) -> list[str]:
+    """List the patterns of a recipe that match none of the sources' names."""
+    names = list(names)
+    limited = [pattern for pattern, _ in recipe.bandwidths]
+    patterns = [*recipe.validation, *limited, *(pattern for pattern, *_ in recipe.weights)]
+    return [one for one in dict.fromkeys(patterns) if not any(fnmatch(name, one) for name in names)]
+
+
 def _load(path: Path, cache: Path, rate: int) -> Recording:
     stat = path.stat()
     identity = f"{path.resolve()} {stat.st_size} {stat.st_mtime_ns} {rate}"
