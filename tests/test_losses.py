@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from splitter.spectral import Stft
-from splitter.training.losses import LOSSES, Estimate, heard_bins
+from splitter.training.losses import CERTAINTY, LOSSES, Estimate, heard_bins
 from tests import sounds
 
 
@@ -79,7 +79,7 @@ def test_the_weighted_loss_does_not_look_where_both_sources_are_quiet() -> None:
     assert error(slice(1, None, 2)) > 300 * error(slice(0, None, 2))
 
 
-RATIOS = ("signal-to-noise", "octaves", "segments")
+RATIOS = ("signal-to-noise", "octaves", "segments", "certain")
 
 
 @pytest.mark.parametrize("name", RATIOS)
@@ -90,7 +90,9 @@ def test_to_losses_in_db_quiet_examples_matter_as_much_as_loud_ones(name: str) -
     loss = LOSSES[name]
     assert float(loss(quiet)) == pytest.approx(float(loss(loud)), abs=1e-3)
     # an error of 0.2 of the mixture is −14 dB, 16 dB above the threshold
-    assert float(loss(loud)) == pytest.approx(10 * math.log10(1 + 0.04 / 1e-3), abs=0.01)
+    nats = 0.5 * math.log(0.5 / 0.7) + 0.5 * math.log(0.5 / 0.3)
+    expected = 10 * math.log10(1 + 0.04 / 1e-3) + (CERTAINTY * nats if name == "certain" else 0)
+    assert float(loss(loud)) == pytest.approx(expected, abs=0.01)
 
 
 @pytest.mark.parametrize("name", RATIOS)
@@ -156,3 +158,17 @@ def test_to_segments_a_pause_of_the_song_itself_does_not_matter() -> None:
     mask = torch.full(MASK_SHAPE, 0.5)
     mask[..., silence] = 1.0
     assert float(LOSSES["segments"](replace(song, guess=mask * song.mixture))) < 0.01
+
+
+def test_a_voice_that_is_surely_missed_is_learned_from() -> None:
+    """The logit of a mask near 0 where only a voice sounds: an error in dB hardly moves it."""
+
+    def slope(name: str, share: float, logit: float) -> float:
+        logits = torch.full(MASK_SHAPE, logit, requires_grad=True)
+        LOSSES[name](estimate(torch.sigmoid(logits), 8000, share)).backward()
+        return float(logits.grad.sum())
+
+    assert -0.15 < slope("segments", 1.0, -4.5) < 0
+    assert slope("certain", 1.0, -4.5) < -2
+    assert 0 < slope("segments", 0.0, 4.5) < 0.15
+    assert slope("certain", 0.0, 4.5) > 2

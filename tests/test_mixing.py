@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from splitter.errors import AudioError, DataError
-from splitter.training.mixing import Mixer, Pool
+from splitter.training.augmentation import Array
+from splitter.training.mixing import Example, Mixer, Pool
 from splitter.training.recipe import Mixing
 from splitter.training.sources import (
     Pools,
@@ -167,6 +168,64 @@ def test_stems_of_one_song_are_changed_apart(pools: Pools) -> None:
         moved = np.subtract(*sides)
         assert abs(moved[0] - moved[1]) > 0.05
         assert levels[0] == pytest.approx(levels[1], abs=0.3)
+
+
+def test_music_in_key_is_from_another_clip_of_the_same_song(tmp_path: Path) -> None:
+    tones = {"anna_1_01": 200, "anna_1_02": 400, "anna_2_01": 800, "ben_1_01": 1600}  # Hz
+    time = np.arange(RECIPE.crop) / 44100
+    for name, pitch in tones.items():
+        for number, stem in enumerate(("vocals", "instrumental")):
+            tone = np.tile(np.sin(2 * np.pi * pitch * (number + 1) * 1.1 * time), (2, 1))
+            sounds.write(tmp_path / "pairs" / name / f"{stem}.wav", np.float32(0.1 * tone))
+    sources = list(load_sources(find_sources(tmp_path), tmp_path / "cache", 44100))
+    plain = Mixing(aligned=1, stretch=0, equalizer=0, reverb_voice=0, reverb_music=0, pan=0)
+
+    def pair(example: Example) -> tuple[int, ...]:
+        parts = example.vocals, example.mixture - example.vocals
+        tops = [np.argmax(np.abs(np.fft.rfft(part[0], n=44100))) for part in parts]
+        return tuple(round(top / 1.1 / (place + 1) / 100) for place, top in enumerate(tops))
+
+    for share, pairs in (
+        (0.0, {(2, 2), (4, 4), (8, 8), (16, 16)}),
+        (1.0, {(2, 2), (2, 4), (4, 2), (4, 4), (8, 8), (16, 16)}),
+    ):
+        recipe = replace(RECIPE, mixing=replace(plain, in_key=share))
+        mixer = Mixer(sort_pools(sources, recipe), recipe)
+        assert {pair(mixer.example(index)) for index in range(60)} == pairs
+
+
+def test_a_short_recording_begins_anywhere_in_an_example(tmp_path: Path) -> None:
+    for stem in ("vocals", "instrumental"):
+        sounds.write(tmp_path / "short" / f"{stem}.wav", sounds.noise(RECIPE.crop // 2, seed=1))
+    sources = list(load_sources(find_sources(tmp_path), tmp_path / "cache", 44100))
+    mixing = Mixing(aligned=1, stretch=0, equalizer=0, reverb_voice=0, reverb_music=0)
+    recipe = replace(RECIPE, mixing=mixing)
+    mixer = Mixer(sort_pools(sources, recipe), recipe)
+    begins = []
+    for index in range(20):
+        example = mixer.example(index)
+        (sung,) = np.nonzero(example.vocals[0])
+        assert 0.99 < np.ptp(sung) / (RECIPE.crop // 2) < 1.01
+        assert np.array_equal(sung, np.nonzero((example.mixture - example.vocals)[0])[0])
+        begins.append(sung[0])
+    assert min(begins) < RECIPE.crop / 8 and max(begins) > RECIPE.crop * 3 / 8
+
+
+def test_music_may_rest_and_echo_as_voices_do(pools: Pools) -> None:
+    plain = Mixing(aligned=0, no_voice=1, equalizer=0, reverb_music=0, second_music=0, pan=0)
+
+    def music(**chances: float) -> list[Array]:
+        mixer = Mixer(pools, replace(RECIPE, mixing=replace(plain, **chances)))
+        return [mixer.example(index).mixture for index in range(30)]
+
+    def silent(examples: list[Array]) -> float:
+        return float(np.mean([np.mean(example == 0) for example in examples]))
+
+    before = music()
+    assert silent(music(rests_music=1.0)) > silent(before) + 0.1
+    pairs = zip(before, music(effects_music=1.0), strict=True)
+    # an echo may come after the end, a gate be open all the time
+    assert sum(not np.allclose(first, second) for first, second in pairs) > 20
 
 
 def test_examples_may_be_mono_and_narrow(pools: Pools) -> None:

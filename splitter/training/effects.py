@@ -5,7 +5,7 @@ As in `augmentation`, sound is (channels, samples) of NumPy or PyTorch; random n
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import librosa
 import numpy as np
@@ -31,10 +31,13 @@ STRONGEST = 15.0  # dB by which formants that move change a bin
 PARTS = (-12, -5, -4, -3, 3, 4, 5, 7, 12)  # semitones to the voice that leads
 
 
-def affect(signal: Array, rate: int, random: np.random.Generator) -> Array:
-    """Treat a voice by one effect, or by two."""
-    for number in random.choice(len(EFFECTS), random.integers(1, 3), replace=False):
-        signal = EFFECTS[number](signal, rate, random)
+def affect(
+    signal: Array, rate: int, random: np.random.Generator, effects: Sequence[Effect] | None = None
+) -> Array:
+    """Treat a sound by one of `effects`, or by two; by any that voices get if none are given."""
+    chosen = EFFECTS if effects is None else effects
+    for number in random.choice(len(chosen), random.integers(1, 3), replace=False):
+        signal = chosen[number](signal, rate, random)
     return signal
 
 
@@ -150,3 +153,4 @@ def move_formants(
 
 Effect = Callable[[Array, int, np.random.Generator], Array]
 EFFECTS: tuple[Effect, ...] = (echo, drown, chop, telephone, robot)
+EFFECTS_ON_MUSIC: tuple[Effect, ...] = (echo, drown, chop)

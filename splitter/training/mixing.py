@@ -9,6 +9,7 @@ so a training that is resumed goes on with just the examples that it would have 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -42,7 +43,7 @@ from splitter.training.augmentation import (
     set_loudness,
     widen,
 )
-from splitter.training.effects import affect, another_singer, harmonize
+from splitter.training.effects import EFFECTS_ON_MUSIC, affect, another_singer, harmonize
 from splitter.training.elastic import deform
 from splitter.training.recipe import Recipe
 from splitter.training.sources import Pools, Recording, Source, root_mean_square
@@ -84,6 +85,9 @@ class Mixer:
         self.voices = Pool([*pools.voices, *pools.pairs], voice_weights)
         self.music = Pool([*pools.music, *pools.pairs], music_weights)
         self.mixtures = Pool(pools.mixtures, ())
+        self.parts: dict[str, list[Source]] = {}  # of each song that was cut into numbered clips
+        for pair in pools.pairs:
+            self.parts.setdefault(_name_of_song(pair), []).append(pair)
 
     def example(self, index: int) -> Example:
         """Make example number `index`."""
@@ -139,11 +143,18 @@ class Mixer:
         """Crop both stems of one song at the same place; by chance change each as if alone."""
         source = self.pairs.draw(random)
         assert source.vocals and source.instrumental
-        crop = Crop.draw(source.length, self.recipe, random)
-        vocals = self.put(crop.take(source.vocals, self.recipe))
-        music = self.put(crop.take(source.instrumental, self.recipe))
         mixing = self.recipe.mixing
-        limits = [part.bandwidth / crop.stretch for part in (source.vocals, source.instrumental)]
+        crop = elsewhere = Crop.draw(source.length, self.recipe, random)
+        recording = source.instrumental
+        if mixing.in_key and random.random() < mixing.in_key:
+            parts = self.parts[_name_of_song(source)]
+            other = parts[int(random.integers(len(parts)))]
+            assert other.instrumental
+            recording = other.instrumental
+            elsewhere = Crop.draw(other.length, self.recipe, random, crop.stretch)
+        vocals = self.put(crop.take(source.vocals, self.recipe))
+        music = self.put(elsewhere.take(recording, self.recipe))
+        limits = [part.bandwidth / crop.stretch for part in (source.vocals, recording)]
         gain = float(decibels(random.uniform(-1, 1) * mixing.aligned_level))
         if mixing.aligned_changed and random.random() < mixing.aligned_changed:
             vocals, limits[0] = self._change(vocals, "vocals", limits[0], random)
@@ -228,7 +239,8 @@ class Mixer:
         if mixing.brighten and bandwidth < self.dull and random.random() < mixing.brighten:
             signal = brighten(signal, rate, bandwidth, random)
             bandwidth = rate / 2
-        if is_voice and mixing.rests and random.random() < mixing.rests:
+        rests = mixing.rests if is_voice else mixing.rests_music
+        if rests and random.random() < rests:
             signal = add_rests(signal, rate, random)  # then a room, in which it dies away
         if is_voice and mixing.formants and random.random() < mixing.formants:
             signal = another_singer(signal, rate, random)
@@ -242,6 +254,8 @@ class Mixer:
             signal = reverberate(signal, rate, random)
         if is_voice and mixing.effects and random.random() < mixing.effects:
             signal = affect(signal, rate, random)
+        if not is_voice and mixing.effects_music and random.random() < mixing.effects_music:
+            signal = affect(signal, rate, random, EFFECTS_ON_MUSIC)
         if mixing.double and random.random() < mixing.double:
             signal = double(signal, rate, random)
         if mixing.compress and random.random() < mixing.compress:
@@ -283,17 +297,27 @@ class Crop:
     stretch: float  # > 1: longer, deeper
     swap: bool  # left and right exchanged
     sign: float
+    delay: float  # part of the silence beside a short recording that comes before it
 
     @classmethod
-    def draw(cls, available: int, recipe: Recipe, random: np.random.Generator) -> Crop:
-        """Draw a crop that fills `recipe.crop` samples after stretching."""
-        stretch = float(np.exp(random.uniform(-1, 1) * np.log1p(recipe.mixing.stretch)))
+    def draw(
+        cls,
+        available: int,
+        recipe: Recipe,
+        random: np.random.Generator,
+        stretch: float | None = None,
+    ) -> Crop:
+        """Draw a crop that fills `recipe.crop` samples after stretching; by `stretch`, if given."""
+        if stretch is None:
+            stretch = float(np.exp(random.uniform(-1, 1) * np.log1p(recipe.mixing.stretch)))
         length = min(available, int(recipe.crop / stretch))
         start = int(random.integers(0, available - length + 1))
-        return cls(start, length, stretch, bool(random.random() < 0.5), random.choice([-1.0, 1.0]))
+        swap, sign = bool(random.random() < 0.5), random.choice([-1.0, 1.0])
+        delay = random.random() if length == available else 0.0
+        return cls(start, length, stretch, swap, sign, delay)
 
     def take(self, recording: Recording, recipe: Recipe) -> Block:
-        """Read the crop as (recipe.channels, recipe.crop), silence after its end."""
+        """Read the crop as (recipe.channels, recipe.crop), between silence if it is shorter."""
         stored = recording.samples[:, self.start : self.start + self.length]
         after = recipe.rate * self.stretch
         signal = resample_signal(
@@ -301,7 +325,9 @@ class Crop:
         )
         signal = fit_channels(signal, recipe.channels)
         signal = signal[:: -1 if self.swap else 1, : recipe.crop] * np.float32(self.sign)
-        return np.pad(signal, ((0, 0), (0, recipe.crop - signal.shape[-1])))
+        missing = recipe.crop - signal.shape[-1]
+        before = int(self.delay * missing)
+        return np.pad(signal, ((0, 0), (before, missing - before)))
 
 
 def fit_channels(signal: npt.NDArray[np.floating], channels: int) -> Block:
@@ -309,6 +335,11 @@ def fit_channels(signal: npt.NDArray[np.floating], channels: int) -> Block:
     if len(signal) > channels:
         signal = signal.mean(axis=0, keepdims=True, dtype=np.float32)
     return np.array(np.broadcast_to(signal, (channels, signal.shape[-1])), np.float32)
+
+
+def _name_of_song(source: Source) -> str:
+    """Return the name without the number of a clip: of singer_1_07 it is singer_1."""
+    return re.sub(r"_\d+$", "", source.name)
 
 
 def _factor(name: str, weights: Sequence[tuple[str, float]]) -> float:

@@ -32,6 +32,7 @@ class Mixing:
     second_music: Share = 0.25
     aligned_level: Decibels = 3.0  # ± dB of voice against music in aligned pairs
     aligned_changed: Share = 0.0  # of aligned pairs: both stems are changed, each as if alone
+    in_key: Share = 0.0  # of aligned pairs: the music is from elsewhere in the same song
     level_mean: Decibels = -1.0  # dB of voice against music in random mixes
     level_spread: Decibels = 5.0  # its standard deviation
     loudness: tuple[Decibels, Decibels] = (-30.0, -12.0)  # dBFS (RMS) of the mix
@@ -49,9 +50,11 @@ class Mixing:
     codec: Share = 0.0  # sources that went through an MP3 of few bits
     distort: Share = 0.0  # music behind a wall of distorted guitars, made of itself
     rests: Share = 0.0  # voices that fall silent at random times
+    rests_music: Share = 0.0  # music that does
     formants: Share = 0.0  # voices whose formants lie up to a quarter higher or lower
     harmony: Share = 0.0  # voices that are sung in one or two more parts
     effects: Share = 0.0  # voices in an echo, a hall, a gate, a telephone, or as a robot
+    effects_music: Share = 0.0  # music in an echo, a hall, or a gate
     mono: Share = 0.0  # examples with the same in all channels
     narrow: Share = 0.0  # examples that hold nothing above 3 to 12 kHz
     elastic: Share = 0.0  # examples whose spectrogram is bent smoothly in time and frequency
