@@ -6,7 +6,7 @@ DATA is any data set that `splitter evaluate` reads. Windows are seconds in whic
 in the order of the vocals' SDR less the mixture's. The energy of the error is shared out, in each
 bin of the STFT:
 
-    phase    what the ideal ratio mask (IRM1) leaves, too: no real mask does much better
+    phase    what the best real mask in 0…1 leaves, too
     lost     the rest, where the estimate is weaker than that mask's
     taken    the rest, where it is stronger: music in the vocals
     treble   of all three, what lies above 8 kHz
@@ -68,8 +68,9 @@ def share_out(tracks: Tracks, estimate: npt.NDArray[np.float32]) -> Energies:
         for signal in (tracks.vocals, tracks.instrumental, estimate)
     )
     error = np.abs(heard - voice) ** 2
-    ratio = np.abs(voice) / np.maximum(np.abs(voice) + np.abs(music), 1e-9)
-    ideal = (voice + music) * ratio
+    mixture = voice + music
+    share = np.real(voice * np.conj(mixture)) / np.maximum(np.abs(mixture) ** 2, 1e-18)
+    ideal = mixture * np.clip(share, 0, 1)
     phase = np.minimum(np.abs(ideal - voice) ** 2, error)
     weaker = np.abs(heard) < np.abs(ideal)
     above = fft_frequencies(sr=tracks.rate, n_fft=WINDOW)[:, None] > TREBLE
