@@ -37,7 +37,7 @@ from splitter.training.recipe import Recipe
 EXACT, FAST = 80, 45  # dB: agreement asked of float32, and of bfloat16 or float16
 DEADLINE = 8 * 60  # seconds
 RATE = 44100  # Hz
-MODELS = ("unet", "unet-fast", "unet-large")
+MODELS = ("unet", "unet-fast", "unet-free")
 
 
 @dataclass(frozen=True)

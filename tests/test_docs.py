@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import runpy
@@ -92,9 +91,6 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("models")
     for name in ("unet", "unet-fast", "unet-free", *OTHERS):
         sounds.write_small_model(folder / name)
-    (folder / "unet-large").mkdir()
-    average = {"network": "average", "models": ["unet", "unet-fast"]}
-    (folder / "unet-large/config.json").write_text(json.dumps(average))
     return folder
 
 

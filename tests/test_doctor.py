@@ -56,7 +56,7 @@ def test_models_are_listed_with_what_each_is_good_for_and_their_licence_once(
         facts = r"[0-9a-f]{16}  \d+ Hz  [\d.]+ MB  vocals, instrumental"
         assert re.fullmatch(rf"\S+( \(default\))?  {facts}  .*vocals SDR \d+\.\d+ dB .*", line)
     assert [line.split()[0] for line in lines if "(default)" in line] == [DEFAULT_MODEL]
-    roles = ("the fastest", "the slowest", "best for a singer", "best for other songs", "any use")
+    roles = ("the fastest", "the best", "any use", "another name of `unet`")
     for role in roles:
         assert sum(role in line for line in lines) == 1
     bound, free = licences

@@ -20,7 +20,7 @@ SECONDS = 3
 
 @pytest.fixture(scope="module", params=["unet", "unet-fast", "unet-free"])
 def model(request: pytest.FixtureRequest) -> Model:
-    return load_model(str(request.param), precision="float32")  # unet-large is the average of both
+    return load_model(str(request.param), precision="float32")
 
 
 @pytest.fixture(scope="module")
@@ -31,6 +31,13 @@ def song() -> Block:
 @pytest.fixture(scope="module")
 def vocals(model: Model, song: Block) -> Block:
     return separate(song, RATE, model, EXACT)["vocals"]
+
+
+def test_the_name_of_an_average_that_is_no_more_stands_for_the_default(
+    song: Block,
+) -> None:
+    default, named = (separate(song, RATE, name, EXACT) for name in ("unet", "unet-large"))
+    assert np.array_equal(default["vocals"], named["vocals"])
 
 
 def sides(left: float, right: float) -> Block:
