@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+import os
 import re
 import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -62,6 +66,18 @@ def test_models_are_listed_with_what_each_is_good_for_and_their_licence_once(
     bound, free = licences
     assert bound.startswith("Licence of unet, unet-fast, unet-large: research and non-commercial")
     assert free.startswith("Licence of unet-free: CC BY-SA 4.0: any use, also commercial")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="its shells have no head")
+@pytest.mark.parametrize("command", ["models", "doctor"])
+def test_nothing_is_blamed_when_nobody_reads_on(command: str) -> None:
+    """As `splitter models | head -1`: the reader of the pipe is gone."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    words = [sys.executable, "-m", "splitter", command]
+    done = subprocess.run(words, stdout=writing, stderr=subprocess.PIPE, check=False)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, b"")
 
 
 def test_the_card_of_the_weights_for_any_use_names_what_they_heard() -> None:

@@ -55,6 +55,8 @@ def _report(screen: Screen, doing: str, check: Callable[[], Iterator[str]]) -> b
         for line in check():
             with screen.aside():
                 click.echo(line)
+    except BrokenPipeError:  # nobody reads on: nothing is wrong here
+        raise
     except (SplitterError, ImportError, OSError) as error:
         complain(error)
         return False

@@ -69,11 +69,13 @@ def models(context: click.Context, networks: bool, speed: bool) -> None:
     folders, well = [], True
     for folder in [find_model(name) for name in [*list_models(), *list_added()]]:
         try:
-            click.echo(describe_model(folder))
-            folders.append(folder)
+            line = describe_model(folder)
         except (SplitterError, OSError) as error:
             complain(f"{folder.name}: cannot be used ({error})")
             well = False
+        else:  # that nobody reads on is no fault of a model
+            click.echo(line)
+            folders.append(folder)
     for line in list_licences(folders):
         click.echo(line)
     if not well:
