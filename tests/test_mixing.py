@@ -192,6 +192,10 @@ def test_music_in_key_is_from_another_clip_of_the_same_song(tmp_path: Path) -> N
         recipe = replace(RECIPE, mixing=replace(plain, in_key=share))
         mixer = Mixer(sort_pools(sources, recipe), recipe)
         assert {pair(mixer.example(index)) for index in range(60)} == pairs
+    weights = (("pairs/anna_1_02", 0.0, 0.0),)
+    recipe = replace(RECIPE, mixing=replace(plain, in_key=1.0), weights=weights)
+    mixer = Mixer(sort_pools(sources, recipe), recipe)
+    assert {pair(mixer.example(index)) for index in range(60)} == {(2, 2), (8, 8), (16, 16)}
 
 
 def test_a_short_recording_begins_anywhere_in_an_example(tmp_path: Path) -> None:
@@ -212,7 +216,15 @@ def test_a_short_recording_begins_anywhere_in_an_example(tmp_path: Path) -> None
 
 
 def test_music_may_rest_and_echo_as_voices_do(pools: Pools) -> None:
-    plain = Mixing(aligned=0, no_voice=1, equalizer=0, reverb_music=0, second_music=0, pan=0)
+    plain = Mixing(
+        aligned=0,
+        no_voice=1,
+        equalizer=0,
+        reverb_music=0,
+        second_music=0,
+        pan=0,
+        loudness=(-20, -20),
+    )
 
     def music(**chances: float) -> list[Array]:
         mixer = Mixer(pools, replace(RECIPE, mixing=replace(plain, **chances)))
@@ -259,7 +271,10 @@ def test_voices_alone_are_compressed(tmp_path: Path) -> None:
 def test_a_recipe_asks_for_other_singers_harmonies_masters_and_opposite_sides(
     pools: Pools,
 ) -> None:
-    plain = Mixing(no_voice=0, no_music=0, aligned=1, aligned_changed=1)
+    plain = Mixing(
+        aligned=1, aligned_changed=1, equalizer=0, reverb_voice=0, reverb_music=0, pan=0,
+        loudness=(-20, -20),
+    )  # fmt: skip
     for name in ("formants", "harmony", "master", "opposed"):
         changed = replace(plain, **{name: 1.0})
         pairs = [

@@ -119,7 +119,7 @@ def distort(signal: Array, rate: int, random: np.random.Generator) -> Array:
 
 
 def add_rests(signal: Array, rate: int, random: np.random.Generator) -> Array:
-    """Let a voice fall silent for 0.5 to 4 s, then sing for 1 to 5 s, and so on, at any moment.
+    """Let a sound fall silent for 0.5 to 4 s, then sound for 1 to 5 s, and so on, at any moment.
 
     Voices alone are often kept without their pauses; in songs other instruments lead there.
     """

@@ -25,10 +25,10 @@ from splitter.training.augmentation import (
 )
 
 EDGE = 0.004  # seconds in which a gate opens or closes
-FRAME = 2048  # samples of a robot's spectra
-FINEST = 0.0016  # seconds: an envelope's waves over frequency are no closer than this says
-STRONGEST = 15.0  # dB by which formants that move change a bin
-PARTS = (-12, -5, -4, -3, 3, 4, 5, 7, 12)  # semitones to the voice that leads
+FRAME = 2048  # samples of a robot's spectra, and of those whose formants move
+ENVELOPE = 0.0016  # seconds of a cepstrum that are its spectrum's envelope; pitch lies above
+MOST_CHANGE = 15.0  # dB by which formants that move change a bin
+INTERVALS = (-12, -5, -4, -3, 3, 4, 5, 7, 12)  # semitones to the voice that leads
 
 
 def affect(
@@ -104,7 +104,7 @@ def harmonize(signal: Array, rate: int, random: np.random.Generator) -> Array:
     sound = np.asarray(to_device(signal, "cpu"))
     sound = np.pad(sound, ((0, 0), (0, max(0, FRAME - samples))))  # librosa warns of less
     sum_of_parts = signal
-    for semitones in random.choice(PARTS, random.integers(1, 3), replace=False):
+    for semitones in random.choice(INTERVALS, random.integers(1, 3), replace=False):
         tuned = semitones + random.uniform(-0.15, 0.15)
         part = librosa.effects.pitch_shift(sound, sr=rate, n_steps=tuned, res_type="soxr_lq")
         part = move_formants(part, rate, 2 ** (-tuned / 12))
@@ -127,7 +127,7 @@ def move_formants(
 ) -> npt.NDArray[np.float32]:
     """Move the envelope of each short spectrum up by `factor`; harmonics stay where they are.
 
-    The envelope is what the cepstrum (channels, samples) has below `FINEST`.
+    `sound` is (channels, samples) at `rate` Hz, and so is what comes back.
     """
     hop = FRAME // 4
     end = sound.shape[-1] + FRAME - (sound.shape[-1] % hop)
@@ -136,13 +136,13 @@ def move_formants(
     frames = np.lib.stride_tricks.sliding_window_view(padded, FRAME, axis=-1)[:, ::hop] * window
     spectra = scipy.fft.rfft(frames)
     cepstra = scipy.fft.irfft(np.log(np.abs(spectra) + 1e-6), n=FRAME)
-    kept = max(1, int(FINEST * rate))
+    kept = max(1, int(ENVELOPE * rate))
     cepstra[..., kept : 1 - kept] = 0
     envelopes = scipy.fft.rfft(cepstra).real
     places = np.minimum(np.arange(envelopes.shape[-1]) / factor, envelopes.shape[-1] - 1.001)
     before, rest = places.astype(int), (places % 1).astype(np.float32)
     moved = envelopes[..., before] * (1 - rest) + envelopes[..., before + 1] * rest
-    most = STRONGEST * np.log(10) / 20
+    most = MOST_CHANGE * np.log(10) / 20
     spectra *= np.exp(np.clip(moved - envelopes, -most, most))
     frames = scipy.fft.irfft(spectra, n=FRAME) * (window / 1.5)
     heard = np.zeros_like(padded)

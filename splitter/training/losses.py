@@ -21,10 +21,10 @@ LEAST_ERROR = 1e-3  # of the mixture's energy, −30 dB: below it `signal_to_noi
 SILENCE = 1e-6  # of the mean energy of a batch's mixtures, −60 dB
 OCTAVES = 5  # from the top of the spectrum down; the lowest has what is left
 SEGMENTS = 8  # of an example; of a recipe's default crop 0.7 s each
-SHORT_SEGMENTS = 16  # of an example of 11 s 0.7 s each
+SHORT_SEGMENTS = 16  # of an example; of 11 s, 0.7 s each
 LEAST_SEGMENT = 0.1  # of the mean energy of an example's segments: quieter ones count as this loud
 CERTAINTY = 3.0  # dB that a nat counts
-UNSURE = 1e-4  # no mask is surer than this
+UNSURE = 1e-4  # a mask nearer than this to 0 or 1 is not pushed
 SHARED_WEIGHT = 4.0  # how much more a bin weighs where voice and music each make half of the usual
 
 
@@ -153,8 +153,8 @@ def certain(estimate: Estimate) -> Tensor:
     """Return finer `segments`, and the divergence of the mask from the best real one.
 
     Where a mask is surely wrong, nearly 0 in a voice or nearly 1 in music, its logit hardly moves
-    an error in dB; it moves this divergence (Kullback and Leibler's) as much as anywhere. Bins
-    weigh by their energy within the octave and the segment.
+    an error in dB; down to `UNSURE` it moves this divergence (Kullback and Leibler's) as much
+    as anywhere. Bins weigh by their energy within the octave and the segment.
     """
     wrong, heard = estimate.error, estimate.mixture * estimate.heard
     error = _sum_segments(wrong, SHORT_SEGMENTS)
@@ -162,7 +162,7 @@ def certain(estimate: Estimate) -> Tensor:
     least = LEAST_SEGMENT * mixture.mean(2, keepdim=True)
     fine = _exceed(error, torch.maximum(mixture, least)).mean()
     broad = _exceed(error.sum(1), torch.maximum(mixture.sum(1), least.sum(1))).mean()
-    doubt = _sum_segments_of(_diverge(estimate), SHORT_SEGMENTS)
+    doubt = _sum_within_segments(_diverge(estimate), SHORT_SEGMENTS)
     doubt = (doubt / torch.maximum(mixture, least).clamp_min(TINY)).mean()
     return fine / 2 + broad / 4 + signal_to_noise(estimate) / 4 + CERTAINTY * doubt
 
@@ -206,7 +206,7 @@ def _sum_segments(spectrogram: Tensor, count: int = SEGMENTS) -> Tensor:
     return torch.stack([_sum_octaves(_energies(part)) for part in parts], 2)
 
 
-def _sum_segments_of(values: Tensor, count: int) -> Tensor:
+def _sum_within_segments(values: Tensor, count: int) -> Tensor:
     """Sum (batch, channels, bins, frames) within each octave of each segment."""
     parts = values.tensor_split(count, -1)
     return torch.stack([_sum_octaves(part.sum((1, 3))) for part in parts], 2)

@@ -86,7 +86,7 @@ class Mixer:
         self.music = Pool([*pools.music, *pools.pairs], music_weights)
         self.mixtures = Pool(pools.mixtures, ())
         self.parts: dict[str, list[Source]] = {}  # of each song that was cut into numbered clips
-        for pair in pools.pairs:
+        for pair in self.pairs.drawn:
             self.parts.setdefault(_name_of_song(pair), []).append(pair)
 
     def example(self, index: int) -> Example:
@@ -140,7 +140,7 @@ class Mixer:
         return self._take(crop, recording, part), recording.bandwidth / crop.stretch
 
     def _aligned(self, random: np.random.Generator) -> tuple[Array, Array, float]:
-        """Crop both stems of one song at the same place; by chance change each as if alone."""
+        """Crop both stems of a song, by chance at two places; by chance change each as if alone."""
         source = self.pairs.draw(random)
         assert source.vocals and source.instrumental
         mixing = self.recipe.mixing
@@ -281,6 +281,7 @@ class Pool:
         lengths = [source.length * _factor(source.name, weights) for source in sources]
         if sources and not np.sum(lengths):
             raise DataError('the "weights" of the recipe leave out everything; give some a factor')
+        self.drawn = [one for one, length in zip(sources, lengths, strict=True) if length]
         self.odds = np.cumsum(lengths) / max(np.sum(lengths), 1e-9)
 
     def draw(self, random: np.random.Generator) -> Source:

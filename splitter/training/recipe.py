@@ -32,7 +32,8 @@ class Mixing:
     second_music: Share = 0.25
     aligned_level: Decibels = 3.0  # ± dB of voice against music in aligned pairs
     aligned_changed: Share = 0.0  # of aligned pairs: both stems are changed, each as if alone
-    in_key: Share = 0.0  # of aligned pairs: the music is from elsewhere in the same song
+    # of aligned pairs: the music is from anywhere in the same song; song_1 and song_2 are one song
+    in_key: Share = 0.0
     level_mean: Decibels = -1.0  # dB of voice against music in random mixes
     level_spread: Decibels = 5.0  # its standard deviation
     loudness: tuple[Decibels, Decibels] = (-30.0, -12.0)  # dBFS (RMS) of the mix
