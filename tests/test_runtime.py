@@ -174,7 +174,9 @@ def test_products_in_bfloat16_are_close_to_those_in_float32(name: str, level: in
     assert chosen is not None
     vocals = separate(signal, 44100, chosen)["vocals"]
     assert not np.array_equal(vocals, expected)
-    assert decibels(expected, vocals - expected) > 45
+    assert (
+        decibels(expected, vocals - expected) > 40
+    )  # 25 dB and more below what separation gets wrong
 
 
 @pytest.mark.parametrize(
