@@ -143,8 +143,8 @@ def segments(estimate: Estimate) -> Tensor:
     In a whole example music left in the vocals' pauses is hidden by the error under the voice. In a
     segmental signal-to-noise ratio a segment without a voice counts as much as one with.
     """
-    error = _sum_segments(estimate.error)
-    mixture = _sum_segments(estimate.mixture * estimate.heard)
+    error = _sum_segments(_power(estimate.error), SEGMENTS)
+    mixture = _sum_segments(_power(estimate.mixture * estimate.heard), SEGMENTS)
     mixture = torch.maximum(mixture, LEAST_SEGMENT * mixture.mean(2, keepdim=True))
     return (signal_to_noise(estimate) + _exceed(error, mixture).mean()) / 2
 
@@ -157,19 +157,19 @@ def certain(estimate: Estimate) -> Tensor:
     as anywhere. Bins weigh by their energy within the octave and the segment.
     """
     wrong, heard = estimate.error, estimate.mixture * estimate.heard
-    error = _sum_segments(wrong, SHORT_SEGMENTS)
-    mixture = _sum_segments(heard, SHORT_SEGMENTS)
+    error = _sum_segments(_power(wrong), SHORT_SEGMENTS)
+    mixture = _sum_segments(_power(heard), SHORT_SEGMENTS)
     least = LEAST_SEGMENT * mixture.mean(2, keepdim=True)
     fine = _exceed(error, torch.maximum(mixture, least)).mean()
     broad = _exceed(error.sum(1), torch.maximum(mixture.sum(1), least.sum(1))).mean()
-    doubt = _sum_within_segments(_diverge(estimate), SHORT_SEGMENTS)
+    doubt = _sum_segments(_diverge(estimate), SHORT_SEGMENTS)
     doubt = (doubt / torch.maximum(mixture, least).clamp_min(TINY)).mean()
     return fine / 2 + broad / 4 + signal_to_noise(estimate) / 4 + CERTAINTY * doubt
 
 
 def _diverge(estimate: Estimate) -> Tensor:
     """Return how far each bin's mask is from the best real one in nats, times the bin's energy."""
-    power = torch.view_as_real(estimate.mixture).square().sum(-1)
+    power = _power(estimate.mixture)
     mask = (estimate.guess.abs() / power.sqrt().clamp_min(TINY)).clamp(UNSURE, 1 - UNSURE)
     best = (_in_phase(estimate) / power.sqrt().clamp_min(TINY)).clamp(0, 1)
     least = torch.special.entr(best) + torch.special.entr(1 - best)
@@ -190,7 +190,12 @@ def _exceed(error: Tensor, mixture: Tensor) -> Tensor:
 
 def _energies(spectrogram: Tensor) -> Tensor:
     """Sum (batch, channels, bins, frames) up to the energy of each bin, (batch, bins)."""
-    return torch.view_as_real(spectrogram).square().sum((1, 3, 4))
+    return _power(spectrogram).sum((1, 3))
+
+
+def _power(spectrogram: Tensor) -> Tensor:
+    """Return the squared magnitude of each place of a complex spectrogram."""
+    return torch.view_as_real(spectrogram).square().sum(-1)
 
 
 def _sum_octaves(energies: Tensor) -> Tensor:
@@ -200,14 +205,8 @@ def _sum_octaves(energies: Tensor) -> Tensor:
     return torch.stack(parts, 1)
 
 
-def _sum_segments(spectrogram: Tensor, count: int = SEGMENTS) -> Tensor:
-    """Return the energy of each octave of each segment, (batch, octaves, segments)."""
-    parts = spectrogram.tensor_split(count, -1)
-    return torch.stack([_sum_octaves(_energies(part)) for part in parts], 2)
-
-
-def _sum_within_segments(values: Tensor, count: int) -> Tensor:
-    """Sum (batch, channels, bins, frames) within each octave of each segment."""
+def _sum_segments(values: Tensor, count: int) -> Tensor:
+    """Sum (batch, channels, bins, frames) up to (batch, octaves, segments)."""
     parts = values.tensor_split(count, -1)
     return torch.stack([_sum_octaves(part.sum((1, 3))) for part in parts], 2)
 
