@@ -45,6 +45,7 @@ from splitter.training.augmentation import (
 )
 from splitter.training.effects import EFFECTS_ON_MUSIC, affect, another_singer, harmonize
 from splitter.training.elastic import deform
+from splitter.training.melody import hold_notes, play_along
 from splitter.training.recipe import Recipe
 from splitter.training.sources import Pools, Recording, Source, root_mean_square
 
@@ -98,6 +99,9 @@ class Mixer:
         else:
             vocals, music, bandwidth = self._mixed(random)
         loudness = random.uniform(mixing.loudness[0], mixing.loudness[1])
+        if mixing.guide and random.random() < mixing.guide:
+            guide = play_along(vocals, self.recipe.rate, random)
+            music = music + narrow(guide, self.recipe.rate, bandwidth)
         if mixing.mono and random.random() < mixing.mono:
             vocals, music = join_channels(vocals), join_channels(music)
         if mixing.narrow and random.random() < mixing.narrow:
@@ -239,6 +243,8 @@ class Mixer:
         if mixing.brighten and bandwidth < self.dull and random.random() < mixing.brighten:
             signal = brighten(signal, rate, bandwidth, random)
             bandwidth = rate / 2
+        if is_voice and mixing.holds and random.random() < mixing.holds:
+            signal = hold_notes(signal, rate, random)
         rests = mixing.rests if is_voice else mixing.rests_music
         if rests and random.random() < rests:
             signal = add_rests(signal, rate, random)  # then a room, in which it dies away

@@ -50,6 +50,8 @@ class Mixing:
     brighten: Share = 0.0  # sounds without treble that get one, invented from what they have
     codec: Share = 0.0  # sources that went through an MP3 of few bits
     distort: Share = 0.0  # music behind a wall of distorted guitars, made of itself
+    holds: Share = 0.0  # voices that hold some of their notes for seconds
+    guide: Share = 0.0  # music with an instrument more, which plays the tune of the voice
     rests: Share = 0.0  # voices that fall silent at random times
     rests_music: Share = 0.0  # music that does
     formants: Share = 0.0  # voices whose formants lie up to a quarter higher or lower
