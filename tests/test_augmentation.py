@@ -39,6 +39,7 @@ from splitter.training.effects import (
     harmonize,
     move_formants,
     robot,
+    sample,
     telephone,
 )
 from tests import sounds
@@ -61,6 +62,7 @@ CHANGES: dict[str, Callable[[Array, np.random.Generator], Array]] = {
     "chop": lambda signal, random: chop(signal, RATE, random),
     "telephone": lambda signal, random: telephone(signal, RATE, random),
     "robot": lambda signal, random: robot(signal, RATE, random),
+    "sample": lambda signal, random: sample(signal, RATE, random),
     "another_singer": lambda signal, random: another_singer(signal, RATE, random),
     "harmonize": lambda signal, random: harmonize(signal, RATE, random),
     "affect": lambda signal, random: affect(signal, 1000, random),
@@ -307,6 +309,16 @@ def test_a_telephone_has_no_bass_and_no_treble() -> None:
     spectrum = np.abs(np.fft.rfft(heard[0]))
     assert spectrum[:150].mean() < 0.1 * spectrum[800:1800].mean()
     assert spectrum[10000:].mean() < 0.1 * spectrum[800:1800].mean()
+
+
+def test_a_sampler_repeats_slices_on_a_beat() -> None:
+    signal = sounds.noise(8 * RATE)
+    for seed in range(8):
+        heard = sample(signal, RATE, np.random.default_rng(seed))[0]
+        assert np.std(heard) == pytest.approx(np.std(signal[0]), rel=0.1)
+        spectrum = np.abs(np.fft.rfft(heard, n=2 * len(heard))) ** 2
+        repeated = np.fft.irfft(spectrum)[int(0.3 * RATE) : 7 * RATE] / np.fft.irfft(spectrum)[0]
+        assert repeated.max() > 0.3  # noise never repeats itself
 
 
 def test_a_robot_speaks_on_one_note_and_a_whisper_on_none() -> None:

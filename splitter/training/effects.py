@@ -1,4 +1,4 @@
-"""What records do to voices: echoes, halls, gates, telephones, robots, whispers and harmonies.
+"""What records do to voices: echoes, halls, gates, telephones, robots, samplers and harmonies.
 
 As in `augmentation`, sound is (channels, samples) of NumPy or PyTorch; random numbers are NumPy's.
 """
@@ -28,6 +28,7 @@ EDGE = 0.004  # seconds in which a gate opens or closes
 FRAME = 2048  # samples of a robot's spectra, and of those whose formants move
 ENVELOPE = 0.0016  # seconds of a cepstrum that are its spectrum's envelope; pitch lies above
 MOST_CHANGE = 15.0  # dB by which formants that move change a bin
+TRANSPOSED = (-12, -7, -5, -2, 0, 0, 0, 0, 2, 5, 7, 12)  # semitones at which samples are played
 INTERVALS = (-12, -5, -4, -3, 3, 4, 5, 7, 12)  # semitones to the voice that leads
 
 
@@ -96,6 +97,50 @@ def robot(signal: Array, rate: int, random: np.random.Generator) -> Array:
         voiced = np.fft.irfft(spectrum * turned, n=FRAME)
         heard[:, start : start + FRAME] += window * np.roll(voiced, FRAME // 2, axis=-1)
     return set_level(beside(signal, heard[:, FRAME : FRAME + sound.shape[-1]]), signal, 0.0)
+
+
+def sample(signal: Array, rate: int, random: np.random.Generator) -> Array:
+    """Play one to four slices of a sound on a beat, as a sampler does, each at a speed of its own.
+
+    A loop of 8 or 16 steps plays a slice or a rest at each, often the one before; each slice ends
+    where the next begins.
+    """
+    sound = np.asarray(to_device(signal, "cpu"))
+    step = int(60 / random.uniform(80, 160) / random.choice([2, 4]) * rate)
+    slices = [
+        _cut_slice(sound, int(random.uniform(0.5, 4) * step), random)
+        for _ in range(random.integers(1, 5))
+    ]
+    loop: list[int | None] = []
+    for _ in range(random.choice([8, 16])):
+        drawn = None if random.random() < 0.4 else int(random.integers(len(slices)))
+        loop.append(loop[-1] if loop and random.random() < 0.5 else drawn)
+    heard = np.zeros_like(sound)
+    edge = max(1, int(EDGE * rate))
+    for number, start in enumerate(range(0, sound.shape[-1], step)):
+        chosen = loop[number % len(loop)]
+        if chosen is None:
+            continue
+        after = (loop[(number + ahead) % len(loop)] for ahead in range(1, len(loop)))
+        steps = 1 + next((ahead for ahead, one in enumerate(after) if one is not None), 0)
+        played = slices[chosen][:, : min(steps * step, sound.shape[-1] - start)]
+        place = np.arange(played.shape[-1])
+        fade = np.minimum(1, np.minimum(place + 1, place[::-1]) / edge)
+        heard[:, start : start + played.shape[-1]] = played * np.asarray(fade, np.float32)
+    return set_level(beside(signal, heard), signal, 0.0)
+
+
+def _cut_slice(
+    sound: npt.NDArray[np.floating], samples: int, random: np.random.Generator
+) -> npt.NDArray[np.floating]:
+    """Cut the loudest of eight places of (channels, samples), and play it at a note of its own."""
+    speed = 2 ** (random.choice(TRANSPOSED) / 12)
+    length = min(int(samples * speed), sound.shape[-1])
+    starts = random.integers(0, sound.shape[-1] - length + 1, 8)
+    start = max(starts, key=lambda start: np.square(sound[:, start : start + length]).sum())
+    moments = np.arange(int(length / speed)) * speed
+    cut = sound[:, start : start + length]
+    return np.stack([np.interp(moments, np.arange(length), channel) for channel in cut])
 
 
 def harmonize(signal: Array, rate: int, random: np.random.Generator) -> Array:

@@ -43,7 +43,13 @@ from splitter.training.augmentation import (
     set_loudness,
     widen,
 )
-from splitter.training.effects import EFFECTS_ON_MUSIC, affect, another_singer, harmonize
+from splitter.training.effects import (
+    EFFECTS_ON_MUSIC,
+    affect,
+    another_singer,
+    harmonize,
+    sample,
+)
 from splitter.training.elastic import deform
 from splitter.training.melody import hold_notes, play_along
 from splitter.training.recipe import Recipe
@@ -258,6 +264,9 @@ class Mixer:
             signal = equalize(signal, rate, mixing.equalizer_range, random)
         if random.random() < (mixing.reverb_voice if is_voice else mixing.reverb_music):
             signal = reverberate(signal, rate, random)
+        sampled = mixing.sampled if is_voice else mixing.sampled_music
+        if sampled and random.random() < sampled:
+            signal = sample(signal, rate, random)
         if is_voice and mixing.effects and random.random() < mixing.effects:
             signal = affect(signal, rate, random)
         if not is_voice and mixing.effects_music and random.random() < mixing.effects_music:

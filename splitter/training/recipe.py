@@ -58,6 +58,8 @@ class Mixing:
     harmony: Share = 0.0  # voices that are sung in one or two more parts
     effects: Share = 0.0  # voices in an echo, a hall, a gate, a telephone, or as a robot
     effects_music: Share = 0.0  # music in an echo, a hall, or a gate
+    sampled: Share = 0.0  # voices that are cut into slices, which a sampler plays on a beat
+    sampled_music: Share = 0.0  # music that is
     mono: Share = 0.0  # examples with the same in all channels
     narrow: Share = 0.0  # examples that hold nothing above 3 to 12 kHz
     elastic: Share = 0.0  # examples whose spectrogram is bent smoothly in time and frequency
