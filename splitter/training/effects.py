@@ -13,8 +13,10 @@ import numpy.typing as npt
 import scipy.fft
 from array_api_compat import array_namespace, to_device
 
+from splitter.audio import resample_signal
 from splitter.training.augmentation import (
     Array,
+    balance,
     beside,
     between,
     drive,
@@ -99,48 +101,55 @@ def robot(signal: Array, rate: int, random: np.random.Generator) -> Array:
     return set_level(beside(signal, heard[:, FRAME : FRAME + sound.shape[-1]]), signal, 0.0)
 
 
-def sample(signal: Array, rate: int, random: np.random.Generator) -> Array:
-    """Play one to four slices of a sound on a beat, as a sampler does, each at a speed of its own.
+def play_slices(signal: Array, rate: int, random: np.random.Generator) -> Array:
+    """Play one to four slices of a sound on a beat, as a sampler does, each transposed at random.
 
-    A loop of 8 or 16 steps plays a slice or a rest at each, often the one before; each slice ends
+    A loop of 8 or 16 steps begins a slice, or nothing, at each, often the one before; a slice ends
     where the next begins.
     """
     sound = np.asarray(to_device(signal, "cpu"))
+    if not sound.shape[-1]:
+        return signal
     step = int(60 / random.uniform(80, 160) / random.choice([2, 4]) * rate)
     slices = [
-        _cut_slice(sound, int(random.uniform(0.5, 4) * step), random)
+        _cut_slice(sound, rate, int(random.uniform(0.5, 4) * step), random)
         for _ in range(random.integers(1, 5))
     ]
-    loop: list[int | None] = []
-    for _ in range(random.choice([8, 16])):
-        drawn = None if random.random() < 0.4 else int(random.integers(len(slices)))
-        loop.append(loop[-1] if loop and random.random() < 0.5 else drawn)
+    loop = _draw_loop(len(slices), random)
     heard = np.zeros_like(sound)
     edge = max(1, int(EDGE * rate))
     for number, start in enumerate(range(0, sound.shape[-1], step)):
         chosen = loop[number % len(loop)]
         if chosen is None:
             continue
-        after = (loop[(number + ahead) % len(loop)] for ahead in range(1, len(loop)))
-        steps = 1 + next((ahead for ahead, one in enumerate(after) if one is not None), 0)
+        ahead = range(1, len(loop) + 1)
+        steps = next(n for n in ahead if loop[(number + n) % len(loop)] is not None)
         played = slices[chosen][:, : min(steps * step, sound.shape[-1] - start)]
         place = np.arange(played.shape[-1])
-        fade = np.minimum(1, np.minimum(place + 1, place[::-1]) / edge)
+        fade = np.minimum(1, np.minimum(place, place[::-1]) / edge)
         heard[:, start : start + played.shape[-1]] = played * np.asarray(fade, np.float32)
-    return set_level(beside(signal, heard), signal, 0.0)
+    return balance(beside(signal, heard), signal, 0.0, rate)
+
+
+def _draw_loop(slices: int, random: np.random.Generator) -> list[int | None]:
+    """Draw which slice begins at each step; one begins at the first."""
+    loop: list[int | None] = [int(random.integers(slices))]
+    for _ in range(random.choice([7, 15])):
+        drawn = None if random.random() < 0.4 else int(random.integers(slices))
+        loop.append(loop[-1] if random.random() < 0.5 else drawn)
+    return loop
 
 
 def _cut_slice(
-    sound: npt.NDArray[np.floating], samples: int, random: np.random.Generator
+    sound: npt.NDArray[np.floating], rate: int, samples: int, random: np.random.Generator
 ) -> npt.NDArray[np.floating]:
-    """Cut the loudest of eight places of (channels, samples), and play it at a note of its own."""
+    """Cut the loudest of eight places of (channels, samples), and transpose it."""
     speed = 2 ** (random.choice(TRANSPOSED) / 12)
     length = min(int(samples * speed), sound.shape[-1])
     starts = random.integers(0, sound.shape[-1] - length + 1, 8)
     start = max(starts, key=lambda start: np.square(sound[:, start : start + length]).sum())
-    moments = np.arange(int(length / speed)) * speed
-    cut = sound[:, start : start + length]
-    return np.stack([np.interp(moments, np.arange(length), channel) for channel in cut])
+    cut = np.ascontiguousarray(sound[:, start : start + length])
+    return resample_signal(cut, rate, round(rate / speed), quality="LQ")
 
 
 def harmonize(signal: Array, rate: int, random: np.random.Generator) -> Array:

@@ -48,7 +48,7 @@ from splitter.training.effects import (
     affect,
     another_singer,
     harmonize,
-    sample,
+    play_slices,
 )
 from splitter.training.elastic import deform
 from splitter.training.melody import hold_notes, play_along
@@ -266,7 +266,7 @@ class Mixer:
             signal = reverberate(signal, rate, random)
         sampled = mixing.sampled if is_voice else mixing.sampled_music
         if sampled and random.random() < sampled:
-            signal = sample(signal, rate, random)
+            signal = play_slices(narrow(signal, rate, bandwidth), rate, random)
         if is_voice and mixing.effects and random.random() < mixing.effects:
             signal = affect(signal, rate, random)
         if not is_voice and mixing.effects_music and random.random() < mixing.effects_music:

@@ -51,7 +51,7 @@ class Mixing:
     codec: Share = 0.0  # sources that went through an MP3 of few bits
     distort: Share = 0.0  # music behind a wall of distorted guitars, made of itself
     holds: Share = 0.0  # voices that hold some of their notes for seconds
-    guide: Share = 0.0  # music with an instrument more, which plays the tune of the voice
+    guide: Share = 0.0  # music with one more instrument, which plays the tune of the voice
     rests: Share = 0.0  # voices that fall silent at random times
     rests_music: Share = 0.0  # music that does
     formants: Share = 0.0  # voices whose formants lie up to a quarter higher or lower
@@ -59,7 +59,7 @@ class Mixing:
     effects: Share = 0.0  # voices in an echo, a hall, a gate, a telephone, or as a robot
     effects_music: Share = 0.0  # music in an echo, a hall, or a gate
     sampled: Share = 0.0  # voices that are cut into slices, which a sampler plays on a beat
-    sampled_music: Share = 0.0  # music that is
+    sampled_music: Share = 0.0  # music that is cut into slices
     mono: Share = 0.0  # examples with the same in all channels
     narrow: Share = 0.0  # examples that hold nothing above 3 to 12 kHz
     elastic: Share = 0.0  # examples whose spectrogram is bent smoothly in time and frequency
