@@ -27,6 +27,7 @@ from splitter.training.augmentation import (
     push_aside,
     reverberate,
     set_level,
+    soften_esses,
     widen,
 )
 from splitter.training.effects import (
@@ -37,6 +38,7 @@ from splitter.training.effects import (
     chop,
     drown,
     echo,
+    gather,
     harmonize,
     move_formants,
     play_slices,
@@ -66,6 +68,8 @@ CHANGES: dict[str, Callable[[Array, np.random.Generator], Array]] = {
     "play_slices": lambda signal, random: play_slices(signal, 1000, random),
     "another_singer": lambda signal, random: another_singer(signal, RATE, random),
     "harmonize": lambda signal, random: harmonize(signal, RATE, random),
+    "gather": lambda signal, random: gather(signal, RATE, random),
+    "soften_esses": lambda signal, random: soften_esses(signal, RATE, random),
     "affect": lambda signal, random: affect(signal, 1000, random),
     "code": lambda signal, random: code(signal, RATE, random),
 }
@@ -257,6 +261,36 @@ def test_harmonies_are_other_notes_of_the_same_moment() -> None:
         semitones = 12 * np.log2(strongest / 200)
         assert 2.5 < abs(semitones) < 12.5
         assert added[:, RATE * 6 // 10 :].std() < 0.1 * added[:, : RATE // 2].std()
+
+
+def test_a_choir_sings_the_same_note_almost_together_and_as_loudly() -> None:
+    time = np.arange(2 * RATE) / RATE
+    tone = sum(np.sin(2 * np.pi * 200 * number * time) / number for number in range(1, 20))
+    voice = np.stack([tone, tone]).astype(np.float32)
+    voice[:, RATE:] = 0
+    for seed in range(4):
+        choir = gather(voice, RATE, np.random.default_rng(seed))
+        assert choir.std() == pytest.approx(voice.std(), rel=1e-3)
+        spectrum = np.abs(np.fft.rfft(choir[:, :RATE])).mean(0)
+        off = np.abs((np.arange(60, 3900) + 100) % 200 - 100) > 0.01 * np.arange(60, 3900) + 5
+        assert np.square(spectrum[60:3900][off]).sum() < 0.05 * np.square(spectrum).sum()
+        assert choir[:, RATE * 6 // 5 :].std() < 0.01 * choir[:, :RATE].std()
+        assert not np.allclose(choir, voice * choir.std() / voice.std(), atol=0.1)
+
+
+def test_loud_esses_are_weakened_and_vowels_stay() -> None:
+    time = np.arange(RATE) / RATE
+    vowel = 0.2 * np.sin(2 * np.pi * 300 * time)
+    hiss = np.fft.irfft(np.fft.rfft(sounds.noise(RATE)) * (np.arange(RATE // 2 + 1) > 8000))
+    place = (time > 0.5) & (time < 0.6)
+    voice = (np.stack([vowel, vowel]) + hiss * place).astype(np.float32)
+    for seed in range(4):
+        softened = soften_esses(voice, RATE, np.random.default_rng(seed))
+        left = softened - vowel
+        loud, quiet = slice(RATE * 52 // 100, RATE * 58 // 100), slice(0, RATE * 45 // 100)
+        weaker = 20 * np.log10(left[:, loud].std() / hiss[:, loud].std())
+        assert -20 < weaker < -2
+        assert np.abs(left[:, quiet]).max() < 1e-3
 
 
 def test_distortion_adds_overtones_and_takes_treble_away() -> None:

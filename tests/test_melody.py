@@ -15,12 +15,14 @@ from scipy.signal import lfilter
 
 from splitter.training.augmentation import Array
 from splitter.training.melody import (
+    correct_pitch,
     draw_holds,
     find_notes,
     find_tune,
     hold_notes,
     play_along,
     quantize,
+    shift_periods,
 )
 from splitter.training.mixing import Mixer
 from splitter.training.recipe import Mixing, Recipe
@@ -54,7 +56,7 @@ def hear(sound: Array) -> npt.NDArray[np.floating]:
     return librosa.hz_to_midi(hertz)
 
 
-@pytest.mark.parametrize("change", [hold_notes, play_along])
+@pytest.mark.parametrize("change", [hold_notes, play_along, correct_pitch])
 @pytest.mark.parametrize("rate", [16000, 44100])
 @pytest.mark.parametrize("samples", [0, 1, 100, 30000])
 def test_shape_and_kind_stay_for_any_sound(
@@ -69,7 +71,7 @@ def test_shape_and_kind_stay_for_any_sound(
             assert not changed.any()
 
 
-@pytest.mark.parametrize("change", [hold_notes, play_along])
+@pytest.mark.parametrize("change", [hold_notes, play_along, correct_pitch])
 def test_arrays_and_tensors_change_alike(change: Callable[..., Array]) -> None:
     voice = sing()
     array = change(voice, RATE, np.random.default_rng(3))
@@ -159,6 +161,45 @@ def test_an_instrument_plays_what_is_sung_when_it_is_sung(seed: int) -> None:
     assert max(likeness) > 0.6  # the rest is where a note dies away after it was sung
 
 
+def waver(depth: float) -> npt.NDArray[np.float32]:
+    """Sing two notes for a second each, with a vibrato of ± `depth` semitones and a formant."""
+    time = np.arange(2 * RATE) / RATE
+    notes = np.where(time < 1, 57.0, 60.0) + depth * np.sin(2 * np.pi * 5.5 * time)
+    turns = np.cumsum(librosa.midi_to_hz(notes)) / RATE
+    pulses = np.diff(np.floor(turns), prepend=0).astype(np.float64)
+    tone = lfilter([0.1], [1, -1.6, 0.9], pulses)  # a formant at 1450 Hz
+    return np.stack([tone, 0.5 * tone]).astype(np.float32)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_corrected_voice_stands_on_semitones_and_keeps_its_formants(seed: int) -> None:
+    voice = waver(0.4)
+    corrected = correct_pitch(voice, RATE, np.random.default_rng(seed))
+    np.testing.assert_allclose(corrected[1], 0.5 * corrected[0], atol=1e-5)
+    before, after = (np.nan_to_num(hear(sound), nan=57)[20:80] for sound in (voice, corrected))
+    assert np.std(after) < 0.5 * np.std(before)
+    assert np.median(after) == pytest.approx(57, abs=0.2)
+    loud = [np.abs(np.fft.rfft(sound[0, : 2 * RATE])) for sound in (voice, corrected)]
+    peaks = [np.sum(each * np.arange(len(each))) / np.sum(each) for each in loud]
+    assert peaks[1] == pytest.approx(peaks[0], rel=0.05)  # no formant moved
+
+
+def test_periods_that_are_not_moved_give_back_the_sound() -> None:
+    voice = waver(0.4) + 0.02 * sounds.noise(2 * RATE)
+    tune = find_tune(voice[0], RATE)
+    np.testing.assert_allclose(shift_periods(voice, tune, tune, RATE), voice, atol=1e-5)
+
+
+def test_periods_move_a_voice_by_any_interval_without_moving_its_time() -> None:
+    voice = np.pad(waver(0.0), ((0, 0), (RATE // 2, RATE // 2)))
+    tune = find_tune(voice[0], RATE)
+    for interval in (-5, 3, 7):
+        moved = shift_periods(voice, tune, tune + interval, RATE)
+        heard = hear(moved)[70:130]
+        assert np.nanmedian(heard) == pytest.approx(57 + interval, abs=0.1)
+        assert not moved[:, : RATE // 2 - 200].any() and not moved[:, -RATE // 2 + 1000 :].any()
+
+
 def test_no_voice_leaks_into_the_instrument() -> None:
     voice = sing()
     whispered = sounds.noise(voice.shape[-1])[:, : voice.shape[-1]]
@@ -182,7 +223,7 @@ def _loudest(sound: Array) -> float:
     return float(np.sqrt(np.square(blocks).mean(axis=(0, 2))).max())
 
 
-def test_recipes_hold_notes_and_add_a_guide(tmp_path: Path) -> None:
+def test_recipes_hold_notes_correct_them_and_add_a_guide(tmp_path: Path) -> None:
     for name in ("vocals", "instrumental"):
         sounds.write(
             tmp_path / "song" / f"{name}.wav", sing() if name == "vocals" else 0 * sing(), RATE
@@ -200,5 +241,7 @@ def test_recipes_hold_notes_and_add_a_guide(tmp_path: Path) -> None:
     assert voice.any() and not music.any()
     held, music = stems(holds=1.0)
     assert held.any() and not np.allclose(held, voice, atol=1e-3) and not music.any()
+    tuned, music = stems(tuned=1.0)
+    assert tuned.any() and not np.allclose(tuned, voice, atol=1e-3) and not music.any()
     voice, guide = stems(guide=1.0)
     assert -20 < 20 * np.log10(guide.std() / voice.std()) < 3

@@ -275,7 +275,7 @@ def test_a_recipe_asks_for_other_singers_harmonies_masters_and_opposite_sides(
         aligned=1, aligned_changed=1, equalizer=0, reverb_voice=0, reverb_music=0, pan=0,
         loudness=(-20, -20),
     )  # fmt: skip
-    for name in ("formants", "harmony", "master", "opposed"):
+    for name in ("formants", "harmony", "deess", "master", "opposed"):
         changed = replace(plain, **{name: 1.0})
         pairs = [
             [Mixer(pools, replace(RECIPE, mixing=mixing)).example(index).vocals for index in (0, 3)]
@@ -283,6 +283,17 @@ def test_a_recipe_asks_for_other_singers_harmonies_masters_and_opposite_sides(
         ]
         for before, after in zip(*pairs, strict=True):
             assert before.any() and not np.allclose(before, after)
+
+
+def test_a_sum_that_was_coded_keeps_the_voice_as_it_was(pools: Pools) -> None:
+    plain, coded = (
+        Mixer(pools, replace(RECIPE, mixing=Mixing(aligned=1, coded=chance))).example(3)
+        for chance in (0.0, 1.0)
+    )
+    scale = np.vdot(coded.vocals, plain.vocals) / np.vdot(plain.vocals, plain.vocals)
+    np.testing.assert_allclose(coded.vocals, scale * plain.vocals, atol=1e-6)
+    changed = coded.mixture - scale * plain.mixture
+    assert 0 < changed.std() < 0.3 * coded.mixture.std()  # a little, and at no other time
 
 
 def test_a_clip_with_an_invented_treble_is_learned_from_at_all_frequencies(pools: Pools) -> None:

@@ -24,6 +24,7 @@ Array: TypeAlias = Any  # NumPy's or PyTorch's, of float32; sound is (channels, 
 SILENCE = 1e-5  # RMS; quieter crops have no level to set
 BLOCK = 0.1  # s, about: a sound, or a rest
 OCTAVES = 6  # points of the random equalizer
+ESS = 0.01  # seconds over which a de-esser measures
 
 
 def equalize(signal: Array, rate: int, depth: float, random: np.random.Generator) -> Array:
@@ -147,6 +148,18 @@ def compress(signal: Array, rate: int, random: np.random.Generator) -> Array:
     return set_level(signal * level ** (1 / random.uniform(1.5, 4) - 1), signal, 0.0)
 
 
+def soften_esses(signal: Array, rate: int, random: np.random.Generator) -> Array:
+    """Weaken what is above 4 to 7 kHz where that is loud, by a ratio of 2 to 8: a de-esser."""
+    xp, fft = array_namespace(signal), find_fft(signal)
+    frequencies = np.fft.rfftfreq(signal.shape[-1], 1 / rate)
+    passed = between(frequencies, random.uniform(4000, 7000), rate)
+    treble = fft.irfft(fft.rfft(signal) * beside(signal, passed), n=signal.shape[-1])
+    power = average_around(xp.mean(xp.square(treble), axis=0), int(ESS * rate))
+    threshold = xp.clip(_rms(treble), SILENCE) * random.uniform(0.5, 1.5)
+    excess = xp.clip(xp.sqrt(power) / threshold, 1.0)
+    return signal + treble * (excess ** (1 / random.uniform(2, 8) - 1) - 1)
+
+
 def average_around(values: Array, window: int) -> Array:
     """Average the `window` neighbours of each of (samples,); its ends go on as they are."""
     xp = array_namespace(values)
@@ -226,11 +239,16 @@ def between(frequencies: npt.NDArray[np.floating], low: float, high: float) -> C
     return np.asarray(rises * (1 - falls), np.float32)
 
 
-def code(signal: Array, rate: int, random: np.random.Generator) -> Array:
-    """Send a sound through MP3 at its lowest to its middle quality, and back; no GPU does that."""
+def code(
+    signal: Array,
+    rate: int,
+    random: np.random.Generator,
+    compression: tuple[float, float] = (0.5, 1.0),
+) -> Array:
+    """Send a sound through MP3 at its middle to its lowest quality, and back; no GPU does that."""
     sound = np.asarray(to_device(signal, "cpu"))
     peak = np.float32(max(np.abs(sound).max(), 1.0))
-    decoded = through_mp3(sound / peak, rate, random.uniform(0.5, 1.0)) * peak
+    decoded = through_mp3(sound / peak, rate, random.uniform(*compression)) * peak
     decoded = decoded[:, : sound.shape[-1]]
     missing = sound.shape[-1] - decoded.shape[-1]
     return beside(signal, np.pad(decoded, ((0, 0), (0, missing))))

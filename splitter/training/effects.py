@@ -1,4 +1,4 @@
-"""What records do to voices: echoes, halls, gates, telephones, robots, samplers and harmonies.
+"""What records do to voices: echoes, halls, gates, telephones, robots, samplers and choirs.
 
 As in `augmentation`, sound is (channels, samples) of NumPy or PyTorch; random numbers are NumPy's.
 """
@@ -162,18 +162,46 @@ def harmonize(signal: Array, rate: int, random: np.random.Generator) -> Array:
         tuned = semitones + random.uniform(-0.15, 0.15)
         part = librosa.effects.pitch_shift(sound, sr=rate, n_steps=tuned, res_type="soxr_lq")
         part = move_formants(part, rate, 2 ** (-tuned / 12))
-        late = int(random.uniform(0, 0.04) * rate)
-        part = np.pad(part, ((0, 0), (late, 0)))[:, :samples]
-        part = pan(beside(signal, np.asarray(part, np.float32)), random)
-        sum_of_parts = sum_of_parts + set_level(part, signal, random.uniform(-12, 0))
+        late = random.uniform(0, 0.04)
+        sum_of_parts = sum_of_parts + _join_in(signal, part, rate, late, random)
     return sum_of_parts
+
+
+def gather(signal: Array, rate: int, random: np.random.Generator) -> Array:
+    """Make a choir of a singer: three to seven more, each a little out of tune and of time."""
+    sound = np.asarray(to_device(signal, "cpu"))
+    choir = signal
+    for _ in range(random.integers(3, 8)):
+        speed = random.uniform(0.992, 1.008)
+        part = resample_signal(sound, rate, round(rate / speed), quality="LQ")
+        part = move_formants(part, rate, _draw_person(random))
+        choir = choir + _join_in(signal, part, rate, random.uniform(0, 0.08), random)
+    return set_level(choir, signal, 0.0)
+
+
+def _join_in(
+    signal: Array,
+    part: npt.NDArray[np.floating],
+    rate: int,
+    late: float,
+    random: np.random.Generator,
+) -> Array:
+    """Return `part` as long as `signal`, `late` by seconds, somewhere beside it and not louder."""
+    samples = signal.shape[-1]
+    part = np.pad(part, ((0, 0), (int(late * rate), samples)))[:, :samples]
+    part = pan(beside(signal, np.asarray(part, np.float32)), random)
+    return set_level(part, signal, random.uniform(-12, 0))
 
 
 def another_singer(signal: Array, rate: int, random: np.random.Generator) -> Array:
     """Move formants by up to a quarter, as if by a smaller or a larger person."""
     sound = np.asarray(to_device(signal, "cpu"))
-    factor = float(np.exp(random.uniform(-1, 1) * np.log(1.25)))
-    return set_level(beside(signal, move_formants(sound, rate, factor)), signal, 0.0)
+    return set_level(beside(signal, move_formants(sound, rate, _draw_person(random))), signal, 0.0)
+
+
+def _draw_person(random: np.random.Generator) -> float:
+    """Draw by how much another person's formants lie higher."""
+    return float(np.exp(random.uniform(-1, 1) * np.log(1.25)))
 
 
 def move_formants(
@@ -206,5 +234,5 @@ def move_formants(
 
 
 Effect = Callable[[Array, int, np.random.Generator], Array]
-EFFECTS: tuple[Effect, ...] = (echo, drown, chop, telephone, robot)
+EFFECTS: tuple[Effect, ...] = (echo, drown, chop, telephone, robot, gather)
 EFFECTS_ON_MUSIC: tuple[Effect, ...] = (echo, drown, chop)

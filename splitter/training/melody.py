@@ -35,6 +35,7 @@ AUDIBLE = 0.05  # of the loudest RMS: sung, not a breath
 FAINT = 1e-4  # RMS; quieter sound has no tune
 HARMONICS = 24  # of an instrument, at most
 CYCLE = 2048  # samples of its waveform
+UNTUNED = 60.0  # MIDI number; periods of this length stand for sound without a pitch
 
 Order: TypeAlias = npt.NDArray[np.int64]
 Marks: TypeAlias = npt.NDArray[np.bool_]
@@ -155,6 +156,57 @@ def play_along(voice: Array, rate: int, random: np.random.Generator) -> Array:
     if random.random() < 0.5:
         instrument = reverberate(instrument, rate, random)
     return balance(pan(instrument, random), voice, random.uniform(-15, 0), rate)
+
+
+def correct_pitch(signal: Array, rate: int, random: np.random.Generator) -> Array:
+    """Step from semitone to semitone, as Auto-Tune does: all of the way, or at least 0.6 of it.
+
+    Formants and consonants stay. Sound without a tune comes back as it is.
+    """
+    sound = np.asarray(to_device(signal, "cpu"))
+    tune = find_tune(sound.mean(axis=0), rate)
+    if np.isnan(tune).all():
+        return signal
+    strength = min(1.0, random.uniform(0.6, 1.4))
+    wanted = tune + strength * (quantize(tune) - tune)
+    return beside(signal, shift_periods(sound, tune, wanted, rate))
+
+
+def shift_periods(
+    sound: npt.NDArray[np.floating], tune: Tune, wanted: Tune, rate: int
+) -> npt.NDArray[np.float32]:
+    """Sing (channels, samples) at the pitch `wanted` instead of `tune`.
+
+    Pairs of periods are laid at other distances (TD-PSOLA, Moulines and Charpentier 1990), each
+    where it was, but for half a period at most.
+    """
+    samples = sound.shape[-1]
+    frames = np.arange(samples) * (PITCH_RATE / PITCH_HOP / rate)
+    nearest = np.minimum(np.round(frames), len(tune) - 1).astype(int)
+    periods, places = (
+        rate / librosa.midi_to_hz(np.nan_to_num(pitch, nan=UNTUNED))[nearest]
+        for pitch in (tune, wanted)
+    )
+    sources, targets = (_mark_periods(each) for each in (periods, places))
+    after = np.clip(np.searchsorted(sources, targets), 1, max(1, len(sources) - 1))
+    around = sources[np.stack([after - 1, np.minimum(after, len(sources) - 1)])]
+    chosen = np.where(targets - around[0] < around[1] - targets, around[0], around[1])
+    widest = int(rate / LOWEST) + 1
+    padded = np.pad(sound, ((0, 0), (widest, widest)))
+    heard, weight = np.zeros_like(padded), np.full(padded.shape[-1], 1e-6, np.float32)
+    for source, target in zip(chosen + widest, targets + widest, strict=True):
+        half = int(periods[source - widest])
+        window = np.hanning(2 * half + 1).astype(np.float32)
+        here = slice(target - half, target + half + 1)
+        heard[:, here] += padded[:, source - half : source + half + 1] * window
+        weight[here] += window
+    return np.asarray((heard / weight)[:, widest : widest + samples], np.float32)
+
+
+def _mark_periods(periods: npt.NDArray[np.floating]) -> Order:
+    """Return the samples at which periods begin, the first at 0; `periods` is (samples,)."""
+    turns = np.floor(np.cumsum(1 / periods) - 1 / periods[:1])
+    return np.flatnonzero(np.diff(turns, prepend=-1))
 
 
 def find_tune(sound: npt.NDArray[np.floating], rate: int) -> Tune:

@@ -41,6 +41,7 @@ from splitter.training.augmentation import (
     reverberate,
     set_level,
     set_loudness,
+    soften_esses,
     widen,
 )
 from splitter.training.effects import (
@@ -51,11 +52,12 @@ from splitter.training.effects import (
     play_slices,
 )
 from splitter.training.elastic import deform
-from splitter.training.melody import hold_notes, play_along
+from splitter.training.melody import correct_pitch, hold_notes, play_along
 from splitter.training.recipe import Recipe
 from splitter.training.sources import Pools, Recording, Source, root_mean_square
 
 NARROW = (3000.0, 12000.0)  # Hz: old records, telephones, karaoke
+CODED = (0.0, 0.7)  # compression of sums as MP3: some 150 to 60 kbit/s
 FAINT = 0.03  # of a recording's RMS: a crop below it holds what is left in a pause
 DULL = 0.6  # of the bandwidth that there could be; sounds with less may be brightened
 
@@ -118,6 +120,9 @@ class Mixer:
             vocals, music = oppose(vocals, music, random)
         if mixing.master and random.random() < mixing.master:
             vocals, music = master(vocals, music, self.recipe.rate, random)
+        if mixing.coded and random.random() < mixing.coded:
+            mixture = code(vocals + music, self.recipe.rate, random, CODED)
+            music = mixture - vocals
         if mixing.elastic and random.random() < mixing.elastic:
             vocals, music = deform((vocals, music), self.recipe.rate, random)
         return Example(*set_loudness(vocals + music, vocals, loudness), bandwidth)
@@ -251,6 +256,8 @@ class Mixer:
             bandwidth = rate / 2
         if is_voice and mixing.holds and random.random() < mixing.holds:
             signal = hold_notes(signal, rate, random)
+        if is_voice and mixing.tuned and random.random() < mixing.tuned:
+            signal = correct_pitch(signal, rate, random)
         rests = mixing.rests if is_voice else mixing.rests_music
         if rests and random.random() < rests:
             signal = add_rests(signal, rate, random)  # then a room, in which it dies away
@@ -260,6 +267,8 @@ class Mixer:
             signal = harmonize(signal, rate, random)
         if is_voice and mixing.compress_voice and random.random() < mixing.compress_voice:
             signal = compress(signal, rate, random)
+        if is_voice and mixing.deess and random.random() < mixing.deess:
+            signal = soften_esses(signal, rate, random)
         if random.random() < mixing.equalizer:
             signal = equalize(signal, rate, mixing.equalizer_range, random)
         if random.random() < (mixing.reverb_voice if is_voice else mixing.reverb_music):

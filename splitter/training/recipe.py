@@ -45,18 +45,23 @@ class Mixing:
     width: Share = 0.0  # stereo sources made wider or narrower
     compress: Share = 0.0  # loud parts made quieter, quiet ones louder
     compress_voice: Share = 0.0  # the same of voices, before they are put into a room
+    deess: Share = 0.0  # voices whose loud esses are made quieter
     drive: Share = 0.0  # peaks clipped softly
     double: Share = 0.0  # sounds with a late, swaying copy in each channel
     brighten: Share = 0.0  # sounds without treble that get one, invented from what they have
     codec: Share = 0.0  # sources that went through an MP3 of few bits
+    coded: Share = 0.0  # examples whose sum went through an MP3 of 60 to 150 kbit/s
     distort: Share = 0.0  # music behind a wall of distorted guitars, made of itself
     holds: Share = 0.0  # voices that hold some of their notes for seconds
+    tuned: Share = 0.0  # voices that step from semitone to semitone
     guide: Share = 0.0  # music with one more instrument, which plays the tune of the voice
     rests: Share = 0.0  # voices that fall silent at random times
     rests_music: Share = 0.0  # music that does
     formants: Share = 0.0  # voices whose formants lie up to a quarter higher or lower
     harmony: Share = 0.0  # voices that are sung in one or two more parts
-    effects: Share = 0.0  # voices in an echo, a hall, a gate, a telephone, or as a robot
+    effects: Share = (
+        0.0  # voices in an echo, a hall, a gate, a telephone, as a robot, or as a choir
+    )
     effects_music: Share = 0.0  # music in an echo, a hall, or a gate
     sampled: Share = 0.0  # voices that are cut into slices, which a sampler plays on a beat
     sampled_music: Share = 0.0  # music that is cut into slices
