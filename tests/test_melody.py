@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import librosa
@@ -188,6 +189,34 @@ def test_periods_that_are_not_moved_give_back_the_sound() -> None:
     voice = waver(0.4) + 0.02 * sounds.noise(2 * RATE)
     tune = find_tune(voice[0], RATE)
     np.testing.assert_allclose(shift_periods(voice, tune, tune, RATE), voice, atol=1e-5)
+
+
+@pytest.mark.parametrize("hertz", [110.0, 233.0, 441.0, 800.0])
+def test_a_moved_tone_has_its_overtones_and_nothing_between(hertz: float) -> None:
+    rate = 44100
+    time = np.arange(2 * rate) / rate
+    overtones = np.arange(1, int(12000 / hertz))
+    tone = np.sin(2 * np.pi * hertz * overtones[:, None] * time) / overtones[:, None]
+    voice = 0.1 * tone.sum(axis=0, keepdims=True).astype(np.float32)
+    tune = find_tune(voice[0], rate)
+    moved = shift_periods(voice, tune, tune + 0.4, rate)[0, rate // 4 : -rate // 4]
+    spectrum = np.square(np.abs(np.fft.rfft(moved * np.blackman(len(moved)))))
+    bins = np.fft.rfftfreq(len(moved), 1 / rate)
+    away = np.abs((bins / (hertz * 2 ** (0.4 / 12)) + 0.5) % 1 - 0.5) * hertz
+    for low, high, most in ((0, 1000, -40), (1000, 4000, -38), (4000, 8000, -30)):
+        part = (bins > low) & (bins < high)
+        between = spectrum[part & (away > 25)].sum() / spectrum[part].sum()
+        assert 10 * np.log10(between) < most, (low, 10 * np.log10(between))
+
+
+def test_any_tune_moves_without_gaps_and_up_to_both_ends() -> None:
+    random = np.random.default_rng(0)
+    level = np.full((1, 20 * RATE), 0.1, np.float32)
+    tune = random.choice([np.nan, 38.2, 55.0, 70.0, 83.0, 86.0], 1723)
+    for interval, steps in product((-0.5, 0.0, 0.5), (1, 10)):
+        tune = np.repeat(tune, steps)[: len(tune)]
+        moved = shift_periods(level, tune, tune + interval, RATE)
+        np.testing.assert_allclose(moved, level, atol=1e-6)
 
 
 def test_periods_move_a_voice_by_any_interval_without_moving_its_time() -> None:

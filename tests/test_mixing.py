@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from splitter.errors import AudioError, DataError
-from splitter.training.augmentation import Array
-from splitter.training.mixing import Example, Mixer, Pool
+from splitter.training.augmentation import Array, code
+from splitter.training.mixing import CODED, KEPT, Example, Mixer, Pool
 from splitter.training.recipe import Mixing
 from splitter.training.sources import (
     Pools,
@@ -275,7 +275,7 @@ def test_a_recipe_asks_for_other_singers_harmonies_masters_and_opposite_sides(
         aligned=1, aligned_changed=1, equalizer=0, reverb_voice=0, reverb_music=0, pan=0,
         loudness=(-20, -20),
     )  # fmt: skip
-    for name in ("formants", "harmony", "deess", "master", "opposed"):
+    for name in ("formants", "harmony", "choir", "deess", "master", "opposed"):
         changed = replace(plain, **{name: 1.0})
         pairs = [
             [Mixer(pools, replace(RECIPE, mixing=mixing)).example(index).vocals for index in (0, 3)]
@@ -285,15 +285,37 @@ def test_a_recipe_asks_for_other_singers_harmonies_masters_and_opposite_sides(
             assert before.any() and not np.allclose(before, after)
 
 
-def test_a_sum_that_was_coded_keeps_the_voice_as_it_was(pools: Pools) -> None:
-    plain, coded = (
-        Mixer(pools, replace(RECIPE, mixing=Mixing(aligned=1, coded=chance))).example(3)
-        for chance in (0.0, 1.0)
+def test_a_sum_that_was_coded_keeps_the_voice_as_it_was(tmp_path: Path) -> None:
+    for name in ("vocals", "instrumental"):
+        sounds.write(tmp_path / "song" / f"{name}.wav", sounds.noise(44100), 44100)
+    pools = sort_pools(
+        list(load_sources(find_sources(tmp_path), tmp_path / "cache", 44100)), RECIPE
     )
-    scale = np.vdot(coded.vocals, plain.vocals) / np.vdot(plain.vocals, plain.vocals)
-    np.testing.assert_allclose(coded.vocals, scale * plain.vocals, atol=1e-6)
-    changed = coded.mixture - scale * plain.mixture
-    assert 0 < changed.std() < 0.3 * coded.mixture.std()  # a little, and at no other time
+    mixings = [Mixing(aligned=1, stretch=0, coded=chance) for chance in (0, 1)]
+    mixers = [Mixer(pools, replace(RECIPE, mixing=mixing)) for mixing in mixings]
+    pairs = [[mixer.example(index) for mixer in mixers] for index in range(8)]
+    for plain, coded in pairs:
+        np.testing.assert_array_equal(coded.vocals, plain.vocals)
+        likeness = np.corrcoef(coded.mixture[0], plain.mixture[0])[0, 1]
+        assert 0.4 < likeness < 0.999  # one sample late, it would be 0
+        assert 15000 < coded.bandwidth < plain.bandwidth
+
+
+def test_a_coded_sum_holds_its_bandwidth_and_little_above() -> None:
+    white = sounds.noise(3 * 44100)
+    for compression, kept in zip(CODED, KEPT, strict=True):
+        coded = code(white, 44100, compression)
+        power = [np.square(np.abs(np.fft.rfft(sound))).mean(axis=0) for sound in (coded, white)]
+        hertz = np.fft.rfftfreq(white.shape[-1], 1 / 44100)
+        for low, high, least, most in (
+            (kept - 1500, kept - 500, -5, 3),
+            (kept + 1000, 22050, -90, -9),
+        ):
+            part = (hertz > low) & (hertz < high)
+            if not part.any():
+                continue  # all is kept
+            gain = 10 * np.log10(power[0][part].sum() / power[1][part].sum())
+            assert least < gain < most, (compression, low, gain)
 
 
 def test_a_clip_with_an_invented_treble_is_learned_from_at_all_frequencies(pools: Pools) -> None:

@@ -156,7 +156,7 @@ def soften_esses(signal: Array, rate: int, random: np.random.Generator) -> Array
     treble = fft.irfft(fft.rfft(signal) * beside(signal, passed), n=signal.shape[-1])
     power = average_around(xp.mean(xp.square(treble), axis=0), int(ESS * rate))
     threshold = xp.clip(_rms(treble), SILENCE) * random.uniform(0.5, 1.5)
-    excess = xp.clip(xp.sqrt(power) / threshold, 1.0)
+    excess = xp.sqrt(xp.clip(power / threshold**2, 1.0))
     return signal + treble * (excess ** (1 / random.uniform(2, 8) - 1) - 1)
 
 
@@ -239,16 +239,11 @@ def between(frequencies: npt.NDArray[np.floating], low: float, high: float) -> C
     return np.asarray(rises * (1 - falls), np.float32)
 
 
-def code(
-    signal: Array,
-    rate: int,
-    random: np.random.Generator,
-    compression: tuple[float, float] = (0.5, 1.0),
-) -> Array:
-    """Send a sound through MP3 at its middle to its lowest quality, and back; no GPU does that."""
+def code(signal: Array, rate: int, compression: float) -> Array:
+    """Send a sound through MP3 and back; `compression` is from 0 up to 1. No GPU does that."""
     sound = np.asarray(to_device(signal, "cpu"))
     peak = np.float32(max(np.abs(sound).max(), 1.0))
-    decoded = through_mp3(sound / peak, rate, random.uniform(*compression)) * peak
+    decoded = through_mp3(sound / peak, rate, compression) * peak
     decoded = decoded[:, : sound.shape[-1]]
     missing = sound.shape[-1] - decoded.shape[-1]
     return beside(signal, np.pad(decoded, ((0, 0), (0, missing))))

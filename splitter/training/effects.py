@@ -234,5 +234,5 @@ def move_formants(
 
 
 Effect = Callable[[Array, int, np.random.Generator], Array]
-EFFECTS: tuple[Effect, ...] = (echo, drown, chop, telephone, robot, gather)
+EFFECTS: tuple[Effect, ...] = (echo, drown, chop, telephone, robot)
 EFFECTS_ON_MUSIC: tuple[Effect, ...] = (echo, drown, chop)

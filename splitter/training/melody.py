@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.ndimage
 from array_api_compat import to_device
+from scipy.ndimage import map_coordinates
 
 from splitter.audio import resample_signal
 from splitter.training.augmentation import (
@@ -178,35 +179,40 @@ def shift_periods(
     """Sing (channels, samples) at the pitch `wanted` instead of `tune`.
 
     Pairs of periods are laid at other distances (TD-PSOLA, Moulines and Charpentier 1990), each
-    where it was, but for half a period at most.
+    where it was, but for half a period at most. They begin between samples: whole ones are rough.
     """
     samples = sound.shape[-1]
     frames = np.arange(samples) * (PITCH_RATE / PITCH_HOP / rate)
     nearest = np.minimum(np.round(frames), len(tune) - 1).astype(int)
-    periods, places = (
+    before, after = (
         rate / librosa.midi_to_hz(np.nan_to_num(pitch, nan=UNTUNED))[nearest]
         for pitch in (tune, wanted)
     )
-    sources, targets = (_mark_periods(each) for each in (periods, places))
-    after = np.clip(np.searchsorted(sources, targets), 1, max(1, len(sources) - 1))
-    around = sources[np.stack([after - 1, np.minimum(after, len(sources) - 1)])]
-    chosen = np.where(targets - around[0] < around[1] - targets, around[0], around[1])
-    widest = int(rate / LOWEST) + 1
-    padded = np.pad(sound, ((0, 0), (widest, widest)))
-    heard, weight = np.zeros_like(padded), np.full(padded.shape[-1], 1e-6, np.float32)
-    for source, target in zip(chosen + widest, targets + widest, strict=True):
-        half = int(periods[source - widest])
-        window = np.hanning(2 * half + 1).astype(np.float32)
-        here = slice(target - half, target + half + 1)
-        heard[:, here] += padded[:, source - half : source + half + 1] * window
-        weight[here] += window
-    return np.asarray((heard / weight)[:, widest : widest + samples], np.float32)
+    marks, targets = _mark_periods(before), _mark_periods(after)
+    sources = marks[np.round(np.interp(targets, marks, np.arange(len(marks)))).astype(int)]
+    middles = np.round(targets).astype(int)
+    gaps = np.diff(targets, prepend=0, append=samples)
+    reach = np.maximum(gaps[1:], gaps[:-1])  # so that a pair meets its neighbours
+    halves = np.ceil(np.maximum(before[sources.astype(int)], reach))
+    lengths = 2 * halves.astype(int) + 1
+    place = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths + halves, lengths)
+    window = 0.5 + 0.5 * np.cos(np.pi * place / np.repeat(halves + 1, lengths))
+    to = np.repeat(middles, lengths) + place.astype(int)
+    within = (to >= 0) & (to < samples)
+    to, window = to[within], window[within]
+    source = (np.repeat(sources + middles - targets, lengths) + place)[within]
+    weight = np.bincount(to, window, samples)
+    heard = [
+        np.bincount(to, window * map_coordinates(channel, [source], mode="nearest"), samples)
+        for channel in sound
+    ]
+    return np.asarray(heard / weight, np.float32)
 
 
-def _mark_periods(periods: npt.NDArray[np.floating]) -> Order:
-    """Return the samples at which periods begin, the first at 0; `periods` is (samples,)."""
-    turns = np.floor(np.cumsum(1 / periods) - 1 / periods[:1])
-    return np.flatnonzero(np.diff(turns, prepend=-1))
+def _mark_periods(periods: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
+    """Return where periods begin, the first at 0, in samples; `periods` is (samples,)."""
+    turns = np.cumsum(1 / periods) - 1 / periods[0]
+    return np.interp(np.arange(int(turns[-1]) + 1), turns, np.arange(len(turns)))
 
 
 def find_tune(sound: npt.NDArray[np.floating], rate: int) -> Tune:

@@ -48,6 +48,7 @@ from splitter.training.effects import (
     EFFECTS_ON_MUSIC,
     affect,
     another_singer,
+    gather,
     harmonize,
     play_slices,
 )
@@ -57,7 +58,8 @@ from splitter.training.recipe import Recipe
 from splitter.training.sources import Pools, Recording, Source, root_mean_square
 
 NARROW = (3000.0, 12000.0)  # Hz: old records, telephones, karaoke
-CODED = (0.0, 0.7)  # compression of sums as MP3: some 150 to 60 kbit/s
+CODED = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.7)  # compression of a sum as MP3, which keeps
+KEPT = (22050.0, 19250.0, 18500.0, 18000.0, 17250.0, 16000.0, 15000.0)  # Hz, of pink noise
 FAINT = 0.03  # of a recording's RMS: a crop below it holds what is left in a pause
 DULL = 0.6  # of the bandwidth that there could be; sounds with less may be brightened
 
@@ -120,12 +122,14 @@ class Mixer:
             vocals, music = oppose(vocals, music, random)
         if mixing.master and random.random() < mixing.master:
             vocals, music = master(vocals, music, self.recipe.rate, random)
-        if mixing.coded and random.random() < mixing.coded:
-            mixture = code(vocals + music, self.recipe.rate, random, CODED)
-            music = mixture - vocals
         if mixing.elastic and random.random() < mixing.elastic:
             vocals, music = deform((vocals, music), self.recipe.rate, random)
-        return Example(*set_loudness(vocals + music, vocals, loudness), bandwidth)
+        mixture, vocals = set_loudness(vocals + music, vocals, loudness)
+        if mixing.coded and random.random() < mixing.coded:
+            compression = random.uniform(CODED[0], CODED[-1])
+            mixture = code(mixture, self.recipe.rate, compression)
+            bandwidth = min(bandwidth, float(np.interp(compression, CODED, KEPT)))
+        return Example(mixture, vocals, bandwidth)
 
     def loose(self, index: int) -> tuple[Array, Array, Array, float]:
         """Draw a song without stems, and a voice and music that are neither's.
@@ -280,6 +284,8 @@ class Mixer:
             signal = affect(signal, rate, random)
         if not is_voice and mixing.effects_music and random.random() < mixing.effects_music:
             signal = affect(signal, rate, random, EFFECTS_ON_MUSIC)
+        if is_voice and mixing.choir and random.random() < mixing.choir:
+            signal = gather(signal, rate, random)
         if mixing.double and random.random() < mixing.double:
             signal = double(signal, rate, random)
         if mixing.compress and random.random() < mixing.compress:
@@ -293,7 +299,7 @@ class Mixer:
         if mixing.one_sided and random.random() < mixing.one_sided:
             signal = push_aside(signal, random)
         if mixing.codec and random.random() < mixing.codec:
-            signal = code(signal, rate, random)
+            signal = code(signal, rate, random.uniform(0.5, 1.0))
         return balance(signal, original, 0.0, rate), bandwidth
 
 

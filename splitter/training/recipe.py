@@ -50,7 +50,7 @@ class Mixing:
     double: Share = 0.0  # sounds with a late, swaying copy in each channel
     brighten: Share = 0.0  # sounds without treble that get one, invented from what they have
     codec: Share = 0.0  # sources that went through an MP3 of few bits
-    coded: Share = 0.0  # examples whose sum went through an MP3 of 60 to 150 kbit/s
+    coded: Share = 0.0  # examples whose sum went through an MP3 that keeps 15 to 22 kHz
     distort: Share = 0.0  # music behind a wall of distorted guitars, made of itself
     holds: Share = 0.0  # voices that hold some of their notes for seconds
     tuned: Share = 0.0  # voices that step from semitone to semitone
@@ -59,9 +59,8 @@ class Mixing:
     rests_music: Share = 0.0  # music that does
     formants: Share = 0.0  # voices whose formants lie up to a quarter higher or lower
     harmony: Share = 0.0  # voices that are sung in one or two more parts
-    effects: Share = (
-        0.0  # voices in an echo, a hall, a gate, a telephone, as a robot, or as a choir
-    )
+    choir: Share = 0.0  # voices that sing with three to seven copies of themselves
+    effects: Share = 0.0  # voices in an echo, a hall, a gate, a telephone, or as a robot
     effects_music: Share = 0.0  # music in an echo, a hall, or a gate
     sampled: Share = 0.0  # voices that are cut into slices, which a sampler plays on a beat
     sampled_music: Share = 0.0  # music that is cut into slices
