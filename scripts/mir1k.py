@@ -7,6 +7,7 @@ train|test/<clip>/{vocals,instrumental}.*. The protocol is that of Huang et al. 
 the singers abjones and amy, tests on the other 17, each clip mixed at 0 dB, BSSEval v3, means
 weighted by the clips' lengths. Every twelfth test clip is followed while training, to draw the
 learning curve; nothing is chosen by it. A run that was stopped goes on when it is started again.
+Each recipe trains a network; the first is scored alone, then the average of all of them.
 """
 
 from __future__ import annotations
@@ -37,9 +38,10 @@ from splitter.training.loop import Trainer, train_on
 from splitter.training.recipe import RECIPE, Recipe, read_recipe, write_recipe
 from splitter.training.sources import find_sources, load_sources, sort_pools
 
-DEFAULT = Path(__file__).with_suffix(".json")
+DEFAULT = [Path(__file__).with_name(name) for name in ("mir1k.json", "mir1k-2.json")]
 FOLLOWED = 12  # every so many test clips are in the learning curve
-DATA, CACHE, RUN, MODEL = "data", "cache", "run", "model"  # folders of the output
+DATA, CACHE = "data", "cache"  # folders of the output
+RUN, MODEL = "run-{}", "model-{}"  # and of each network
 LEVEL = 0.0  # dB, vocals above accompaniment
 METRICS = ("sdr", "si-sdr", "v3")
 BASELINES = ("mixture",)
@@ -50,8 +52,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path)
     parser.add_argument("-o", "--output", type=Path, default=Path("mir1k"))
-    parser.add_argument("--recipe", type=Path, default=DEFAULT)
-    parser.add_argument("--steps", type=int, help="overrides the recipe")
+    parser.add_argument("--recipe", type=Path, action="append", help="one or more")
+    parser.add_argument("--steps", type=int, help="overrides the recipes")
     parser.add_argument("--stop-at", type=int, help="pause after this step; run again to go on")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--jobs", type=int, default=2, help="processes that score")
@@ -62,20 +64,24 @@ def main() -> None:
     training, test = select_songs(songs, "train"), select_songs(songs, "test")
     output = arguments.output
     unpack([*training, *test[::FOLLOWED]], output / DATA)
-    recipe = read_recipe(arguments.recipe)
-    # whatever a recipe says, test clips are neither trained on nor chosen by
-    recipe = replace(recipe, validation=("test/*",), keep_best=False)
-    recipe = replace(recipe, steps=arguments.steps or recipe.steps)
-    if train(output, recipe, pick_device(arguments.device), arguments.stop_at) < recipe.steps:
-        return
+    recipes = [read_recipe(path) for path in arguments.recipe or DEFAULT]
+    device = pick_device(arguments.device)
+    for number, recipe in enumerate(recipes, 1):
+        # whatever a recipe says, test clips are neither trained on nor chosen by
+        recipe = replace(recipe, validation=("test/*",), keep_best=False)
+        recipe = replace(recipe, steps=arguments.steps or recipe.steps)
+        if train(output, number, recipe, device, arguments.stop_at) < recipe.steps:
+            return
     count = min(arguments.clips or len(test), len(test))
     scored = [test[i] for i in np.linspace(0, len(test) - 1, count).astype(int)]
-    print(score(scored, output, arguments.jobs))
+    print(score(scored, output, len(recipes), arguments.jobs))
 
 
-def train(output: Path, recipe: Recipe, device: torch.device, stop_at: int | None) -> int:
-    """Train on what was unpacked; return the step that was reached."""
-    run = output / RUN
+def train(
+    output: Path, number: int, recipe: Recipe, device: torch.device, stop_at: int | None
+) -> int:
+    """Train network `number` on what was unpacked; return the step that was reached."""
+    run = output / RUN.format(number)
     run.mkdir(exist_ok=True)
     sources = load_sources(find_sources(output / DATA), output / CACHE, recipe.rate)
     pools = sort_pools(sources, recipe)
@@ -83,7 +89,7 @@ def train(output: Path, recipe: Recipe, device: torch.device, stop_at: int | Non
     trainer.load()
     write_recipe(recipe, run / RECIPE)
     show_progress(Screen(), train_on(pools, trainer, stop_at), trainer)
-    finish(trainer, output / MODEL)
+    finish(trainer, output / MODEL.format(number))
     return trainer.step
 
 
@@ -101,11 +107,12 @@ def unpack(songs: Sequence[Song], folder: Path) -> None:
             beside.replace(path)
 
 
-def score(test: Sequence[Song], output: Path, jobs: int) -> str:
-    """Score the model, alone and averaged over shifts, and the mixture; return the table."""
+def score(test: Sequence[Song], output: Path, networks: int, jobs: int) -> str:
+    """Score a model, all of them, all averaged over shifts, and the mixture; return the table."""
     songs = [at_level(song, LEVEL) for song in test]
-    model = (str(output / MODEL),)
-    choices = [ModelChoice(model), ModelChoice(model, tta=True)]
+    models = tuple(str(output / MODEL.format(number + 1)) for number in range(networks))
+    several = [ModelChoice(models)] if networks > 1 else []
+    choices = [ModelChoice(models[:1]), *several, ModelChoice(models, tta=True)]
     judged = [describe_model(choice, "cpu") for choice in choices]
     grid = judged[0].grid
     assert grid is not None

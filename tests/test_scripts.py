@@ -68,17 +68,24 @@ def small_recipe(path: Path, **changes: object) -> Path:
 
 def test_mir1k_is_trained_in_parts_and_scored(tmp_path: Path) -> None:
     write_karaoke(tmp_path / "MIR-1K")
-    recipe = small_recipe(tmp_path / "recipe.json")
-    command = ["mir1k.py", tmp_path / "MIR-1K", "-o", tmp_path / "run", "--recipe", recipe]
+    recipes = [small_recipe(tmp_path / f"{seed}.json", seed=seed) for seed in (1, 2)]
+    command = ["mir1k.py", tmp_path / "MIR-1K", "-o", tmp_path / "run"]
+    command += [word for recipe in recipes for word in ("--recipe", recipe)]
     run_script(*command, "--stop-at", 2)
     assert not (tmp_path / "run/scores.json").exists()
     run_script(*command)
     scores = json.loads((tmp_path / "run/scores.json").read_text(encoding="utf-8"))
     assert {song["song"] for song in scores["songs"]} == {"test/bug_1_01", "test/bug_1_02"}
     assert "GNSDR" in (tmp_path / "run/scores.md").read_text(encoding="utf-8")
-    assert (tmp_path / "run/run/curves.png").stat().st_size > 1000
-    log = (tmp_path / "run/run/log.csv").read_text(encoding="utf-8").splitlines()
-    assert [row.split(",")[0] for row in log] == ["step", "2", "4"]  # gone on with, not begun anew
+    both = "model-1+model-2"
+    assert set(scores["systems"]) == {"model-1", both, f"{both}+tta", "mixture"}
+    weights = [tmp_path / f"run/model-{number}/weights.safetensors" for number in (1, 2)]
+    assert weights[0].read_bytes() != weights[1].read_bytes()
+    for run in ("run-1", "run-2"):
+        assert (tmp_path / "run" / run / "curves.png").stat().st_size > 1000
+        log = (tmp_path / "run" / run / "log.csv").read_text(encoding="utf-8").splitlines()
+        steps = [row.split(",")[0] for row in log]
+        assert steps == ["step", "2", "4"]  # gone on with, not begun anew
     # what was trained on are the two singers of the training set
     trained = {path.parent.name for path in (tmp_path / "run/data/train").rglob("vocals.wav")}
     assert trained == {"abjones_1_01", "amy_1_01"}
