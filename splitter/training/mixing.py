@@ -1,4 +1,4 @@
-"""Examples to train on: any voice with any music, each changed (`augmentation`) as a recipe says.
+"""Examples to train on: any voice with any music, each changed (`chain`) as a recipe says.
 
     drawn crop ── read, bend ── put ── equalize, reverberate, … ── mix ──▶ example
                   (processor)          (processor or GPU)
@@ -22,46 +22,17 @@ from splitter.audio import Block, resample_signal
 from splitter.errors import DataError
 from splitter.training.augmentation import (
     Array,
-    add_rests,
     balance,
-    brighten,
-    code,
-    compress,
     decibels,
     distort,
-    double,
-    drive,
-    equalize,
-    join_channels,
-    master,
-    narrow,
-    oppose,
-    pan,
-    push_aside,
-    reverberate,
     set_level,
     set_loudness,
-    soften_esses,
-    widen,
 )
-from splitter.training.effects import (
-    EFFECTS_ON_MUSIC,
-    affect,
-    another_singer,
-    gather,
-    harmonize,
-    play_slices,
-)
-from splitter.training.elastic import deform
-from splitter.training.melody import correct_pitch, hold_notes, play_along
+from splitter.training.chain import add_up, change_source
 from splitter.training.recipe import Recipe
 from splitter.training.sources import Pools, Recording, Source, root_mean_square
 
-NARROW = (3000.0, 12000.0)  # Hz: old records, telephones, karaoke
-CODED = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.7)  # compression of a sum as MP3, which keeps
-KEPT = (22050.0, 19250.0, 18500.0, 18000.0, 17250.0, 16000.0, 15000.0)  # Hz, of pink noise
 FAINT = 0.03  # of a recording's RMS: a crop below it holds what is left in a pause
-DULL = 0.6  # of the bandwidth that there could be; sounds with less may be brightened
 
 
 def stay(block: Block) -> Array:
@@ -88,7 +59,6 @@ class Mixer:
         self.pools = pools
         self.put = put
         self.recipe = recipe
-        self.dull = DULL * recipe.rate / 2  # Hz
         voice_weights = [(pattern, voice) for pattern, voice, _ in recipe.weights]
         music_weights = [(pattern, music) for pattern, _, music in recipe.weights]
         # the two halves of aligned pairs serve as voices and as music, too
@@ -108,28 +78,7 @@ class Mixer:
             vocals, music, bandwidth = self._aligned(random)
         else:
             vocals, music, bandwidth = self._mixed(random)
-        loudness = random.uniform(mixing.loudness[0], mixing.loudness[1])
-        if mixing.guide and random.random() < mixing.guide:
-            guide = play_along(vocals, self.recipe.rate, random)
-            music = music + narrow(guide, self.recipe.rate, bandwidth)
-        if mixing.mono and random.random() < mixing.mono:
-            vocals, music = join_channels(vocals), join_channels(music)
-        if mixing.narrow and random.random() < mixing.narrow:
-            limit = float(np.exp(random.uniform(*np.log(NARROW))))
-            vocals, music = (narrow(each, self.recipe.rate, limit) for each in (vocals, music))
-            bandwidth = min(bandwidth, limit)
-        if mixing.opposed and random.random() < mixing.opposed:
-            vocals, music = oppose(vocals, music, random)
-        if mixing.master and random.random() < mixing.master:
-            vocals, music = master(vocals, music, self.recipe.rate, random)
-        if mixing.elastic and random.random() < mixing.elastic:
-            vocals, music = deform((vocals, music), self.recipe.rate, random)
-        mixture, vocals = set_loudness(vocals + music, vocals, loudness)
-        if mixing.coded and random.random() < mixing.coded:
-            compression = random.uniform(CODED[0], CODED[-1])
-            mixture = code(mixture, self.recipe.rate, compression)
-            bandwidth = min(bandwidth, float(np.interp(compression, CODED, KEPT)))
-        return Example(mixture, vocals, bandwidth)
+        return Example(*add_up(vocals, music, bandwidth, self.recipe, random))
 
     def loose(self, index: int) -> tuple[Array, Array, Array, float]:
         """Draw a song without stems, and a voice and music that are neither's.
@@ -176,8 +125,8 @@ class Mixer:
         limits = [part.bandwidth / crop.stretch for part in (source.vocals, recording)]
         gain = float(decibels(random.uniform(-1, 1) * mixing.aligned_level))
         if mixing.aligned_changed and random.random() < mixing.aligned_changed:
-            vocals, limits[0] = self._change(vocals, "vocals", limits[0], random)
-            music, limits[1] = self._change(music, "instrumental", limits[1], random)
+            vocals, limits[0] = change_source(vocals, "vocals", limits[0], self.recipe, random)
+            music, limits[1] = change_source(music, "instrumental", limits[1], self.recipe, random)
         return vocals * gain, music, min(limits)
 
     def _mixed(self, random: np.random.Generator) -> tuple[Array, Array, float]:
@@ -237,70 +186,13 @@ class Mixer:
         recording: Recording = getattr(pool.draw(random), part)
         crop = Crop.draw(recording.length, self.recipe, random)
         signal = self._take(crop, recording, part)
-        return self._change(signal, part, recording.bandwidth / crop.stretch, random)
+        return change_source(signal, part, recording.bandwidth / crop.stretch, self.recipe, random)
 
     def _take(self, crop: Crop, recording: Recording, part: str) -> Array:
         """Read a crop; of voices one in which only noise or a breath is left is silent."""
         block = crop.take(recording, self.recipe)
         faint = part == "vocals" and root_mean_square(block) < FAINT * recording.loudness
         return self.put(np.zeros_like(block) if faint else block)
-
-    def _change(
-        self, original: Array, part: str, bandwidth: float, random: np.random.Generator
-    ) -> tuple[Array, float]:
-        """Change "vocals" or "instrumental" as the recipe says, and how far up it reaches in Hz.
-
-        What sounds stays as loud as it was. No random number is drawn for what a recipe leaves out.
-        """
-        mixing, rate = self.recipe.mixing, self.recipe.rate
-        is_voice = part == "vocals"
-        signal = original
-        if mixing.brighten and bandwidth < self.dull and random.random() < mixing.brighten:
-            signal = brighten(signal, rate, bandwidth, random)
-            bandwidth = rate / 2
-        if is_voice and mixing.holds and random.random() < mixing.holds:
-            signal = hold_notes(signal, rate, random)
-        if is_voice and mixing.tuned and random.random() < mixing.tuned:
-            signal = correct_pitch(signal, rate, random)
-        rests = mixing.rests if is_voice else mixing.rests_music
-        if rests and random.random() < rests:
-            signal = add_rests(signal, rate, random)  # then a room, in which it dies away
-        if is_voice and mixing.formants and random.random() < mixing.formants:
-            signal = another_singer(signal, rate, random)
-        if is_voice and mixing.harmony and random.random() < mixing.harmony:
-            signal = harmonize(signal, rate, random)
-        if is_voice and mixing.compress_voice and random.random() < mixing.compress_voice:
-            signal = compress(signal, rate, random)
-        if is_voice and mixing.deess and random.random() < mixing.deess:
-            signal = soften_esses(signal, rate, random)
-        if random.random() < mixing.equalizer:
-            signal = equalize(signal, rate, mixing.equalizer_range, random)
-        if random.random() < (mixing.reverb_voice if is_voice else mixing.reverb_music):
-            signal = reverberate(signal, rate, random)
-        sampled = mixing.sampled if is_voice else mixing.sampled_music
-        if sampled and random.random() < sampled:
-            signal = play_slices(narrow(signal, rate, bandwidth), rate, random)
-        if is_voice and mixing.effects and random.random() < mixing.effects:
-            signal = affect(signal, rate, random)
-        if not is_voice and mixing.effects_music and random.random() < mixing.effects_music:
-            signal = affect(signal, rate, random, EFFECTS_ON_MUSIC)
-        if is_voice and mixing.choir and random.random() < mixing.choir:
-            signal = gather(signal, rate, random)
-        if mixing.double and random.random() < mixing.double:
-            signal = double(signal, rate, random)
-        if mixing.compress and random.random() < mixing.compress:
-            signal = compress(signal, rate, random)
-        if mixing.drive and random.random() < mixing.drive:
-            signal = drive(signal, random)
-        if mixing.width and random.random() < mixing.width:
-            signal = widen(signal, random)
-        if random.random() < mixing.pan:
-            signal = pan(signal, random)
-        if mixing.one_sided and random.random() < mixing.one_sided:
-            signal = push_aside(signal, random)
-        if mixing.codec and random.random() < mixing.codec:
-            signal = code(signal, rate, random.uniform(0.5, 1.0))
-        return balance(signal, original, 0.0, rate), bandwidth
 
 
 class Pool:
