@@ -21,6 +21,7 @@ import numpy.typing as npt
 from splitter import separate
 from splitter.audio import open_song, resample_signal
 from splitter.loading import Model, load_model
+from splitter.metrics import usdr
 
 Signal = npt.NDArray[np.float32]  # (channels, samples)
 RATE = 44100  # Hz
@@ -37,7 +38,7 @@ def sides(left: float, right: float) -> Callable[[Signal], Signal]:
     return lambda signal: signal * np.array([[left], [right]], np.float32)
 
 
-# what is done to voice and music alike; "apart" to each its own
+# what is done to voice and music alike
 CHANGES: Mapping[str, Callable[[Signal], Signal]] = {
     "as it is": sides(1, 1),
     "+20 dB": sides(10, 10),
@@ -71,11 +72,6 @@ def mix(voice: Signal, music: Signal, level: float) -> tuple[Signal, Signal]:
     return voice * scale, music * scale
 
 
-def sdr(truth: Signal, estimate: Signal) -> float:
-    error = np.square(truth - estimate).sum()
-    return float(10 * np.log10(np.square(truth).sum() / max(error, 1e-20)))
-
-
 def mixtures(data: Path, clips: int) -> Iterator[tuple[Signal, Signal]]:
     """Pair each voice with each music, of its length."""
     found = [
@@ -84,6 +80,9 @@ def mixtures(data: Path, clips: int) -> Iterator[tuple[Signal, Signal]]:
         for path in sorted(data.glob(f"mir1k/test/{singer}_*/vocals.*"))[:clips]
     ]
     pieces = [read(path, 60) for path in sorted(data.glob("validation/*/instrumental.*"))]
+    if not found or not pieces:
+        missing = "validation/*/instrumental.*" if found else f"mir1k/test/{SINGERS[0]}_*/vocals.*"
+        raise SystemExit(f"{data}: has no {missing}; give the folder that holds both")
     for number, (path, music) in enumerate(product(found, pieces)):
         voice = read(path, 60)
         samples = min(voice.shape[1], music.shape[1])
@@ -99,8 +98,8 @@ def by_level(pairs: list[tuple[Signal, Signal]], models: Mapping[str, Model]) ->
         for level in LEVELS:
             mixed = [mix(voice, music, level) for voice, music in pairs]
             scores = [
-                sdr(voice, separate(voice + music, RATE, model)["vocals"])
-                - sdr(voice, voice + music)
+                usdr(voice, separate(voice + music, RATE, model)["vocals"])
+                - usdr(voice, voice + music)
                 for voice, music in mixed
             ]
             gained.append(f"{np.mean(scores):.2f}")
@@ -126,7 +125,7 @@ def report(
     scores = []
     for model in models.values():
         told = [
-            sdr(voice, separate(disturb(voice + music), RATE, model)["vocals"])
+            usdr(voice, separate(disturb(voice + music), RATE, model)["vocals"])
             for voice, music in mixed
         ]
         scores.append(f"{np.mean(told):.2f}")

@@ -25,7 +25,7 @@ from scipy.signal import butter, sosfilt
 
 from splitter import separate
 from splitter.audio import open_song
-from splitter.datasets import require_alike
+from splitter.datasets import find_stem, require_alike
 from splitter.loading import Model, load_model
 
 Signal = npt.NDArray[np.float32]  # (channels, samples)
@@ -79,6 +79,9 @@ def tell_worst(levels: Sequence[float]) -> str:
 def tell_bands(vocals: Signal, estimate: Signal, rate: int) -> str:
     told = []
     for low, high in BANDS:
+        if high >= rate / 2:
+            told.append("")
+            continue
         band = butter(6, (low, high), "bandpass", fs=rate, output="sos")
         truth, heard = sosfilt(band, vocals), sosfilt(band, estimate)
         energy = np.square(truth).sum()
@@ -93,8 +96,10 @@ def compare_bands(data: Path, models: Mapping[str, Model], seconds: float) -> No
     print("|---|---|" + "--:|" * (len(BANDS) + 2))
     of_all: dict[str, list[float]] = {name: [] for name in models}
     for folder in sorted(path for path in data.iterdir() if path.is_dir()):
-        vocals, rate = read(next(folder.glob("vocals.*")), seconds)
-        path = next(folder.glob("instrumental.*"))
+        first, path = (find_stem(folder, [name]) for name in ("vocals", "instrumental"))
+        if first is None or path is None:
+            raise SystemExit(f"{folder}: has not both vocals.* and instrumental.*")
+        vocals, rate = read(first, seconds)
         music, music_rate = read(path, seconds)
         samples = min(vocals.shape[1], music.shape[1])
         vocals, music = vocals[:, :samples], music[:, :samples]

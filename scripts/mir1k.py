@@ -27,6 +27,7 @@ from splitter.cli.screen import Screen
 from splitter.cli.train import finish, show_progress
 from splitter.datasets import Song, at_level, find_songs, select_songs
 from splitter.devices import pick_device, training_dtype
+from splitter.evaluation.baselines import Grid
 from splitter.evaluation.journal import Journal
 from splitter.evaluation.run import evaluate
 from splitter.evaluation.scoring import Failure, SongScores
@@ -114,8 +115,7 @@ def score(test: Sequence[Song], output: Path, networks: int, jobs: int) -> str:
     several = [ModelChoice(models)] if networks > 1 else []
     choices = [ModelChoice(models[:1]), *several, ModelChoice(models, tta=True)]
     judged = [describe_model(choice, "cpu") for choice in choices]
-    grid = judged[0].grid
-    assert grid is not None
+    grid = judged[0].grid or Grid()
     systems: list[System] = [*judged, *(BaselineSystem(name, grid) for name in BASELINES)]
     os.environ["OMP_NUM_THREADS"] = "1"  # PyTorch reads it where a process starts
     scored = evaluate(songs, systems, METRICS, Journal(output / "scores.jsonl"), jobs)

@@ -148,12 +148,14 @@ def main() -> None:
     asked = parser.parse_args()
     model = load_model(asked.model)
     chosen = select_songs(find_songs(asked.data), None, asked.include)
-    songs = {song.name: song for song in chosen}
+    songs = {song.label: song for song in chosen}
     windows = [one for name, song in songs.items() for one in judge(model, name, song.load())]
     print(tell(windows, asked.count))
     if asked.picture:
         worst = sorted((one for one in windows if one.sung), key=lambda one: one.gain)
         shown = [(one, songs[one.song].load()) for one in worst[: asked.count]]
+        if not shown:
+            raise SystemExit(f"{asked.data}: nobody sings there, so there is no window to draw")
         draw(model, shown, asked.picture)
 
 

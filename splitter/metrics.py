@@ -157,7 +157,8 @@ class SourceProjection:
 
 def weighted_mean(values: Sequence[float], weights: Sequence[float]) -> float:
     """Average values by weight, as GNSDR, GSIR and GSAR average clips by their length."""
-    return float(np.average(values, weights=weights)) if len(values) else math.nan
+    with np.errstate(invalid="ignore"):  # of ∞ and −∞ there is no mean
+        return float(np.average(values, weights=weights)) if len(values) else math.nan
 
 
 def median_window(scores: Scores) -> float:

@@ -11,7 +11,7 @@ import torch
 
 from splitter.errors import AudioError, DataError
 from splitter.training.augmentation import Array, code
-from splitter.training.chain import CODED, KEPT
+from splitter.training.chain import CODED, KEPT, KEPT_OF_ALL
 from splitter.training.mixing import Example, Mixer, Pool
 from splitter.training.recipe import Mixing
 from splitter.training.sources import (
@@ -90,6 +90,20 @@ def test_the_bandwidth_is_measured(bandwidth: int) -> None:
     limited = np.fft.irfft(np.where(frequencies < bandwidth, noise, 0))
     # 86 Hz of smoothing, and the slope of the window
     assert measure_bandwidth(limited, 44100) == pytest.approx(bandwidth, abs=300)
+
+
+def test_the_bandwidth_is_that_of_a_file_and_not_of_what_is_stored(tmp_path: Path) -> None:
+    noise = np.fft.rfft(sounds.noise(2**17))
+    limited = np.fft.irfft(noise * (np.linspace(0, 22050, noise.shape[-1]) < 8000))
+    for stem in ("vocals", "instrumental"):
+        sounds.write(tmp_path / "song" / f"{stem}.wav", limited.astype(np.float32), 44100)
+    (source,) = load_sources(find_sources(tmp_path), tmp_path / "cache", 44100)
+    assert source.vocals and source.vocals.bandwidth == pytest.approx(8000, abs=300)
+
+
+def test_a_recipe_that_holds_out_everything_says_so(pools: Pools) -> None:
+    with pytest.raises(DataError, match=r"not enough to train on \(.* holds out 1 sources\); add"):
+        sort_pools(pools.pairs, replace(RECIPE, validation=["pairs/*"]))
 
 
 def test_an_example_depends_on_seed_and_number_alone(pools: Pools) -> None:
@@ -304,6 +318,18 @@ def test_a_sum_that_was_coded_keeps_the_voice_as_it_was(tmp_path: Path) -> None:
         assert 15000 < coded.bandwidth < plain.bandwidth
 
 
+@pytest.mark.parametrize("rate", [16000, 24000, 32000])
+def test_a_coded_sum_of_a_low_rate_is_learned_from_where_it_holds_sound(rate: int) -> None:
+    white = sounds.noise(3 * rate)
+    for compression in (CODED[0], CODED[-1]):
+        coded = code(white, rate, compression)
+        power = [np.square(np.abs(np.fft.rfft(sound))).mean(axis=0) for sound in (coded, white)]
+        end = np.linspace(0, 1, len(power[0]))
+        part = (end > KEPT_OF_ALL - 0.1) & (end < KEPT_OF_ALL - 0.02)
+        kept = np.interp(compression, CODED, KEPT) > KEPT_OF_ALL * rate / 2
+        assert power[0][part].sum() > 0.3 * power[1][part].sum() or not kept
+
+
 def test_a_coded_sum_holds_its_bandwidth_and_little_above() -> None:
     white = sounds.noise(3 * 44100)
     for compression, kept in zip(CODED, KEPT, strict=True):
@@ -346,12 +372,27 @@ def test_voices_rest_while_the_music_goes_on(pools: Pools) -> None:
     assert silent(1.0) > silent(0.0) + 0.1
 
 
+def test_pairs_may_serve_as_music_alone(pools: Pools) -> None:
+    recipe = replace(RECIPE, weights=[("pairs/*", 0.0, 1.0)], mixing=Mixing(aligned=1.0))
+    mixer = Mixer(pools, recipe)
+    assert not mixer.pairs.drawn and mixer.example(0).mixture.any()
+    for kind, factors in (("voices", (0.0, 1.0)), ("music", (1.0, 0.0))):
+        with pytest.raises(DataError, match=f"leave out all {kind}; let some in"):
+            Mixer(pools, replace(RECIPE, weights=[("*", *factors)]))
+
+
+def test_two_files_of_one_name_are_told(tmp_path: Path) -> None:
+    for name in ("one.wav", "one.flac", "two.wav"):
+        sounds.write(tmp_path / "vocals" / name, sounds.noise(1000), 44100)
+    with pytest.raises(DataError, match=r"one\.wav: one\.flac beside it has the same name"):
+        find_sources(tmp_path)
+
+
 def test_weights_decide_how_often_a_source_is_drawn(pools: Pools) -> None:
     pool = Pool(pools.voices, [("*/low", 0.0)])
     random = np.random.default_rng(0)
     assert {pool.draw(random).name for _ in range(50)} == {"vocals/singer/one"}
-    with pytest.raises(DataError, match="leave out everything"):
-        Pool(pools.voices, [("*", 0.0)])
+    assert not Pool(pools.voices, [("*", 0.0)]).drawn
 
 
 def test_surround_stems_are_heard_on_all_their_channels(tmp_path: Path) -> None:

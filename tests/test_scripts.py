@@ -218,6 +218,12 @@ def test_bands_and_pauses_are_compared(tmp_path: Path) -> None:
     assert all(float(level.split()[0]) < -12 for level in (agreed, mean, longer))
 
 
+def test_bands_that_a_rate_lacks_are_left_empty() -> None:
+    noise = sounds.noise(16000)
+    told = [cell.strip() for cell in listen.tell_bands(noise, 0.5 * noise, 16000).split("|")]
+    assert told == ["6.02 (-6.0)", "6.02 (-6.0)", "", ""]
+
+
 def test_long_pauses_are_those_of_two_seconds_and_more() -> None:
     pauses = np.array([1, 1, 1, 0, 1, 1, 1, 1, 0, 0, 1, 1, 1, 1, 1], bool)  # half seconds
     whole = np.ones(15, np.float32)

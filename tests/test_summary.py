@@ -42,6 +42,12 @@ def test_a_song_without_a_score_is_in_no_mean_and_is_named() -> None:
     assert "nan" not in table
 
 
+def test_of_infinite_scores_of_both_signs_there_is_no_mean() -> None:
+    scores = [make_scores("a", math.inf), make_scores("b", -math.inf), make_scores("c", 3)]
+    summary = summarise(scores, "x", "vocals", "SDR")
+    assert summary.median == 3 and math.isnan(summary.mean)
+
+
 def test_without_any_score_the_table_says_nothing_as_a_dash() -> None:
     table = make_table(make_results(make_scores("a", math.nan)))
     assert "| x | – / – | – | 3.00 |" in table

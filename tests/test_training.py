@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import os
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from splitter.training.loop import Trainer, Validation, batches, learning_rate, 
 from splitter.training.mixing import Mixer
 from splitter.training.optimizers import OPTIMIZERS
 from splitter.training.ranks import Ranks
-from splitter.training.recipe import Recipe, read_recipe, write_recipe
+from splitter.training.recipe import Adversarial, Recipe, read_recipe, write_recipe
 from splitter.training.sources import Pools
 from tests import sounds, zoo
 from tests.commands import ENVIRONMENT
@@ -141,6 +142,7 @@ def test_what_a_killed_run_told_after_its_checkpoint_is_told_once(
 
     one, two = tmp_path / "one", tmp_path / "two"
     run(one, 80)
+    run(two, 30)  # between two rows
     run(two, 40)
     checkpoint = (two / "checkpoint.safetensors").read_bytes()
     run(two, 60)
@@ -206,7 +208,7 @@ def test_a_run_of_another_recipe_is_not_gone_on_with(tmp_path: Path) -> None:
     write_recipe(RECIPE, tmp_path / "recipe.json")
     assert trainer(tmp_path, replace(RECIPE, steps=80)).load()
     other = replace(RECIPE, mixing=replace(RECIPE.mixing, pan=0.1))
-    with pytest.raises(DataError, match=r"this run has another 'mixing'; give .* --run"):
+    with pytest.raises(DataError, match=r"this run has another 'mixing'; give .* \(--run\)"):
         trainer(tmp_path, other).load()
 
 
@@ -259,6 +261,62 @@ def test_a_loss_that_is_no_number_changes_nothing(pools: Pools, tmp_path: Path) 
     assert all(torch.equal(before[name], after[name]) for name in before)
     with pytest.raises(DataError, match=r"the last 50 steps is no number; try a lower"):
         list(trained.train(iter([batch] * 60), lambda _: (0.0, 0.0)))
+
+
+@pytest.mark.parametrize("adversarial", [0.0, 0.1])
+def test_a_loss_too_large_for_a_number_changes_nothing(
+    adversarial: float, pools: Pools, tmp_path: Path
+) -> None:
+    songs = [replace(pools.pairs[0], mixture=pools.pairs[0].vocals)]
+    recipe = replace(RECIPE, adversarial=Adversarial(weight=adversarial))
+    trained = trainer(tmp_path, recipe)
+    parts = [trained.network, trained.average, *([trained.critics] if trained.critics else [])]
+    mixer = Mixer(replace(pools, mixtures=songs), recipe)
+    good, huge = batches(mixer, recipe, 0, 2)
+    for signal in (huge.mixture, huge.vocals, *([huge.loose.mixture] if huge.loose else [])):
+        signal *= 1e30
+    trained.take_step(good)
+    before = [t.clone() for part in parts for t in part.state_dict().values()]
+    assert math.isnan(trained.take_step(huge))
+    after = [t for part in parts for t in part.state_dict().values()]
+    assert all(torch.equal(*pair) for pair in zip(before, after, strict=True))
+    assert math.isfinite(trained.take_step(good))
+
+
+def test_steps_that_change_nothing_are_counted_in_one_go(pools: Pools, tmp_path: Path) -> None:
+    trained = trainer(tmp_path)
+    good, bad = (next(batches(Mixer(pools, RECIPE), RECIPE, 0, 1)) for _ in range(2))
+    bad.mixture[0, 0, 100] = float("nan")
+    told = list(trained.train(iter([bad] * 49 + [good] + [bad] * 49), lambda _: (0.0, 0.0)))
+    assert [math.isnan(row.loss) for row in told] == [row.step != 60 for row in told]
+
+
+def test_what_an_earlier_run_left_is_not_the_best_of_a_new_one(
+    pools: Pools, tmp_path: Path
+) -> None:
+    first = trainer(tmp_path)
+    list(first.train(batches(Mixer(pools, RECIPE), RECIPE, 0, RECIPE.steps), lambda _: (5.0, 5.0)))
+    (tmp_path / "checkpoint.safetensors").unlink()
+    assert (tmp_path / "best.safetensors").exists()
+    second = trainer(tmp_path, replace(RECIPE, seed=5))
+    assert not second.load()
+    second.export(tmp_path / "model")
+    exported = load_model(str(tmp_path / "model")).network.state_dict()
+    for name, tensor in second.average.state_dict().items():
+        torch.testing.assert_close(exported[name].float(), tensor.float(), atol=1e-3, rtol=1e-3)
+
+
+def test_the_best_weights_stay_the_best_when_a_run_goes_on(pools: Pools, tmp_path: Path) -> None:
+    first = trainer(tmp_path)
+    list(first.train(batches(Mixer(pools, RECIPE), RECIPE, 0, RECIPE.steps), lambda _: (5.0, 5.0)))
+    first.save()
+    best = (tmp_path / "best.safetensors").read_bytes()
+    longer = replace(RECIPE, steps=2 * RECIPE.steps)
+    second = trainer(tmp_path, longer)
+    assert second.load()
+    rest = batches(Mixer(pools, longer), longer, RECIPE.steps, longer.steps)
+    list(second.train(rest, lambda _: (4.0, 4.0)))
+    assert (tmp_path / "best.safetensors").read_bytes() == best
 
 
 @pytest.mark.parametrize("part", ["loss", "optimizer"])

@@ -60,7 +60,7 @@ class Journal:
 def make_key(song: Song, systems: Sequence[System], metrics: Sequence[str]) -> str:
     """Hash what the scores of a song depend on."""
     parts = [
-        hash_code("networks", "graphs", "runtime", "evaluation", "."),
+        hash_code("audio", "networks", "graphs", "runtime", "evaluation", "."),
         song.label,
         describe_files(song.files),
         *metrics,

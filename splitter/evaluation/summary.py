@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean, median
+from statistics import median
 from typing import Any
 
 from splitter import __version__
@@ -63,7 +63,8 @@ def summarise(scores: Sequence[SongScores], system: str, stem: str, name: str) -
     if not scored:
         return Summary(math.nan, math.nan, math.nan, 0, left_out)
     seconds, only = zip(*scored, strict=True)
-    return Summary(median(only), fmean(only), weighted_mean(only, seconds), len(only), left_out)
+    mean, weighted = (weighted_mean(only, by) for by in ([1.0] * len(only), seconds))
+    return Summary(median(only), mean, weighted, len(only), left_out)
 
 
 def write_scores(path: Path, results: Results) -> None:

@@ -24,6 +24,7 @@ DULL = 0.6  # of the bandwidth that there could be; sounds with less may be brig
 NARROW = (3000.0, 12000.0)  # Hz: old records, telephones, karaoke
 CODED = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.7)  # compression of a sum as MP3, which keeps
 KEPT = (22050.0, 19250.0, 18500.0, 18000.0, 17250.0, 16000.0, 15000.0)  # Hz, of pink noise
+KEPT_OF_ALL = 0.9  # of the bandwidth that there could be; matters below 44.1 kHz
 
 Change: TypeAlias = Callable[..., Array]  # of (channels, samples), and `random`
 
@@ -127,5 +128,6 @@ def add_up(
     if mixing.coded and random.random() < mixing.coded:
         compression = random.uniform(CODED[0], CODED[-1])
         mixture = augmentation.code(mixture, rate, compression)
-        bandwidth = min(bandwidth, float(np.interp(compression, CODED, KEPT)))
+        kept = float(np.interp(compression, CODED, KEPT))
+        bandwidth = min(bandwidth, kept, KEPT_OF_ALL * rate / 2)
     return mixture, vocals, bandwidth

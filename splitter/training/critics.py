@@ -8,6 +8,7 @@ gets what its estimates lack in score, on songs whose stems nobody knows.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -72,7 +73,9 @@ class Critics(nn.Module):
             self.optimizer.zero_grad()
             loss.backward()
             share(self)
-            self.optimizer.step()
+            # what is no number never gets into the critics
+            if torch.isfinite(nn.utils.clip_grad_norm_(self.parameters(), math.inf)):
+                self.optimizer.step()
         self.requires_grad_(False)
         scores = [critic(guess).mean() for critic, guess in self._pairs(estimates)]
         self.requires_grad_(True)

@@ -167,6 +167,8 @@ class Trainer:
             self.critics = Critics(recipe.channels, 2, recipe.adversarial).to(device)
         self.step = 0
         self.best = -math.inf
+        self.losses: list[float] = []  # of the steps that no row of the log has
+        self.lost = 0  # steps in one go that changed nothing
 
     def _choose(self, part: str, known: Mapping[str, Part]) -> Part:
         """Return what the recipe names as its `part`."""
@@ -188,13 +190,13 @@ class Trainer:
         if self.ranks.first:
             for name in (LOG, VALIDATION):
                 _forget(self.run / name, self.step)
-        losses: list[float] = []
-        lost = 0  # steps
+        taken = 0  # steps, since the last row
         started = saved = time.monotonic()
         for batch in batches:
-            losses.append(self.take_step(batch))
-            lost = 0 if math.isfinite(losses[-1]) else lost + 1
-            if lost == HOPELESS:
+            self.losses.append(self.take_step(batch))
+            taken += 1
+            self.lost = 0 if math.isfinite(self.losses[-1]) else self.lost + 1
+            if self.lost == HOPELESS:
                 told = f"the loss of the last {HOPELESS} steps is no number"
                 raise DataError(f'{self.run}: {told}; try a lower "learning_rate" in a new --run')
             self.step += 1
@@ -202,17 +204,20 @@ class Trainer:
             if not due and self.step % LOG_EVERY:
                 continue
             if not self.ranks.first:  # it alone tells and writes
-                losses.clear()
+                self.losses.clear()
                 continue
-            audio = len(losses) * self.recipe.batch * batch.mixture.shape[-1]
+            audio = taken * self.recipe.batch * batch.mixture.shape[-1]
             speed = audio / self.recipe.rate / (time.monotonic() - started)
             sdr, improvement = (due and validate(self.average.eval())) or (None, None)
             if improvement is not None and improvement > self.best:
                 self._keep(improvement)
-            progress = Progress(self.step, float(np.mean(losses)), speed, sdr, improvement)
+            known = [loss for loss in self.losses if math.isfinite(loss)]
+            mean = float(np.mean(known)) if known else math.nan
+            progress = Progress(self.step, mean, speed, sdr, improvement)
             self._record(progress)
             yield progress
-            losses, started = [], time.monotonic()
+            self.losses.clear()
+            taken, started = 0, time.monotonic()
             if due or started - saved > CHECKPOINT_SECONDS:
                 self.save()
                 saved = started
@@ -224,6 +229,7 @@ class Trainer:
             return math.nan
         # dropout: the same after a resume, another one on each rank
         torch.manual_seed(self.recipe.seed + self.step + self.recipe.steps * self.ranks.number)
+        buffers = [buffer.clone() for buffer in self.network.buffers()]
         loss = self._loss(batch)
         if batch.loose and self.critics:
             loss = loss + self._criticise(batch.loose, self.critics)
@@ -232,6 +238,8 @@ class Trainer:
         self.ranks.average(self.network)
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.gradient_norm)
         if not torch.isfinite(norm):  # nor is the loss a number then, on one rank or another
+            for buffer, before in zip(self.network.buffers(), buffers, strict=True):
+                buffer.copy_(before)
             return math.nan
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
@@ -291,7 +299,7 @@ class Trainer:
                 average[name].copy_(value)
 
     def _record(self, progress: Progress) -> None:
-        rate = learning_rate(progress.step, self.recipe)
+        rate = learning_rate(progress.step - 1, self.recipe)
         row = [progress.step, f"{progress.loss:.6g}", f"{rate:.4g}", f"{progress.speed:.1f}"]
         told = dict(self._measure_parts())
         header = ["step", "loss", "learning_rate", "x_realtime", *told]
@@ -319,7 +327,11 @@ class Trainer:
 
     def save(self) -> None:
         """Write the checkpoint: tensors first, then the step that makes them valid."""
-        tensors: dict[str, Tensor] = {"step": torch.tensor(self.step)}
+        tensors: dict[str, Tensor] = {
+            "step": torch.tensor(self.step),
+            "lost": torch.tensor(self.lost),
+            "losses": torch.tensor(self.losses, dtype=torch.float64),
+        }
         tensors |= {f"network.{name}": t for name, t in self.network.state_dict().items()}
         tensors |= {f"average.{name}": t for name, t in self.average.state_dict().items()}
         if self.critics:
@@ -337,6 +349,8 @@ class Trainer:
         """
         path = self.run / CHECKPOINT
         if not path.exists():
+            if self.ranks.first:  # what an earlier run left is not this one's best
+                (self.run / BEST).unlink(missing_ok=True)
             return False
         if self.ranks.first and (self.run / RECIPE).exists():
             check_begun(self.recipe, self.run / RECIPE)
@@ -344,8 +358,10 @@ class Trainer:
             self.best = float(read_tensors(self.run / BEST)["improvement"])
         tensors = read_tensors(path)
         self.step = int(tensors["step"])
-        self.network.load_state_dict(_below(tensors, "network."))
-        self.average.load_state_dict(_below(tensors, "average."))
+        if "losses" in tensors:  # checkpoints of before lack them
+            self.lost, self.losses = int(tensors["lost"]), tensors["losses"].tolist()
+        fill_network(self.network, _below(tensors, "network."), path)
+        fill_network(self.average, _below(tensors, "average."), path)
         if self.critics:
             self.critics.load_state_dict(_below(tensors, "critics."))
         for number, optimizer in enumerate(self._all_optimizers):
@@ -418,10 +434,8 @@ def _describe(config: Config) -> dict[str, str]:
     """Say what two networks must have in common if one is to begin with the other's weights."""
     sizes = asdict(ARCHITECTURES[config.network](**config.sizes))
     shared = {key: value for key, value in sizes.items() if key not in FREE_SIZES}
-    return {
-        key: json.dumps(value)
-        for key, value in {"network": config.network, "rate": config.rate, **shared}.items()
-    }
+    named = {"network": config.network, "rate": config.rate, "channels": config.channels}
+    return {key: json.dumps(value) for key, value in {**named, **shared}.items()}
 
 
 def _is_finite(batch: Batch) -> Tensor:

@@ -65,6 +65,9 @@ class Mixer:
         self.pairs = Pool(pools.pairs, voice_weights)
         self.voices = Pool([*pools.voices, *pools.pairs], voice_weights)
         self.music = Pool([*pools.music, *pools.pairs], music_weights)
+        for kind, pool in (("voices", self.voices), ("music", self.music)):
+            if not pool.drawn:
+                raise DataError(f'the "weights" of the recipe leave out all {kind}; let some in')
         self.mixtures = Pool(pools.mixtures, ())
         self.parts: dict[str, list[Source]] = {}  # of each song that was cut into numbered clips
         for pair in self.pairs.drawn:
@@ -74,7 +77,7 @@ class Mixer:
         """Make example number `index`."""
         random = np.random.default_rng((self.recipe.seed, index))
         mixing = self.recipe.mixing
-        if self.pools.pairs and random.random() < mixing.aligned:
+        if self.pairs.drawn and random.random() < mixing.aligned:
             vocals, music, bandwidth = self._aligned(random)
         else:
             vocals, music, bandwidth = self._mixed(random)
@@ -201,8 +204,6 @@ class Pool:
     def __init__(self, sources: Sequence[Source], weights: Sequence[tuple[str, float]]) -> None:
         self.sources = sources
         lengths = [source.length * _factor(source.name, weights) for source in sources]
-        if sources and not np.sum(lengths):
-            raise DataError('the "weights" of the recipe leave out everything; give some a factor')
         self.drawn = [one for one, length in zip(sources, lengths, strict=True) if length]
         self.odds = np.cumsum(lengths) / max(np.sum(lengths), 1e-9)
 

@@ -110,7 +110,8 @@ class Recipe:
     )
     # (pattern, Hz): above it a source holds nothing but what its encoder left
     bandwidths: Sequence[tuple[str, Annotated[float, Range(1, 1e6)]]] = ()
-    # (pattern, factor as voice, factor as music): how often a source is drawn for its length
+    # (pattern, factor as voice, factor as music): how often a source is drawn for its length;
+    # that as voice goes for aligned pairs
     weights: Sequence[tuple[str, Factor, Factor]] = ()
     mixing: Mixing = field(default_factory=Mixing)
     adversarial: Adversarial = field(default_factory=Adversarial)
@@ -141,7 +142,7 @@ def check_begun(recipe: Recipe, path: Path) -> None:
     ours, begun = (json.loads(json.dumps(asdict(one))) for one in (recipe, read_recipe(path)))
     for name in ours:
         if name != "steps" and ours[name] != begun[name]:
-            way_out = "give the new recipe a --run of its own"
+            way_out = "give the new recipe a folder of its own (--run)"
             raise DataError(f"{path.parent}: this run has another {name!r}; {way_out}")
 
 

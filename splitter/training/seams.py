@@ -11,6 +11,7 @@ import torch
 from splitter.atomic import write_atomically
 from splitter.audio import Block
 from splitter.loading import Model, load_model
+from splitter.metrics import usdr
 from splitter.registry import CARD
 from splitter.separation import Computing, separate
 from splitter.training.mixing import fit_channels
@@ -43,8 +44,7 @@ def find_seam(song: Block, model: Model) -> float:
     tiled = separate(song, model.config.rate, model, Computing(precision="float32"))
     with torch.inference_mode():
         whole = model.network(torch.from_numpy(song)[None])[0, 0].numpy()
-    error = np.square(whole - tiled[model.config.stems[0]]).sum()
-    return float(10 * np.log10(np.square(whole).sum() / max(error, 1e-30)))
+    return usdr(whole, tiled[model.config.stems[0]])
 
 
 def tell_seam(folder: Path, pools: Pools, recipe: Recipe) -> None:
@@ -59,7 +59,8 @@ def tell_seam(folder: Path, pools: Pools, recipe: Recipe) -> None:
     if model.network.own_tiles is None:
         return
     song = take_song(pools, recipe)
-    seam = f"tiles are faded: they differ from the whole song by −{find_seam(song, model):.0f} dB"
+    far = f"{-find_seam(song, model):.0f} dB".replace("-", "−")
+    seam = f"tiles are faded: they differ from the whole song by {far}"
     measured = f"Measured on {song.shape[-1] / recipe.rate:.0f} s of songs, after training."
     text = f"# {folder.name}\n\nSummary: {recipe.network}; {seam}\n\n{measured}\n"
     write_atomically(card, text.encode("utf-8"))

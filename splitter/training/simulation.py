@@ -97,7 +97,7 @@ def simulate_music(seconds: float, rate: int, random: np.random.Generator) -> Bl
 def _melody(seconds: float, low: float, random: np.random.Generator) -> list[Note]:
     """Draw phrases: notes that follow each other, then a pause."""
     scale = SCALES[random.integers(len(SCALES))]
-    notes, time, step = [], random.uniform(0, 1), int(random.integers(0, 7))
+    notes, time, step = [], random.uniform(0, min(1, seconds / 2)), int(random.integers(0, 7))
     while time < seconds:
         for _ in range(random.integers(3, 10)):
             step = int(np.clip(step + random.integers(-3, 4), 0, 12))

@@ -8,7 +8,7 @@ A folder of sound is read by its names alone:
     …/mixtures/**                                     songs whose stems nobody has
 
 Each file is decoded to the model's rate once, into `cache`, as float16 (its rounding noise lies
-66 dB below the sound); after that a crop costs no more than the bytes of the crop.
+74 dB below the sound); after that a crop costs no more than the bytes of the crop.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from splitter.audio import SUFFIXES, Block, open_song, resample
 from splitter.errors import AudioError, DataError
 from splitter.training.recipe import Recipe
 
+ROUNDING = 4 * (2.0**-15) ** 2 / 12  # mean square of what 16 bits lose, and 6 dB more
 SILENT_DB = -85.0  # a band so far below the loudest one holds codec noise, no sound
 SPECTRUM_WINDOW = 4096  # samples
 
@@ -102,7 +103,9 @@ def find_sources(data: Path) -> list[Files]:
     files = sorted(p for p in data.rglob("*") if p.suffix.lower() in SUFFIXES)
     by_folder: dict[Path, dict[str, Path]] = {}
     for path in files:
-        by_folder.setdefault(path.parent, {})[path.stem] = path
+        beside = by_folder.setdefault(path.parent, {}).setdefault(path.stem, path)
+        if beside != path:
+            raise DataError(f"{path}: {beside.name} beside it has the same name; keep one of them")
     sources = []
     for folder, stems in by_folder.items():
         if {"vocals", "instrumental"} <= stems.keys():
@@ -146,17 +149,21 @@ def sort_pools(sources: Iterable[Source], recipe: Recipe) -> Pools:
     whose names match a pattern of `bandwidths` hold nothing above so many Hz.
     """
     pools = Pools([], [], [], [])
+    held = 0
     for source in sources:
         for pattern, most in recipe.bandwidths:
             source = source.limit(most) if fnmatch(source.name, pattern) else source
         held_out = any(fnmatch(source.name, pattern) for pattern in recipe.validation)
+        held += held_out
         if source.vocals and source.instrumental:
             (pools.validation if held_out else pools.pairs).append(source)
         elif not held_out:
             alone = pools.music if source.instrumental else pools.mixtures
             (pools.voices if source.vocals else alone).append(source)
     if not (pools.pairs or (pools.voices and pools.music)):
-        raise DataError("not enough to train on; add songs with both stems, or voices and music")
+        out = f' (the recipe\'s "validation" holds out {held} sources)' if held else ""
+        way_out = "add songs with both stems, or voices and music"
+        raise DataError(f"not enough to train on{out}; {way_out}")
     return pools
 
 
@@ -191,6 +198,8 @@ def _decode(path: Path, stored: Path, rate: int) -> None:
     if not np.abs(samples).max() <= np.finfo(np.float16).max:  # nor where it is no number
         raise AudioError(f"{path}: holds samples that are no sound; leave it out")
     content = BytesIO()
+    # before it is rounded: the rounding's noise has no bandwidth
+    _put(stored.with_suffix(".hz"), str(measure_bandwidth(samples, rate)).encode())
     np.save(content, samples.astype(np.float16))
     _put(stored, content.getvalue())
 
@@ -215,13 +224,18 @@ def root_mean_square(samples: npt.NDArray[np.floating]) -> float:
 
 
 def measure_bandwidth(samples: npt.NDArray[np.floating], rate: int) -> float:
-    """Return the frequency in Hz above which (channels, samples) holds nothing but codec noise."""
+    """Return the frequency in Hz above which (channels, samples) holds no sound.
+
+    What is left there is a codec's noise, or that of rounding to 16 bits.
+    """
     size = SPECTRUM_WINDOW
     mono = samples.astype(np.float32).mean(0)
     mono = np.pad(mono, (0, -len(mono) % size))
-    frames: Block = mono.reshape(-1, size) * np.hanning(size).astype(np.float32)
+    window = np.hanning(size).astype(np.float32)
+    frames: Block = mono.reshape(-1, size) * window
     power = (np.abs(np.fft.rfft(frames)) ** 2).mean(0)
     bins_wide = 8
     smooth = np.convolve(power, np.ones(bins_wide) / bins_wide, mode="same")
-    heard = np.flatnonzero(smooth > smooth.max() * 10 ** (SILENT_DB / 10))
-    return float((heard[-1] + 1) * rate / size) if smooth.max() > 0 else rate / 2
+    floor = max(smooth.max() * 10 ** (SILENT_DB / 10), ROUNDING * np.square(window).sum())
+    heard = np.flatnonzero(smooth > floor)
+    return float((heard[-1] + 1) * rate / size) if len(heard) else rate / 2
