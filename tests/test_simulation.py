@@ -77,3 +77,9 @@ def test_composed_music_is_played_the_same_for_the_same_seed(tmp_path: Path) -> 
         again, _ = soundfile.read(tmp_path / "again" / piece.relative_to(tmp_path / "first"))
         np.testing.assert_array_equal(sound, again)
     assert all(s.instrumental and not s.vocals for s in find_sources(tmp_path / "first"))
+
+
+def test_a_moment_of_song_has_a_note() -> None:
+    for seed in range(20):
+        sung = simulate_voice(0.5, 16000, np.random.default_rng(seed))
+        assert sung.shape[-1] == 8000 and np.isfinite(sung).all()
