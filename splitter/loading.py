@@ -66,6 +66,7 @@ class Model:
     network: Network
     device: torch.device
     hash: str  # of config and weights; SHA-256, 16 hex digits
+    precision: str = "auto"  # or "float32", where nothing less will do
 
     @property
     def stems(self) -> tuple[str, ...]:
@@ -134,7 +135,7 @@ def build_network(config: Config, path: Path) -> Network:
     sizes = parse_declared(architecture, config.sizes, path)
     try:
         network: Network = sizes.build(config.channels, len(config.stems))
-    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
+    except (AssertionError, TypeError, ValueError, RuntimeError, OverflowError) as error:
         raise ModelError(f"{path}: no network can be built with these sizes ({error})") from error
     return network
 
@@ -225,13 +226,20 @@ def fill_network(network: nn.Module, tensors: Mapping[str, Tensor], path: Path) 
 
 
 def check_tensors(network: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Raise ModelError that names the first tensor that is missing, unknown or misshapen."""
+    """Raise ModelError that names the first tensor that is missing, unknown or misshapen.
+
+    Nor may one be complex, or hold what is no number.
+    """
     wanted = network.state_dict()
     for name in sorted(wanted.keys() - tensors.keys()):
         raise ModelError(f"{path}: tensor {name!r} is missing")
     for name in sorted(tensors.keys() - wanted.keys()):
         raise ModelError(f"{path}: tensor {name!r} is not part of the network in {CONFIG}")
     for name, tensor in wanted.items():
+        if tensors[name].is_complex():
+            raise ModelError(f"{path}: tensor {name!r} is complex")
         if tensor.shape != tensors[name].shape:
             shapes = f"{tuple(tensors[name].shape)}, not {tuple(tensor.shape)}"
             raise ModelError(f"{path}: tensor {name!r} has shape {shapes}")
+        if not torch.isfinite(tensors[name]).all():
+            raise ModelError(f"{path}: tensor {name!r} holds what is no number; get the file again")

@@ -12,6 +12,7 @@ whose network is called `average` has no weights: it stands for the models that 
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import re
 import unicodedata
@@ -108,7 +109,7 @@ def find_model(name: str) -> Path:
     for folder in [*known, Path(name)]:
         if _is_model(folder):
             return folder
-    if Path(name).is_dir():
+    if os.path.isdir(name):  # noqa: PTH112 – as above, of `_is_model`
         raise ModelError(f"{name}: not a model folder, as it has no {CONFIG}")
     entry = read_catalogue().get(name)
     if entry is not None:
@@ -140,7 +141,7 @@ def _share_stems(config: Config, other: Config, folder: Path, first: Path) -> Co
 
 
 def _is_model(folder: Path) -> bool:
-    return (folder / CONFIG).is_file()
+    return os.path.isfile(folder / CONFIG)  # noqa: PTH113 – Path raises for too long a name
 
 
 def read_config(path: Path) -> Config:
@@ -199,6 +200,16 @@ class ModelChoice:
     tta: bool = False  # test-time augmentation: see networks.Augmented
     wiener: int = 0  # iterations of the multichannel Wiener filter: see networks.Wiener
     weights: tuple[float, ...] = ()  # how much each counts; () is the same for all
+
+    def __post_init__(self) -> None:
+        if isinstance(self.names, str) or not self.names:
+            raise ModelError(f"names is {self.names!r}; it must be a tuple of one name or more")
+        count, fine = len(self.weights), all(0 < weight < math.inf for weight in self.weights)
+        if count not in (0, len(self.names)) or not fine:
+            what = "it must have a number above 0 for each name"
+            raise ModelError(f"weights is {self.weights!r}; {what}")
+        if self.wiener < 0:
+            raise ModelError(f"wiener is {self.wiener!r}; it must be 0 or more")
 
     @classmethod
     def parse(cls, text: str, tta: bool = False, wiener: int = 0) -> ModelChoice:

@@ -11,8 +11,10 @@ What waits in memory is what the model has not answered yet.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterable, Iterator
+from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from splitter.audio import Block, resample
-from splitter.errors import SplitterError
+from splitter.errors import SplitterError, reason
 from splitter.registry import DEFAULT_MODEL, INSTRUMENTAL, ModelChoice
 from splitter.runtime.computing import Computing as Computing
 from splitter.runtime.computing import Piece, Streaming
@@ -166,10 +168,15 @@ def separate(
 
 def _as_block(signal: npt.ArrayLike, rate: int) -> Block:
     """Bring a signal into the shape (channels, samples) and to full scale at 1."""
-    given = np.asarray(signal)
+    try:
+        given = np.asarray(signal)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise SplitterError(f"a signal is an array of numbers ({reason(error)})") from error
     song = np.atleast_2d(given)
-    if song.ndim != 2 or rate < 1:
-        raise SplitterError(f"a signal is (channels, samples) at a rate > 0, not {given.shape}")
+    if not isinstance(rate, Real) or not 1 <= rate < math.inf:
+        raise SplitterError(f"a rate is a number of Hz from 1, not {rate!r}")
+    if song.ndim != 2:
+        raise SplitterError(f"a signal is (channels, samples), not {given.shape}")
     if song.shape[0] > max(MOST_CHANNELS, song.shape[1]):
         raise SplitterError(
             f"a signal is (channels, samples), and {given.shape} looks like (samples, channels); "

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import multiprocessing
 import os
+import pickle
 import shutil
 import subprocess
 import sys
@@ -14,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 import splitter
 from splitter.errors import AudioError, SplitterError
@@ -57,8 +60,70 @@ def test_samples_of_any_type_are_taken_at_their_scale(
 
 def test_what_is_no_sound_is_told(small_model: Model) -> None:
     for signal, rate in ((np.zeros((2, 2, 2)), 44100), (np.zeros(5), 0), (np.zeros(5, bool), 8000)):
-        with pytest.raises(SplitterError, match="a signal is"):
+        with pytest.raises(SplitterError, match=r"a signal is|a rate is"):
             splitter.separate(signal, rate, small_model)
+
+
+@pytest.mark.parametrize("rate", [math.nan, math.inf, 0.5, -44100, "44100", None])
+def test_what_is_no_rate_is_told(rate: Any, small_model: Model) -> None:
+    with pytest.raises(SplitterError, match="a rate is a number of Hz from 1, not"):
+        splitter.separate(np.zeros((2, 100), np.float32), rate, small_model)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"signal": [[0.1], [0.2, 0.3]]}, "an array of numbers"),
+        ({"signal": torch.zeros(2, 9, requires_grad=True)}, "an array of numbers"),
+        ({"model": ["unet"]}, "not a list"),
+        ({"model": "x" * 300}, "no model is called"),
+        ({"model": "/tmp/" + "x" * 300}, "there is no such folder"),
+    ],
+)
+def test_what_cannot_be_separated_is_told(
+    given: dict[str, Any], message: str, small_model: Model
+) -> None:
+    signal, model = given.get("signal", np.zeros((2, 100))), given.get("model", small_model)
+    with pytest.raises(SplitterError, match=message):
+        splitter.separate(signal, 44100, model)
+
+
+@pytest.mark.parametrize("processors", [-1, 2.5])
+def test_processors_are_counted_in_whole_numbers(processors: Any) -> None:
+    with pytest.raises(SplitterError, match="must be a whole number from 0"):
+        splitter.load_model("unet-fast", processors=processors)
+
+
+def test_the_first_processor_is_the_processor(small_model_folder: Path) -> None:
+    assert type(splitter.load_model(small_model_folder, "cpu:0")) is type(
+        splitter.load_model(small_model_folder, "cpu")
+    )
+
+
+def test_a_model_that_pytorch_runs_keeps_the_precision_it_was_loaded_for(
+    small_model_folder: Path,
+) -> None:
+    choice = splitter.ModelChoice((str(small_model_folder),), wiener=1)
+    song = sounds.noise(3000)
+    exact = splitter.separate(
+        song, 44100, splitter.load_model(choice), Computing(precision="float32")
+    )
+    kept = splitter.separate(song, 44100, splitter.load_model(choice, precision="float32"))
+    np.testing.assert_array_equal(kept["vocals"], exact["vocals"])
+
+
+def test_a_model_of_a_relative_path_may_be_passed_on_from_elsewhere(
+    small_model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(small_model_folder.parent)
+    model = splitter.load_model(f"./{small_model_folder.name}")
+    monkeypatch.chdir(tmp_path)
+    song = sounds.noise(3000)
+    again = pickle.loads(pickle.dumps(model))
+    np.testing.assert_array_equal(
+        splitter.separate(song, 44100, again)["vocals"],
+        splitter.separate(song, 44100, model)["vocals"],
+    )
 
 
 def test_what_is_no_number_stays_in_the_residual_and_spoils_nothing_else(

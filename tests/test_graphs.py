@@ -25,7 +25,7 @@ from splitter.networks.picture import Parts, PictureUNet
 from splitter.networks.tfctdf import TfcTdf
 from splitter.networks.tracing import trace
 from splitter.networks.unet import UNet
-from splitter.runtime.torch import TorchSteps
+from tests.torch_steps import TorchSteps
 
 BANDS = 32
 

@@ -5,11 +5,13 @@ import os
 import resource
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import safetensors.torch
 import torch
 
+import splitter
 from splitter.errors import ModelError
 from splitter.loading import (
     DEFAULT_MODEL,
@@ -215,6 +217,50 @@ def test_a_config_that_no_network_can_have_is_refused_in_a_line(
         load_model(str(folder))
     assert str(caught.value).startswith(f"{folder / 'config.json'}: ")
     assert "\n" not in str(caught.value) and len(str(caught.value)) < len(str(folder)) + 250
+
+
+@pytest.mark.parametrize(
+    ("network", "sizes"),
+    [
+        ("mdx-net", {"kernel": 2}),
+        ("wave-demucs", {"channels": 4, "depth": 2, "dconv_comp": 64, "dconv_mode": 3}),
+        ("demucs", {"channels": 8, "growth": 1, "t_layers": 1, "t_heads": 64}),
+    ],
+)
+def test_sizes_of_a_network_that_could_not_run_are_refused(
+    folder: Path, network: str, sizes: dict[str, object]
+) -> None:
+    change_config(folder, network=network, sizes=sizes)
+    with pytest.raises(ModelError, match="no network can be built with these sizes"):
+        load_model(str(folder))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers_are_refused(folder: Path, value: float) -> None:
+    path = folder / "weights.safetensors"
+    tensors = read_tensors(path)
+    name = next(name for name, tensor in tensors.items() if tensor.ndim == 4)
+    tensors[name].view(-1)[3] = value
+    safetensors.torch.save_file(tensors, path)
+    for load in (load_model, splitter.load_model):
+        with pytest.raises(ModelError, match=f"tensor '{name}' holds what is no number"):
+            splitter.separate(sounds.noise(3000), 44100, load(str(folder)))
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"names": "unet"}, "names is 'unet'"),
+        ({"names": ()}, r"names is \(\)"),
+        ({"names": ("a", "b"), "weights": (1.0,)}, "weights is"),
+        ({"names": ("a", "b"), "weights": (float("nan"), 1.0)}, "weights is"),
+        ({"names": ("a", "b"), "weights": (-1.0, 1.0)}, "weights is"),
+        ({"wiener": -1}, "wiener is -1"),
+    ],
+)
+def test_a_choice_that_means_nothing_is_refused(given: dict[str, Any], message: str) -> None:
+    with pytest.raises(ModelError, match=message):
+        ModelChoice(**given)
 
 
 def test_a_deeply_nested_config_is_refused(folder: Path) -> None:

@@ -118,6 +118,8 @@ class Branches(nn.Module):
     def __init__(self, sizes: LevelSizes, features: int, level: int) -> None:
         super().__init__()
         hidden = int(features / sizes.dconv_comp)
+        if hidden < 1:
+            raise ValueError(f"dconv_comp is {sizes.dconv_comp}, more than {features} channels")
         self.layers = nn.ModuleList()
         for depth in range(sizes.dconv_depth):
             dilation = 2**depth

@@ -65,6 +65,8 @@ class Block(nn.Module):
     def __init__(self, sizes: MdxNetSizes, features: int, rows: int) -> None:
         super().__init__()
         kernel = sizes.kernel
+        if kernel % 2 == 0:
+            raise ValueError(f"kernel is {kernel}; it must be odd")
         self.convolve = nn.Sequential(
             *(
                 nn.Sequential(nn.Conv2d(features, features, kernel, padding=kernel // 2), nn.ReLU())

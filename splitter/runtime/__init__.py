@@ -1,1 +1,1 @@
-"""Who multiplies: the same graph on PyTorch, or compiled for a processor."""
+"""Who multiplies: a graph compiled for a processor, or tiles on PyTorch."""

@@ -24,7 +24,13 @@ from splitter.paths import check_plain_file
 from splitter.registry import CONFIG, WEIGHTS, ModelChoice, hash_model, read_config
 from splitter.runtime.channels import channel_pairs, give_pair, take_pair
 from splitter.runtime.kept import find_network, find_shape
-from splitter.runtime.openvino import Network, Settings, compile_network, describe_machine
+from splitter.runtime.openvino import (
+    Network,
+    Settings,
+    check_known,
+    compile_network,
+    describe_machine,
+)
 from splitter.runtime.streams import Array, Spectral, estimate
 from splitter.runtime.traced import Traced, find_traced, hash_code
 from splitter.tiling import Block
@@ -54,7 +60,7 @@ class Compiled:
         self.config = choice.config
         self.lanes = settings.lanes  # songs at a time that keep the processor busy
         self.precision = "bfloat16" if settings.bfloat16 else "float32"
-        self._made_of = choice, settings, frames, at_once
+        self._made_of = choice.resolve(), settings, frames, at_once
         self._shares = choice.shares
         self._stopped = False
         self._prepare()
@@ -151,6 +157,7 @@ def _make_stream(folder: Path, frames: int) -> tuple[Spectral, Stream]:
     """Trace a model, if need be; return how songs go through it, and the stream of its layers."""
     traced = find_traced(folder)
     _check_weights(folder / WEIGHTS, traced.graph)
+    check_known(traced.graph)
     stream = make_stream(traced.graph)
     whole = -(-frames // stream.stride) * stream.stride
     return _describe(traced, stream, whole), stream
@@ -182,9 +189,13 @@ def _describe(traced: Traced, stream: Stream, frames: int) -> Spectral:
 def _read_arrays(path: Path) -> dict[str, Array]:
     try:
         check_plain_file(path)
-        return safetensors.numpy.load_file(path)
+        arrays = safetensors.numpy.load_file(path)
     except (OSError, safetensors.SafetensorError) as error:
         raise ModelError(f"{path}: not a readable safetensors file ({error})") from error
+    for name, array in arrays.items():
+        if not np.isfinite(array).all():
+            raise ModelError(f"{path}: tensor {name!r} holds what is no number; get the file again")
+    return arrays
 
 
 def _beside(pairs: Sequence[Iterator[Array]]) -> Iterator[Array]:

@@ -14,7 +14,7 @@ from weakref import WeakSet
 import numpy as np
 import numpy.typing as npt
 
-from splitter.graphs import GraphError, Node, Stream, find_early
+from splitter.graphs import Graph, GraphError, Node, Stream, find_early
 
 # what converts models of other programs takes longer to import than all the rest, and is optional
 _CONVERTER = "openvino.tools.ovc"
@@ -236,6 +236,35 @@ def build(
     return model, builder.ages, [*given]
 
 
+# what is computed of weights alone: of its inputs, what is given with it, and its sizes
+ON_WEIGHTS: Mapping[str, Callable[[Sequence[Array], Mapping[str, Any], Sequence[int]], Any]] = {
+    "number": lambda _, given, __: np.array(given["value"], np.float32),
+    "add": lambda inputs, *_: inputs[0] + inputs[1],
+    "sub": lambda inputs, *_: inputs[0] - inputs[1],
+    "mul": lambda inputs, *_: inputs[0] * inputs[1],
+    "div": lambda inputs, *_: inputs[0] / inputs[1],
+    "exp": lambda inputs, *_: np.exp(inputs[0]),
+    "neg": lambda inputs, *_: -inputs[0],
+    "relu": lambda inputs, *_: np.maximum(inputs[0], 0),
+    "rsqrt": lambda inputs, *_: 1 / np.sqrt(inputs[0]),
+    "sigmoid": lambda inputs, *_: 1 / (1 + np.exp(-inputs[0])),
+    "sqrt": lambda inputs, *_: np.sqrt(inputs[0]),
+    "tanh": lambda inputs, *_: np.tanh(inputs[0]),
+    "concat": lambda inputs, given, _: np.concatenate(inputs, given["axis"]),
+    "expand": lambda inputs, _, sizes: np.broadcast_to(inputs[0], sizes),
+    "permute": lambda inputs, given, _: inputs[0].transpose(given["order"]),
+    "reshape": lambda inputs, _, sizes: inputs[0].reshape(sizes),
+    "slice": lambda inputs, given, _: _cut(inputs[0], given),
+}
+
+
+def check_known(graph: Graph) -> None:
+    """Raise GraphError for what cannot be computed of weights alone."""
+    for node in graph.nodes:
+        if node.axis is None and node.op != "weight" and node.op not in ON_WEIGHTS:
+            raise GraphError(f"{node.op} of weights alone is not known")
+
+
 class _Builder:
     def __init__(self, weights: Mapping[str, Array], frames: int, keeping: ov.Type) -> None:
         self.weights = weights
@@ -272,23 +301,11 @@ class _Builder:
 
     def _compute(self, node: Node, inputs: Sequence[Array]) -> Array:
         """Compute what depends on weights alone; OpenVINO would keep all that leads there."""
-        given, sizes = node.given, node.sizes(self.frames)
-        known: dict[str, Callable[[], Any]] = {
-            "weight": lambda: self._weight(given["name"], sizes),
-            "number": lambda: np.array(given["value"], np.float32),
-            "add": lambda: inputs[0] + inputs[1],
-            "sub": lambda: inputs[0] - inputs[1],
-            "mul": lambda: inputs[0] * inputs[1],
-            "div": lambda: inputs[0] / inputs[1],
-            "rsqrt": lambda: 1 / np.sqrt(inputs[0]),
-            "reshape": lambda: inputs[0].reshape(sizes),
-            "expand": lambda: np.broadcast_to(inputs[0], sizes),
-            "permute": lambda: inputs[0].transpose(given["order"]),
-            "slice": lambda: _cut(inputs[0], given),
-        }
-        if node.op not in known:
-            raise GraphError(f"{node.op}: of weights alone is not known")
-        return np.ascontiguousarray(known[node.op](), np.float32)
+        sizes = node.sizes(self.frames)
+        if node.op == "weight":
+            return np.ascontiguousarray(self._weight(node.given["name"], sizes), np.float32)
+        computed = ON_WEIGHTS[node.op](inputs, node.given, sizes)
+        return np.ascontiguousarray(computed, np.float32)
 
     def _make(self, node: Node, inputs: Sequence[Any]) -> Any:
         """Make one operation of those that are there already."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,11 +27,14 @@ def load_model(
 
     On a processor it runs on OpenVINO, where that can run it: in bfloat16 where the processor
     multiplies in it, unless `precision` is "float32", and with so many `processors`; 0 is all that
-    this process may use. Else, on `device`, on PyTorch, where Computing says with what precision.
+    this process may use. Else, on `device`, on PyTorch, as precisely as that or Computing asks for.
     Raises ModelError with file and key, DeviceError for a device that is not there.
     """
     choice = choose(model)
     check_precision(precision)
+    if not isinstance(processors, int) or processors < 0:
+        raise SplitterError(f"processors is {processors!r}; it must be a whole number from 0")
+    device = "cpu" if str(device).partition(":")[0] == "cpu" else device
     exact = precision == "float32"
     compiled = compile_if_best(choice, [str(device)], exact=exact, processors=processors)
     if compiled:
@@ -38,7 +42,7 @@ def load_model(
     from splitter.devices import pick_device
     from splitter.loading import load_model
 
-    return load_model(choice, pick_device(str(device)))
+    return replace(load_model(choice, pick_device(str(device))), precision=precision)
 
 
 def choose(model: ModelChoice | Path | str) -> ModelChoice:
@@ -65,4 +69,7 @@ def make_ready(
             f"{model.name} was loaded to compute in {model.precision}; load it with "
             'precision="float32"'
         )
+    if not isinstance(model, Streaming) and not hasattr(model, "network"):
+        kind = type(model).__name__
+        raise SplitterError(f"a model is a name, a path or what load_model returns, not a {kind}")
     return model

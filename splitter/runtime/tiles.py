@@ -55,9 +55,10 @@ def compute(
     one pair of channels at a time: what it needs of memory does not grow with their number.
     """
     _survive_forks()
-    if computing.precision != "auto" and model.device.type == "cuda":
+    exact = "float32" in (computing.precision, model.precision)
+    if exact and model.device.type == "cuda":
         torch.backends.cudnn.allow_tf32 = False  # it would round factors to 11 bits
-    dtype = fast_dtype(model.device) if computing.precision == "auto" else torch.float32
+    dtype = torch.float32 if exact else fast_dtype(model.device)
     answers = []
     for pair in channel_pairs(signals.shape[1], model.config.channels):
         heard = torch.from_numpy(take_pair(signals, pair, model.config.channels))

@@ -10,8 +10,6 @@ from pathlib import Path
 from tempfile import mkdtemp
 from types import ModuleType
 
-import torch
-
 from splitter.atomic import write_atomically
 from splitter.errors import ModelError
 from splitter.loading import check_memory, check_tensors, sketch_network, write_tensors
@@ -29,7 +27,15 @@ ADAPTERS: dict[str, ModuleType] = {
     "vr": vr,
 }
 UNKNOWN_LICENCE = "unknown: ask its author"
-_ODD = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+_ODD = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
 
 
 @dataclass(frozen=True)
@@ -97,10 +103,6 @@ def add_model(
     sketch = sketch_network(stated, files[0])
     check_memory(sketch, files[0])
     check_tensors(sketch, converted.tensors, files[0])
-    if not all(torch.isfinite(tensor).all() for tensor in converted.tensors.values()):
-        raise ModelError(
-            f"{files[0]}: some of its weights are not numbers (NaN or infinite); get the file again"
-        )
     folder.parent.mkdir(parents=True, exist_ok=True)
     part = Path(mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:

@@ -1,4 +1,4 @@
-"""Graphs on PyTorch: what the others are compared with, and for processors without OpenVINO."""
+"""Graphs on PyTorch, step by step: what OpenVINO's are compared with."""
 
 from __future__ import annotations
 
