@@ -125,7 +125,10 @@ def plan_stems(
 
     Files that are `claimed` may be replaced, whatever `output` says of others.
     """
-    settled = fit_format(output.format, song.rate, song.channels, song.bits)
+    try:
+        settled = fit_format(output.format, song.rate, song.channels, song.bits)
+    except AudioError as error:
+        raise AudioError(f"{song.source}: cannot have stems of that format ({error})") from error
     files = [target for target in targets.values() if isinstance(target, Path)]
     if len(files) < len(targets):
         settled = fit_pipe(settled)

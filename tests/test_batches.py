@@ -199,6 +199,27 @@ def test_failures_are_retried_bounded_and_grouped(separate: Separate, tmp_path: 
     assert separate(songs[7], "--retry-failed").status == 2
 
 
+def test_a_list_of_failures_replaces_no_song(separate: Separate, tmp_path: Path) -> None:
+    songs = [sounds.write(tmp_path / f"{name}.wav", sounds.noise(500)) for name in "ab"]
+    silence = sounds.write(tmp_path / "silence.wav", 0 * sounds.noise(500))
+    (tmp_path / "notes.txt").write_text("mine")
+    for path in (songs[0], silence, tmp_path / "notes.txt"):
+        before = path.read_bytes()
+        done = separate(songs[1].name, "-o", "out", "--failures", path.name)
+        assert done.status == 2
+        assert f"--failures {path.name}: is there already, and no list of songs" in done.stderr
+        assert path.read_bytes() == before
+
+
+def test_a_song_that_a_format_cannot_hold_is_named(separate: Separate, tmp_path: Path) -> None:
+    sounds.write(tmp_path / "wide.wav", sounds.noise(5000, channels=5))
+    sounds.write(tmp_path / "good.wav", sounds.noise(5000))
+    done = separate("wide.wav", "good.wav", "-o", "out", "--format", "mp3")
+    assert done.status == 1
+    assert "wide.wav: cannot have stems of that format (mp3: holds 2 channels" in done.stderr
+    assert (tmp_path / "out/good/vocals.mp3").exists()
+
+
 @pytest.mark.parametrize("songs", [("bad.mp3",), ("bad.mp3", "good.wav")])
 def test_failures_are_written_for_one_song_and_for_many(
     separate: Separate, tmp_path: Path, songs: tuple[str, ...]

@@ -254,6 +254,16 @@ def test_a_file_with_several_names_is_done_once_and_the_others_are_told(
     assert caplog.messages == [f"left out 3 files, such as {song}: {told}"]
 
 
+@pytest.mark.parametrize("suffix", sorted({*CONTAINERS} - {"raw"}))
+def test_a_mark_is_found_behind_long_tags(suffix: str, tmp_path: Path) -> None:
+    path, rate = tmp_path / f"long.{suffix}", 48000 if suffix == "opus" else 44100
+    mark = Mark("vocals", "my model", "0123abcd")
+    tags = Tags(title="t" * 3000, artist="a" * 3000, album="b" * 3000, mark=mark)
+    with StemWriter(path, rate, 2, OutputFormat(suffix), tags) as writer:
+        writer.write(sounds.noise(rate))
+    assert read_mark(path) == mark
+
+
 def test_what_splitter_made_is_no_song_in_a_folder_but_one_by_name(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -26,6 +26,7 @@ from splitter.loading import Model
 from splitter.objects import PATIENCE, Listing, list_tree, patiently
 from splitter.objects import store as store_object
 from splitter.paths import is_local, open_path
+from tests import sounds
 from tests.commands import ROOT, Done, call
 from tests.jobs import make_song, plan, work
 from tests.proxies import FAULTS, Proxy, now_and_then
@@ -371,6 +372,27 @@ def test_a_song_in_a_store_takes_three_requests_and_a_resume_none(
         assert f"{SONGS} of {SONGS} songs are done already" in again.stderr
         assert proxy.total <= RUN, proxy.requests
     assert len(read_stems(place)) == 2 * SONGS
+
+
+def test_songs_without_a_suffix_are_found_by_their_first_bytes(s3: str, tmp_path: Path) -> None:
+    song = sounds.write(tmp_path / "song.wav", sounds.noise(50_000)).read_bytes()
+    place = open_path(s3)
+    for name, content in {"in/song": song, "in/cover": b"\x89PNG" + song, "in/x": b"RI"}.items():
+        (place / name).write_bytes(content)
+    found = find_songs([place / "in"], Search(recursive=True))
+    assert [one.path.name for one in found] == ["song"]
+
+
+def test_a_template_of_tags_is_refused_for_songs_in_a_store(s3: str, tmp_path: Path) -> None:
+    (open_path(s3) / "a b.wav").write_bytes(b"RIFF")
+    names = f"{s3}/a%20b.wav\0".encode()
+    command = [sys.executable, "-m", "splitter", "separate", "--files0-from", "-"]
+    command += ["-o", "out", "--template", "{title} ({stem}).{ext}"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, input=names, capture_output=True, cwd=tmp_path, env=environment)
+    told = done.stderr.decode()
+    assert done.returncode in (1, 2) and "Traceback" not in told
+    assert "a template of tags cannot name stems of a song in a store; use {name}" in told
 
 
 def test_a_store_that_fails_now_and_then_loses_nothing(s3: str, small_model_folder: Path) -> None:

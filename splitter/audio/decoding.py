@@ -12,7 +12,7 @@ from splitter.audio.decoder import Decoder, UndecodableError
 from splitter.audio.excess import Excess, find_excess
 from splitter.audio.ffmpeg import FFmpegDecoder, open_container
 from splitter.audio.freeformat import FreeFormatDecoder, find_free_format
-from splitter.audio.headers import has_too_many_parts
+from splitter.audio.headers import find_narrow_samples, has_too_many_parts
 from splitter.audio.mp3 import MpegDecoder
 from splitter.audio.ogg import is_chained
 from splitter.audio.options import RawFormat
@@ -30,7 +30,14 @@ def open_decoder(file: BinaryIO, raw: RawFormat | None = None, track: str | None
         raise UndecodableError("has thousands of empty parts before its sound; write it anew")
     if free := None if raw else find_free_format(source.read_at):
         return FreeFormatDecoder(source, *free)
+    swapped = not raw and source.read_at(0, 4) == b"RIFX"  # which FFmpeg swaps
+    narrow = {} if raw else find_narrow_samples(source.read_at)
+    if (swapped or narrow) and not source.seekable:
+        raise UndecodableError("is a WAV of a rare kind, which can only be read as a file")
+    if swapped:
+        return SndfileDecoder(source)
     excess = find_excess(source.read_at) if source.seekable and not raw else Excess()
+    excess.patches |= narrow
     if excess.patches:
         source = ObjectSource(Patched(file, excess.patches))
     try:

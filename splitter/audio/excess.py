@@ -180,7 +180,7 @@ def _look_into_id3(peek: Peek, found: Excess) -> None:
     """Rename covers, and end the tag (id3v2.4.0-structure, 3 and 4) behind the last comment."""
     if len(head := peek(0, 10)) < 10:
         return
-    size, width = _synchsafe(head[6:10]), 3 if head[3] == 2 else 4
+    size, width = read_synchsafe(head[6:10]), 3 if head[3] == 2 else 4
     if head[5] & 0xC0:  # its frames cannot be told apart
         if size > _ID3_BYTES:
             found.patches[10] = b"\0"
@@ -203,11 +203,11 @@ def _walk_frames(
         if len(head) < head_size or not head[0]:
             return
         sizes = head[width : 2 * width]
-        length = _synchsafe(sizes) if version == 4 else int.from_bytes(sizes, "big")
+        length = read_synchsafe(sizes) if version == 4 else int.from_bytes(sizes, "big")
         yield place, head[:width], length
         place += head_size + length
 
 
-def _synchsafe(data: bytes) -> int:
+def read_synchsafe(data: bytes) -> int:
     """Read a number of seven bits a byte."""
     return sum((byte & 0x7F) << 7 * place for place, byte in enumerate(reversed(data)))

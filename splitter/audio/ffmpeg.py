@@ -149,6 +149,8 @@ class FFmpegDecoder:
         track = self._track
         if self._format not in _DURATION_IS_EXACT or not track.duration:
             return None
+        if self._format in ("w64", "aiff") and not self._codec.startswith("pcm_"):
+            return None  # FFmpeg counts bytes there
         if self._format == _MOV and (track.start_time or 0) > 0:
             return None  # an empty edit is a part of it, or is not
         if self._format == "flac":

@@ -41,4 +41,5 @@ def _to_block(frame: Any) -> Block:
     if np.issubdtype(array.dtype, np.integer):
         scale = np.float32(-float(np.iinfo(array.dtype).min))
         return np.asarray(array.astype(np.float32) / scale)
-    return np.asarray(array, np.float32)
+    with np.errstate(over="ignore"):  # what float32 cannot hold is told as infinite
+        return np.asarray(array, np.float32)

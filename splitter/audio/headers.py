@@ -62,19 +62,37 @@ def _read_wave(peek: Peek) -> Header:
     align, long_size = 0, 0
     (riff_size,) = struct.unpack("<I", peek(4, 4))
     for name, body, size in _walk_chunks(peek, 12, "<4sI"):
-        if name == b"fmt " and len(fmt := peek(body, 14)) == 14:
-            code, align = struct.unpack("<H10xH", fmt)
-            align *= code in _WAVE_CODES
+        if name == b"fmt " and len(fmt := peek(body, 16)) == 16:
+            # as decoders do, whatever the head says of a block's size
+            code, channels, bits = struct.unpack("<HH10xH", fmt)
+            align = channels * -(-bits // 8) if code in _WAVE_CODES else 0
         elif name == b"ds64" and len(sizes := peek(body, 16)) == 16:
             long_size = struct.unpack("<8xQ", sizes)[0]
         elif name == b"data":
             size = long_size if size == 0xFFFFFFFF else size
             if _is_open_ended(size):
                 return Header()
-            if body < riff_size + 8 < body + size:  # the two contradict; the file cannot hold more
+            # the two contradict, and the file holds no more
+            if body < riff_size + 8 < body + size and not peek(riff_size + 8, 1):
                 size = riff_size + 8 - body
             return Header(size // align if align else None, body + size)
     return Header()
+
+
+def find_narrow_samples(peek: Peek) -> dict[int, bytes]:
+    """Return what decoders are to be shown of a WAVE whose samples do not fill their bytes.
+
+    FFmpeg takes the bits that are valid (WAVE_FORMAT_EXTENSIBLE) for the size of a sample.
+    """
+    if peek(0, 4) not in RIFFS:
+        return {}
+    for name, body, _ in _walk_chunks(peek, 12, "<4sI"):
+        if name == b"fmt ":
+            fmt = peek(body, 40)
+            is_pcm = len(fmt) == 40 and (fmt[:2], fmt[24:26]) == (b"\xfe\xff", b"\x01\0")
+            bits, valid = (int.from_bytes(fmt[place : place + 2], "little") for place in (14, 18))
+            return {body + 18: fmt[14:16]} if is_pcm and 0 < valid < bits else {}
+    return {}
 
 
 def is_open_rf64(peek: Peek) -> bool:

@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 from splitter import __version__
+from splitter.audio.excess import read_synchsafe
 
-_READ = 4096  # bytes of tags at one place
+_READ = 4096  # bytes of a beginning
+_MOST = 1 << 20  # bytes of tags
 _EMPTY = 128  # bytes of a WAV without sound, at most
 _MARK = re.compile(
     rb"splitter [\w.]{1,20}: ([^\0-\x1f]{1,100}?) by ([^\0-\x1f]{1,250}) \((\w{1,64})\)"
@@ -63,8 +65,9 @@ def find_mark(file: BinaryIO) -> Mark | None:
     return None
 
 
-def _at_the_beginning(_: BinaryIO, head: bytes) -> Iterator[bytes]:
-    yield head
+def _at_the_beginning(file: BinaryIO, head: bytes) -> Iterator[bytes]:
+    size = read_synchsafe(head[6:10]) if head[:3] == b"ID3" else 0
+    yield head + (file.read(min(size, _MOST)) if size > len(head) else b"")
 
 
 def _in_a_chunk(file: BinaryIO, _: bytes) -> Iterator[bytes]:
@@ -75,9 +78,9 @@ def _in_a_chunk(file: BinaryIO, _: bytes) -> Iterator[bytes]:
         head = file.read(8)
         if len(head) < 8:
             return
-        if head[:4].lower() == b"id3 ":
-            yield file.read(_READ)
         size = int.from_bytes(head[4:], "little")
+        if head[:4].lower() == b"id3 ":
+            yield file.read(min(size, _MOST))
         place += 8 + size + size % 2
 
 
@@ -97,7 +100,7 @@ def _in_a_box(file: BinaryIO, _: bytes) -> Iterator[bytes]:
             continue
         if head[4:8] == b"udta":
             file.seek(place)
-            yield file.read(_READ)
+            yield file.read(min(size, _MOST))
         if size < 8:
             return
         place += size

@@ -11,10 +11,21 @@ from pathlib import Path
 from splitter.atomic import write_atomically
 from splitter.cli.messages import count
 from splitter.errors import SplitterError
+from splitter.jobs.finding import HEAD, has_sound
 
 MOST_REASONS = 10  # that are told, the most frequent first
 
 log = logging.getLogger(__name__)
+
+
+def may_be_replaced(path: Path) -> bool:
+    """Tell whether a file is a list of songs, empty, or not there: nothing else is replaced."""
+    if not path.exists():
+        return True
+    with path.open("rb") as file:
+        content = file.read()
+    names = content.split(b"\0")
+    return not names.pop() and not has_sound(content[:HEAD]) and all(names)
 
 
 class Failures:

@@ -22,6 +22,7 @@ from splitter.audio import (
     fit_pipe,
     parse_raw,
 )
+from splitter.cli.failures import may_be_replaced
 from splitter.cli.parameters import STDIN, parse_place
 from splitter.errors import SplitterError
 from splitter.jobs import Journal, Shard, open_journal
@@ -109,6 +110,9 @@ def check_options(options: Options) -> None:
     if options.failures and not options.failures.parent.is_dir():
         folder = options.failures.parent
         raise click.UsageError(f"--failures {options.failures}: there is no folder {folder}")
+    if options.failures and not may_be_replaced(options.failures):
+        what = "is there already, and no list of songs; name another file"
+        raise click.UsageError(f"--failures {options.failures}: {what}")
     if options.raw and options.track is not None:
         raise click.UsageError("--raw has no tracks; leave out --track")
     if options.track == "":

@@ -33,7 +33,7 @@ from splitter.jobs import (
     read_names,
 )
 from splitter.outputs import Output, name_stems
-from splitter.paths import is_folder, locate, locate_folder
+from splitter.paths import is_folder, is_local, locate, locate_folder
 from splitter.registry import ModelChoice
 from splitter.signals import Waiting
 from splitter.templates import needs_tags
@@ -169,6 +169,9 @@ class Plan:
         """Name the stems of a song that is not open yet; it is opened only if it must be."""
         tags = Tags()
         if needs_tags(self.output.template) and song != STDIN:
+            if not is_local(song):
+                what = "a template of tags cannot name stems of a song in a store"
+                raise DataError(f"{song}: {what}; use {{name}}")
             with suppress(SplitterError), open_song(song, self.reading) as reader:
                 tags = reader.tags  # or else the song's turn will come, and its error
         return name_stems(

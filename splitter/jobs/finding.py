@@ -37,6 +37,7 @@ CHUNKED = {
     b"RIFF": (b"WAVE",),
     b"RF64": (b"WAVE",),
     b"BW64": (b"WAVE",),
+    b"RIFX": (b"WAVE",),
     b"FORM": (b"AIFF", b"AIFC"),
 }
 PICTURES = (b"avif", b"avis", b"heic", b"heix", b"mif1", b"msf1", b"crx ")  # brands of MP4's family
@@ -183,7 +184,7 @@ def is_song(path: Path) -> bool:
 def _is_stored_song(place: Any) -> bool:
     """Tell an object that is a song from others; of what cannot be read its own turn will tell."""
     try:
-        return has_sound(patiently(lambda: place.fs.cat_file(place.path, 0, HEAD)))
+        return has_sound(patiently(lambda: place.fs.cat_file(place.path, start=0, end=HEAD)))
     except Exception as error:  # stores have errors of their own kinds
         log.debug("%s: cannot be read (%s)", place, error)
         return True
