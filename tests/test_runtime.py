@@ -10,13 +10,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import load_file, save_file
+from torch import Tensor, nn
 
 from splitter.errors import CommandError, SplitterError, StoppedError
 from splitter.graphs import GraphError, find_reach
-from splitter.loading import Config, Model, load_model, save_model
+from splitter.loading import Config, Model, build_network, load_model, save_model
 from splitter.memory import free_memory
 from splitter.networks import PRESETS, MaskModel
+from splitter.networks.blocks import BLOCKS, Part, Stacked, convolve
 from splitter.processors import count_processors, has_bfloat16
 from splitter.registry import AVERAGE, CONFIG, ModelChoice, find_model, list_models, read_config
 from splitter.runtime.choose import compile_if_best
@@ -276,6 +279,53 @@ def test_what_only_pytorch_can_do_is_left_to_it(small_model_folder: Path) -> Non
         compile_if_best(choice, ["cpu"], "openvino")
     with pytest.raises(CommandError, match="processor"):
         compile_if_best(ModelChoice(), ["cuda"], "openvino")
+
+
+WEIGHTED: dict[str, Callable[[Tensor], Tensor]] = {
+    "exp": torch.exp,
+    "neg": torch.neg,
+    "relu": torch.relu,
+    "rsqrt": torch.rsqrt,
+    "sigmoid": torch.sigmoid,
+    "sqrt": torch.sqrt,
+    "tanh": torch.tanh,
+    "concat": lambda gain: torch.cat([gain[1:], gain[:1]]),
+    "softmax": lambda gain: gain.softmax(0),  # not known: left to PyTorch
+}
+
+
+class Weighed(Part):
+    """Convolutions whose features are weighed by what becomes of weights alone."""
+
+    change: Callable[[Tensor], Tensor]
+
+    def __init__(self, inputs: int, outputs: int, rows: int) -> None:
+        super().__init__()
+        self.block = Stacked(convolve, inputs, outputs, rows)
+        self.outputs, self.reach = outputs, self.block.reach
+        self.gain = nn.Parameter(torch.rand(outputs) + 0.1)
+
+    def forward(self, signal: Tensor) -> Tensor:
+        return self.block(signal) * type(self).change(self.gain)[:, None, None]
+
+
+@pytest.mark.parametrize("op", WEIGHTED)
+def test_what_is_computed_of_weights_alone_streams_or_is_left_to_pytorch(
+    op: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    part = type("Weighs", (Weighed,), {"change": staticmethod(WEIGHTED[op])})
+    monkeypatch.setitem(BLOCKS, f"weighed-{op}", part)
+    config = Config("unet-bn", {**zoo.small_sizes("unet-bn"), "block": f"weighed-{op}"})
+    torch.manual_seed(0)
+    save_model(tmp_path, config, build_network(config, tmp_path))
+    signal = noise(9999)
+    expected = separate(signal, 44100, load_model(str(tmp_path)), Computing(precision="float32"))
+    choice = ModelChoice((str(tmp_path),))
+    compiled = compile_if_best(choice, ["cpu"], exact=True)
+    assert (compiled is None) == (op == "softmax")
+    if compiled:
+        vocals = separate(signal, 44100, compiled)["vocals"]
+        assert decibels(expected["vocals"], vocals - expected["vocals"]) > 90
 
 
 @pytest.mark.parametrize("spoiled", ["missing", "misshapen", "whole numbers"])
