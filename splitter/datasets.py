@@ -29,7 +29,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from splitter.audio import SUFFIXES, open_song
-from splitter.errors import DataError
+from splitter.errors import DataError, reason
+from splitter.paths import glob_all
 
 Signal = NDArray[np.float32]  # (channels, samples)
 
@@ -98,7 +99,7 @@ def find_songs(folder: Path, dataset: str | None = None) -> list[Song]:
 def recognise(folder: Path) -> str:
     """Name the data set that a folder holds; raise DataError if it looks like none."""
     for name, layout in DATASETS.items():
-        if any(next(folder.glob(mark), None) for mark in layout.marks):
+        if any(next(glob_all(folder, mark), None) for mark in layout.marks):
             return name
     raise DataError(
         f"{folder}: not a known data set ({', '.join(DATASETS)}); "
@@ -217,7 +218,7 @@ def require_alike(
 
 
 def _find_musdb18(root: Path) -> Iterator[Song]:
-    for path in root.glob("*/*.stem.mp4"):
+    for path in glob_all(root, "*/*.stem.mp4"):
         name = path.name.removesuffix(".stem.mp4")
         yield Song(name, path.parent.name, [path], partial(_load_musdb18, path))
 
@@ -249,7 +250,9 @@ def _load_musdb18(path: Path) -> Tracks:
 def _find_musdb18hq(root: Path) -> Iterator[Song]:
     for folder in _folders_of(root, "**/drums.wav", "**/vocals.wav"):
         instruments = [folder / f"{name}.wav" for name in MUSDB18_INSTRUMENTS]
-        files = StemFiles(folder, [folder / "vocals.wav"], instruments, folder / "mixture.wav")
+        mixture = folder / "mixture.wav"
+        whole = mixture if mixture.is_file() else None
+        files = StemFiles(folder, [folder / "vocals.wav"], instruments, whole)
         yield _name_song(root, folder, files)
 
 
@@ -273,14 +276,14 @@ def _find_ccmixter(root: Path) -> Iterator[Song]:
 def _find_mir1k(root: Path) -> Iterator[Song]:
     if not (root / "Wavfile").is_dir():  # unpacked: <split>/<clip>/{vocals,instrumental}.*
         yield from _find_folders(root)
-    for path in root.glob("Wavfile/*.wav"):
+    for path in glob_all(root, "Wavfile/*.wav"):
         singer = path.stem.split("_")[0]
         split = "train" if singer in MIR1K_TRAIN_SINGERS else "test"
         yield Song(path.stem, split, [path], partial(_load_karaoke, path))
 
 
 def _find_ikala(root: Path) -> Iterator[Song]:
-    for path in root.glob("Wavfile/*.wav"):
+    for path in glob_all(root, "Wavfile/*.wav"):
         yield Song(path.stem, "", [path], partial(_load_karaoke, path))
 
 
@@ -296,7 +299,7 @@ def _load_karaoke(path: Path) -> Tracks:
 
 
 def _find_medleydb(root: Path) -> Iterator[Song]:
-    for path in root.glob("**/*_METADATA.yaml"):
+    for path in glob_all(root, "**/*_METADATA.yaml"):
         voices, music = _sort_medleydb(path)
         if voices and music:
             files = StemFiles(path.parent, voices, music)
@@ -312,7 +315,9 @@ def _sort_medleydb(metadata: Path) -> tuple[list[Path], list[Path]]:
         folder = metadata.parent / content["stem_dir"]
         stems = [(folder / s["filename"], str(s["instrument"])) for s in content["stems"].values()]
     except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
-        raise DataError(f"{metadata}: not readable as MedleyDB metadata ({error!r})") from error
+        raise DataError(
+            f"{metadata}: not readable as MedleyDB metadata ({reason(error)})"
+        ) from error
     sung = [path for path, instrument in stems if any(v in instrument for v in MEDLEYDB_VOICES)]
     return sung, [path for path, _ in stems if path not in sung]
 
@@ -331,13 +336,13 @@ def _find_folders(root: Path) -> Iterator[Song]:
 
 def _folders_of(root: Path, *patterns: str) -> set[Path]:
     """Collect the folders with a sound file that matches: one missing stem hides no song."""
-    paths = (path for pattern in patterns for path in root.glob(pattern))
+    paths = (path for pattern in patterns for path in glob_all(root, pattern))
     return {path.parent for path in paths if path.suffix.lower() in SUFFIXES}
 
 
 def _name_song(root: Path, folder: Path, files: StemFiles) -> Song:
     """Name a song by its folder below `root`; a first folder called `test`, say, is its split."""
-    parts = folder.relative_to(root).parts or (folder.name,)
+    parts = folder.relative_to(root).parts or (folder.resolve().name,)
     split = parts[0].lower() if len(parts) > 1 and parts[0].lower() in SPLITS else ""
     return Song("/".join(parts[1:] if split else parts), split, files.paths, files.load)
 

@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from functools import lru_cache
 from pathlib import Path, PurePath, PureWindowsPath
 from typing import Any
@@ -207,3 +208,19 @@ def _resolve(folder: str) -> str:
     if name in ("", os.curdir, os.pardir) or os.path.islink(folder):  # noqa: PTH114
         return os.path.realpath(folder)
     return os.path.join(_resolve(above), name)  # noqa: PTH118
+
+
+def glob_all(root: Path, pattern: str) -> Iterator[Path]:
+    """Yield what a glob finds, also through links, but nothing hidden, and no folder twice."""
+    deep, _, name = pattern.rpartition("**/")
+    if not deep and "**" not in pattern:
+        yield from (path for path in root.glob(pattern) if not path.name.startswith("."))
+        return
+    seen: set[str] = set()
+    for folder, folders, files in os.walk(root, followlinks=True):
+        real = os.path.realpath(folder)
+        folders[:] = sorted(each for each in folders if real not in seen and each[0] != ".")
+        if real not in seen:
+            shown = (each for each in files if each[0] != "." and fnmatchcase(each, name))
+            yield from (Path(folder, each) for each in shown)
+        seen.add(real)

@@ -135,6 +135,7 @@ WRONG = {  # command line → what is said, in one line
     "train . -o .": "-o .: name a folder for the model, such as models/mine",
     "train . -o x --recipe none.json": "--recipe: ",
     "models get unet": "unet: came with splitter; there is nothing to download",
+    "evaluate . --page -o scores.json": "--page would write into",
     "models remove nosuch": "you have not added a model 'nosuch'; there is none to remove",
     "models search --catalogue no": "no: cannot be read as a catalogue of models (No such file",
     # contradictions

@@ -133,6 +133,26 @@ def test_a_text_that_is_no_table_is_not_replaced(
     assert (tmp_path / "README.md").read_text() == "precious"
 
 
+@pytest.mark.parametrize("suffix", ["json", "jsonl"])
+def test_a_file_that_holds_no_scores_is_not_replaced(
+    data: Path, estimates: Path, tmp_path: Path, suffix: str
+) -> None:
+    mine = tmp_path / f"mine.{suffix}"
+    mine.write_text('{"precious": 1}\n')
+    result = run(data, "-e", estimates, *FAST, "-o", tmp_path / "mine.json")
+    assert result.exit_code == 1, result.output
+    assert f"{mine}: is no " in str(result.exception)
+    assert mine.read_text() == '{"precious": 1}\n'
+
+
+def test_pages_are_not_written_among_what_is_scored(
+    data: Path, estimates: Path, tmp_path: Path
+) -> None:
+    for output in (data / "scores.json", data.with_suffix(".json"), estimates / "x.json"):
+        result = run(data, "-e", estimates, *FAST, "--page", "-o", output)
+        assert result.exit_code == 2 and "--page would write into" in result.stderr
+
+
 def test_what_cannot_be_scored_is_a_line_each_and_the_rest_is_scored(
     data: Path, estimates: Path, tmp_path: Path
 ) -> None:

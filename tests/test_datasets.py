@@ -11,6 +11,8 @@ import soundfile
 from splitter import datasets
 from splitter.datasets import at_level, find_songs, recognise, select_songs
 from splitter.errors import AudioError, DataError, SplitterError
+from splitter.training.sources import find_sources
+from tests import sounds
 
 RATE = 8000  # Hz
 SHARED = Path(__file__).parents[2] / "shared" / "data"
@@ -339,3 +341,24 @@ def test_silence_has_no_level(tmp_path: Path) -> None:
     write(tmp_path / "song/instrumental.wav", MUSIC)
     (song,) = find_songs(tmp_path)
     assert np.isfinite(at_level(song, 0.0).load().mixture).all()
+
+
+def test_songs_behind_links_are_found_once_and_hidden_files_are_none(tmp_path: Path) -> None:
+    data, elsewhere = tmp_path / "data", tmp_path / "elsewhere"
+    for folder in (data / "a", elsewhere / "b"):
+        for stem in ("vocals", "instrumental"):
+            sounds.write(folder / f"{stem}.wav", sounds.noise(100))
+    (data / "b").symlink_to(elsewhere / "b")
+    (data / "a" / "again").symlink_to(data)  # and so on for ever
+    (data / "a" / "._vocals.wav").write_bytes(b"what a Mac leaves")
+    (data / ".hidden").symlink_to(elsewhere)
+    assert [song.name for song in find_songs(data)] == ["a", "b"]
+    assert [source.name for source in find_sources(data)] == ["a", "b"]
+
+
+def test_a_song_may_lack_its_mixture(tmp_path: Path) -> None:
+    for stem in ("vocals", "drums", "bass", "other"):
+        sounds.write(tmp_path / "test/song" / f"{stem}.wav", sounds.noise(100))
+    (song,) = find_songs(tmp_path)
+    tracks = song.load()
+    np.testing.assert_allclose(tracks.mixture, tracks.vocals + tracks.instrumental)

@@ -268,3 +268,11 @@ def test_evaluate_writes_the_table_and_a_page_a_song_with_scores_over_time(tmp_p
     for take in ("reference", "mine"):
         stem = sounds.read(tmp_path / "scores/test/a" / take / "vocals.flac")
         np.testing.assert_allclose(stem, sounds.voice(2), atol=2**-15)
+
+
+def test_links_that_lead_back_are_followed_once(tmp_path: Path) -> None:
+    for song in "ab":
+        sounds.write(tmp_path / song / "vocals.wav", sounds.noise(100))
+    for name in ("all", "two"):
+        (tmp_path / name).symlink_to(tmp_path)
+    assert sorted(map(str, find_takes(tmp_path))) == ["a", "b"]

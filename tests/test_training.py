@@ -11,9 +11,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from splitter.errors import DataError, ModelError
 from splitter.loading import load_model
+from splitter.locks import try_lock
 from splitter.networks import Average
 from splitter.plots import draw_curves
 from splitter.training.loop import Trainer, Validation, batches, learning_rate, train_on
@@ -23,7 +25,7 @@ from splitter.training.ranks import Ranks
 from splitter.training.recipe import Adversarial, Recipe, read_recipe, write_recipe
 from splitter.training.sources import Pools
 from tests import sounds, zoo
-from tests.commands import ENVIRONMENT
+from tests.commands import ENVIRONMENT, call
 from tests.trainings import RECIPE
 
 
@@ -281,6 +283,28 @@ def test_a_loss_too_large_for_a_number_changes_nothing(
     after = [t for part in parts for t in part.state_dict().values()]
     assert all(torch.equal(*pair) for pair in zip(before, after, strict=True))
     assert math.isfinite(trained.take_step(good))
+
+
+def test_a_file_of_another_program_is_no_checkpoint(tmp_path: Path) -> None:
+    save_file({"x": torch.zeros(1)}, tmp_path / "checkpoint.safetensors")
+    with pytest.raises(DataError, match=r"checkpoint\.safetensors: is no checkpoint of splitter"):
+        trainer(tmp_path).load()
+
+
+def test_a_run_is_for_one_process_and_keeps_its_recipe_where_nothing_is_trained(
+    data: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "model.run"
+    run.mkdir()
+    (run / "recipe.json").write_text('{"steps": 7}')
+    (tmp_path / "empty").mkdir()
+    done = call("train", "empty", "-o", "model", folder=tmp_path)
+    assert done.status == 2 and "nothing to train on" in done.stderr
+    assert (run / "recipe.json").read_text() == '{"steps": 7}'
+    with (run / ".lock").open("w") as lock:
+        assert try_lock(lock)
+        done = call("train", str(data), "-o", "model", folder=tmp_path)
+    assert done.status == 2 and "another process trains there; wait, or give" in done.stderr
 
 
 def test_steps_that_change_nothing_are_counted_in_one_go(pools: Pools, tmp_path: Path) -> None:

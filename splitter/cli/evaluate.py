@@ -132,15 +132,23 @@ def evaluate(
     from splitter.datasets import find_songs, recognise, select_songs
     from splitter.evaluation.journal import Journal
     from splitter.evaluation.run import evaluate as run
-    from splitter.evaluation.summary import check_table, make_table, write_scores, write_table
+    from splitter.evaluation.summary import (
+        check_scores,
+        check_table,
+        make_table,
+        write_scores,
+        write_table,
+    )
     from splitter.metrics import import_museval
     from splitter.plots import import_imsave
 
     if output.suffix != ".json":
         raise click.UsageError(f"-o {output}: must end in .json; the table is written beside it")
+    check_scores(output)
     check_table(output.with_suffix(".md"))
     if page:
         import_imsave()
+        _check_pages(output.with_suffix(""), [data, *estimates])
     if "images" in metrics:
         import_museval()  # or else it is said now that it is not there
     dataset = dataset or recognise(data)
@@ -175,6 +183,15 @@ def evaluate(
         complain(f"{failure.song}: {failure.message}")
     if results.failures:
         raise click.exceptions.Exit(1)
+
+
+def _check_pages(folder: Path, heard: Sequence[Path]) -> None:
+    """Refuse pages among the sound that is scored: the next run would score theirs as well."""
+    pages = folder.resolve()
+    for place in map(Path.resolve, heard):
+        if place == pages or place in pages.parents or pages in place.parents:
+            what = f"--page would write into {place}, which is scored"
+            raise click.UsageError(f"{what}; name an --output elsewhere")
 
 
 def _pick_split(songs: Sequence[Song], split: str | None) -> str | None:

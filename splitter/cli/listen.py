@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -21,6 +22,8 @@ from splitter.registry import DEFAULT_MODEL, ModelChoice
 if TYPE_CHECKING:
     from splitter.jobs import Job
     from splitter.pages import Take
+
+log = logging.getLogger(__name__)
 
 PLAYED = ("wav", "flac", "mp3", "ogg", "opus", "m4a")  # by browsers
 OF_MODELS = "{name}/{model}/{stem}.{ext}"  # where stems of several models go
@@ -105,6 +108,9 @@ def listen(
 
     import_imsave()  # if it is not installed, say so before anything is separated
     others = {folder: find_takes(folder) for folder in against}
+    for folder, known in others.items():
+        if not known:
+            raise click.UsageError(f"--against {folder}: has no stems in it; name another folder")
     found = {place: find_takes(place) if place.is_dir() else {} for place in songs}
     unseparated = [place for place, takes in found.items() if not takes]
     if not unseparated:
@@ -170,18 +176,19 @@ def _write_for_jobs(
                 page = page.parent.parent / PAGE
             title = versions[0].song.stem
             pairs = zip(names, versions, strict=True)
-            takes = [Take(_find_maker(job) or name, job.stems) for name, job in pairs]
+            takes = [Take(_find_maker(job, name), job.stems) for name, job in pairs]
             takes += _find_rivals(others, Path(title), title)
             yield _write(screen, page, title, takes)
 
 
-def _find_maker(job: Job) -> str | None:
-    """Return the model that made a song's stems, if they all bear its mark."""
-    from splitter.audio import read_mark
+def _find_maker(job: Job, asked: str) -> str:
+    """Name the model that made a song's stems: by their marks, or as asked where they have none."""
+    from splitter.audio import may_lack_mark, read_mark
 
     marks = [read_mark(path) for path in job.stems.values()]
     makers = {mark.model if mark else None for mark in marks}
-    return makers.pop() if len(makers) == 1 else None
+    maker = makers.pop() if len(makers) == 1 else None
+    return maker or (asked if all(map(may_lack_mark, job.stems.values())) else "unknown")
 
 
 def _is_done(job: Job) -> bool:
@@ -207,11 +214,13 @@ def _find_rivals(
     others: Mapping[Path, Mapping[Path, Take]], name: Path, title: str
 ) -> Iterator[Take]:
     """Find a song's stems in the folders that it is to be compared with; it may be in one only."""
-    for takes in others.values():
+    for folder, takes in others.items():
         for known in (name, Path(title), Path()):
             if known in takes and (known != Path() or len(takes) == 1):
                 yield takes[known]
                 break
+        else:
+            log.warning("%s: %s has no stems of it", title, folder)
 
 
 def _check_unused(context: click.Context) -> None:

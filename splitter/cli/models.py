@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import shutil
 import time
@@ -15,10 +16,11 @@ import click
 from splitter.catalogue import read_catalogue
 from splitter.cli.command import Commands, pass_screen, volume
 from splitter.cli.completion import complete_models
-from splitter.cli.messages import complain
+from splitter.cli.messages import complain, printable
 from splitter.cli.progress import Pace
 from splitter.cli.screen import Screen, State
 from splitter.errors import CommandError, ModelError, SplitterError
+from splitter.paths import is_plain_name
 from splitter.registry import (
     CARD,
     CONFIG,
@@ -155,7 +157,8 @@ def find_licence(folder: Path) -> str:
 
 def _read_card(folder: Path) -> list[str]:
     card = folder / CARD
-    return card.read_text("utf-8", errors="replace").splitlines() if card.is_file() else []
+    text = card.read_text("utf-8", errors="replace") if card.is_file() else ""
+    return [printable(line) for line in text.splitlines()]
 
 
 @models.command()
@@ -236,7 +239,7 @@ def get(
     for name in wanted:
         if name not in entries:
             raise CommandError(f"{name}: {_explain_absence(name)}")
-    missing = [name for name in wanted if not (added_folder() / check_name(name)).exists()]
+    missing = [name for name in wanted if check_name(name) not in list_added()]
     for name in wanted:
         if name not in missing:
             log.info("%s is installed already; `splitter models remove %s` deletes it", name, name)
@@ -342,7 +345,7 @@ def seam(name: str, song: Path) -> None:
 def remove(names: tuple[str, ...]) -> None:
     """Delete models that you added or downloaded."""
     for name in names:
-        if name not in list_added():
+        if not (is_plain_name(name) and os.path.lexists(added_folder() / name)):
             known = ", ".join(list_added())
             way_out = f"choose from {known}" if known else "there is none to remove"
             raise CommandError(f"you have not added a model {name!r}; {way_out}")

@@ -8,7 +8,7 @@ from dataclasses import replace
 from difflib import get_close_matches
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 import click
 
@@ -17,7 +17,8 @@ from splitter.cli.completion import complete_devices, complete_models
 from splitter.cli.messages import format_speed
 from splitter.cli.progress import Pace, watch_items
 from splitter.cli.screen import Screen, State
-from splitter.errors import CommandError, saying_shortage
+from splitter.errors import CommandError, DataError, saying_shortage
+from splitter.locks import try_lock
 from splitter.registry import CONFIG, read_config
 
 if TYPE_CHECKING:
@@ -170,15 +171,13 @@ def train(
     ranks, target = join_ranks(target)
     dtype = torch.float32 if precision == "float32" else training_dtype(target)
     trainer = Trainer(plan, run, target, dtype, ranks)
+    if ranks.first:
+        click.get_current_context().with_resource(_lock(run))  # until the command ends
     if trainer.load():
         log.info("resuming from step %d", trainer.step)
     elif init:
         start = load_model(init)
         trainer.start_from(start.network, start.config, Path(init))
-    if ranks.first:
-        run.mkdir(parents=True, exist_ok=True)
-        write_recipe(plan, run / RECIPE)
-
     if not ranks.first:
         screen.kind = "none"
     found = find_sources(data)
@@ -190,6 +189,8 @@ def train(
         "found %d songs with both stems, %d without, %d voices, %d pieces of music; held out %d",
         *map(len, (pools.pairs, pools.mixtures, pools.voices, pools.music, pools.validation)),
     )
+    if ranks.first:  # what was there is replaced when all is well only
+        write_recipe(plan, run / RECIPE)
     if not pools.validation:
         log.warning("no song is held out for scoring; name some under `validation` in the recipe")
     with saying_shortage(str(target), way_out='give the recipe a smaller "batch" or "crop"'):
@@ -200,6 +201,16 @@ def train(
         tell_seam(output, pools, plan)
         click.echo(output)
     leave_ranks(ranks)
+
+
+def _lock(run: Path) -> IO[str]:
+    """Keep other processes from a run's folder; raise DataError if one has it."""
+    run.mkdir(parents=True, exist_ok=True)
+    file = (run / ".lock").open("w")
+    if try_lock(file) is False:
+        file.close()
+        raise DataError(f"{run}: another process trains there; wait, or give another --run")
+    return file
 
 
 def check_network(name: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,10 +95,21 @@ def write_scores(path: Path, results: Results) -> None:
 
 def check_table(path: Path) -> None:
     """Raise DataError for a file, there already, that is no table of ours."""
+    _check_beginning(path, re.escape(SCORED), "table of scores")
+
+
+def check_scores(path: Path) -> None:
+    """Raise DataError for a file, there already, that holds no scores of ours, or its journal."""
+    _check_beginning(path, r'\s*\{\s*"format": "splitter scores"', "file of scores")
+    journal = path.with_suffix(".jsonl")
+    _check_beginning(journal, r'\s*(\{"key": ".*)?$', "journal of scores")
+
+
+def _check_beginning(path: Path, pattern: str, kind: str) -> None:
     try:
         with path.open(encoding="utf-8", errors="replace") as file:
-            if not file.read(len(SCORED)).startswith(SCORED):
-                raise DataError(f"{path}: is no table of scores; choose another --output")
+            if not re.match(pattern, file.read(100), re.DOTALL):
+                raise DataError(f"{path}: is no {kind}; choose another --output")
     except FileNotFoundError:
         return
     except OSError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,7 +35,12 @@ def find_takes(folder: Path) -> dict[Path, Take]:
     return {place.relative_to(folder): take for place, take in _walk(folder, folder.name)}
 
 
-def _walk(folder: Path, name: str) -> Iterator[tuple[Path, Take]]:
+def _walk(
+    folder: Path, name: str, above: frozenset[str] = frozenset()
+) -> Iterator[tuple[Path, Take]]:
+    real = os.path.realpath(folder)
+    if real in above:  # a link that leads back
+        return
     stems, folders = {}, []
     try:
         inside = sorted(folder.iterdir())
@@ -50,7 +56,7 @@ def _walk(folder: Path, name: str) -> Iterator[tuple[Path, Take]]:
         order = sorted(parts, key=lambda stem: (*(stem != first for first in FIRST), stem))
         yield folder, Take(name, {stem: stems[stem] for stem in order})
     for path in folders:
-        yield from _walk(path, name)
+        yield from _walk(path, name, above | {real})
 
 
 def _find_parts(stems: Collection[str]) -> Collection[str]:

@@ -355,8 +355,11 @@ class Trainer:
         if self.ranks.first and (self.run / RECIPE).exists():
             check_begun(self.recipe, self.run / RECIPE)
         if (self.run / BEST).exists():
-            self.best = float(read_tensors(self.run / BEST)["improvement"])
+            best = read_tensors(self.run / BEST)
+            self.best = float(best.get("improvement", -math.inf))
         tensors = read_tensors(path)
+        if "step" not in tensors:
+            raise DataError(f"{path}: is no checkpoint of splitter; give another --run")
         self.step = int(tensors["step"])
         if "losses" in tensors:  # checkpoints of before lack them
             self.lost, self.losses = int(tensors["lost"]), tensors["losses"].tolist()

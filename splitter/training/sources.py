@@ -27,6 +27,7 @@ import numpy.typing as npt
 
 from splitter.audio import SUFFIXES, Block, open_song, resample
 from splitter.errors import AudioError, DataError
+from splitter.paths import glob_all
 from splitter.training.recipe import Recipe
 
 ROUNDING = 4 * (2.0**-15) ** 2 / 12  # mean square of what 16 bits lose, and 6 dB more
@@ -100,7 +101,7 @@ def find_sources(data: Path) -> list[Files]:
     """List what `data` holds, in the order of its names."""
     if not data.is_dir():
         raise DataError(f"{data}: no such folder; give one with vocals/ and instrumental/ in it")
-    files = sorted(p for p in data.rglob("*") if p.suffix.lower() in SUFFIXES)
+    files = sorted(p for p in glob_all(data, "**/*") if p.suffix.lower() in SUFFIXES)
     by_folder: dict[Path, dict[str, Path]] = {}
     for path in files:
         beside = by_folder.setdefault(path.parent, {}).setdefault(path.stem, path)

@@ -9,6 +9,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -17,6 +18,7 @@ from urllib.parse import urlsplit
 from splitter import __version__
 from splitter.catalogue import Download
 from splitter.errors import ModelError
+from splitter.locks import try_lock
 
 PORTION = 1 << 16  # bytes
 SCHEMES = ("http", "https")
@@ -66,6 +68,22 @@ def fetch_file(
     if target.is_file() and _matches(target, download):
         return target
     folder.mkdir(parents=True, exist_ok=True)
+    beside = part.with_suffix(".lock")
+    with beside.open("w") as lock:
+        if try_lock(lock) is False:
+            raise ModelError(f"{target}: another process downloads it; wait for that one")
+        try:
+            _fetch(url, download, part, watch, patience)
+            part.replace(target)
+            part.with_suffix(".version").unlink(missing_ok=True)
+        finally:
+            with suppress(OSError):  # Windows keeps what is open
+                beside.unlink()
+    return target
+
+
+def _fetch(url: str, download: Download, part: Path, watch: Watch, patience: Patience) -> None:
+    """Fetch what is missing of a part, as often as need be, until it is the whole file."""
     said = ""
     for attempt in range(patience.tries):
         if attempt:
@@ -99,9 +117,6 @@ def fetch_file(
             f"{url}: its SHA-256 differs from the one that its publisher states; "
             "the file was deleted"
         )
-    part.replace(target)
-    part.with_suffix(".version").unlink(missing_ok=True)
-    return target
 
 
 def _fetch_rest(url: str, part: Path, watch: Watch, patience: Patience) -> None:
