@@ -19,9 +19,10 @@ from pathlib import Path
 
 import numpy as np
 
-from scripts.levels import LOUDNESS, RATE, Signal, read, rms, sdr
+from scripts.levels import LOUDNESS, RATE, Signal, read, rms
 from splitter import separate
 from splitter.loading import Model, load_model
+from splitter.metrics import usdr
 from splitter.training.augmentation import balance
 from splitter.training.sources import find_sources
 
@@ -94,7 +95,7 @@ def main() -> None:
     for singer, band, voice, piece in mixtures(voices, music, given.times):
         song = voice + piece
         gained = [
-            sdr(voice, separate(song, RATE, model)["vocals"]) - sdr(voice, song)
+            usdr(voice, separate(song, RATE, model)["vocals"]) - usdr(voice, song)
             for model in models.values()
         ]
         gains["voices", singer].append(gained)
