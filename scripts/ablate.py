@@ -21,7 +21,8 @@ from typing import Any
 import torch
 
 from splitter.memory import reuse_freed_memory
-from splitter.training.loop import Trainer, batches, train_on
+from splitter.training.batches import batches
+from splitter.training.loop import Trainer, train_on
 from splitter.training.losses import LOSSES
 from splitter.training.mixing import Mixer
 from splitter.training.recipe import Mixing, Recipe, read_recipe

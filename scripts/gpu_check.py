@@ -31,7 +31,8 @@ from splitter.engines.sharing import SharedNetwork
 from splitter.loading import Model, load_model
 from splitter.registry import CONFIG, find_model, read_config
 from splitter.runtime.computing import Computing
-from splitter.training.loop import Batch, Trainer
+from splitter.training.batches import Batch
+from splitter.training.loop import Trainer
 from splitter.training.recipe import Recipe
 
 EXACT, FAST = 80, 45  # dB: agreement asked of float32, and of bfloat16 or float16

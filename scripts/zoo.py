@@ -28,11 +28,12 @@ from splitter.networks import PRESETS
 from splitter.networks.cost import measure
 from splitter.networks.sizes import MaskSizes
 from splitter.separation import Computing, separate
-from splitter.training.loop import Trainer, Validation, train_on
+from splitter.training.loop import Trainer, train_on
 from splitter.training.mixing import Mixer
 from splitter.training.recipe import RECIPE, Recipe, read_recipe, write_recipe
 from splitter.training.seams import find_seam, take_song
 from splitter.training.sources import Pools, find_sources, load_sources, sort_pools
+from splitter.training.validation import Validation
 
 # without norms; their papers have 0.0001, and at 0.001 the mask of sid-unet goes to nothing
 RATES = {"sid-unet": 3e-4, "wave-u-net": 3e-4}

@@ -18,12 +18,14 @@ from splitter.loading import load_model
 from splitter.locks import try_lock
 from splitter.networks import Average
 from splitter.plots import draw_curves
-from splitter.training.loop import Trainer, Validation, batches, learning_rate, train_on
+from splitter.training.batches import batches
+from splitter.training.loop import Trainer, learning_rate, train_on
 from splitter.training.mixing import Mixer
 from splitter.training.optimizers import OPTIMIZERS
 from splitter.training.ranks import Ranks
 from splitter.training.recipe import Adversarial, Recipe, read_recipe, write_recipe
 from splitter.training.sources import Pools
+from splitter.training.validation import Validation
 from tests import sounds, zoo
 from tests.commands import ENVIRONMENT, call
 from tests.trainings import RECIPE

@@ -15,9 +15,7 @@ import csv
 import json
 import math
 import time
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -31,7 +29,6 @@ from splitter.audio import Block
 from splitter.errors import DataError, ModelError
 from splitter.loading import (
     Config,
-    Model,
     build_network,
     check_memory,
     fill_network,
@@ -40,25 +37,23 @@ from splitter.loading import (
     sketch_network,
     write_tensors,
 )
-from splitter.metrics import usdr
 from splitter.networks import ARCHITECTURES, Average, MaskModel, Network
 from splitter.networks.contract import find_auxiliaries, move_network
-from splitter.separation import Computing, separate
 from splitter.spectral import Stft
 from splitter.training.augmentation import Array, place
+from splitter.training.batches import Batch, batches, is_finite
 from splitter.training.critics import Critics, Loose
 from splitter.training.losses import LOSSES, Estimate, heard_bins
-from splitter.training.mixing import Example, Mixer, fit_channels, stay
+from splitter.training.mixing import Mixer, stay
 from splitter.training.optimizers import OPTIMIZERS
 from splitter.training.ranks import Ranks
 from splitter.training.recipe import RECIPE, Recipe, check_begun
 from splitter.training.sources import Pools
+from splitter.training.validation import Validation
 
 Part = TypeVar("Part")
-LooseExample = tuple[Array, Array, Array, float]
 
 CHECKPOINT_SECONDS = 120.0
-BATCHES_AHEAD = 4
 LOG_EVERY = 20  # steps
 WINDOW_AND_HOP = (4096, 1024)  # samples, of the loss of networks that have no spectrogram
 ADDED = "unet.added"  # weights of blocks that begin with nothing
@@ -70,16 +65,6 @@ HOPELESS = 50  # steps one after the other without a loss that is a number
 
 
 @dataclass(frozen=True)
-class Batch:
-    """Examples side by side."""
-
-    mixture: Tensor  # (batch, channels, samples)
-    vocals: Tensor  # (batch, channels, samples)
-    bandwidth: Tensor  # (batch,), Hz
-    loose: Loose | None = None  # what critics compare, if there are any
-
-
-@dataclass(frozen=True)
 class Progress:
     """What a training step tells its audience."""
 
@@ -88,45 +73,6 @@ class Progress:
     speed: float  # seconds of audio a second
     sdr: float | None  # dB, median over held-out songs, when it was just measured
     improvement: float | None  # dB over the mixture handed back
-
-
-def batches(
-    mixer: Mixer, recipe: Recipe, first: int, until: int, workers: int = 1, ranks: Ranks = Ranks()
-) -> Iterator[Batch]:
-    """Yield the batches of the steps `first` to `until`, made ahead of their use by threads.
-
-    With several ranks each gets its own part of every batch.
-    """
-    with ThreadPoolExecutor(workers) as pool:
-        waiting: deque[tuple[list[Future[Example]], list[Future[LooseExample]]]] = deque()
-        for step in range(first, until):
-            indices = ranks.share(range(step * recipe.batch, (step + 1) * recipe.batch))
-            loose = indices if recipe.adversarial.weight else ()
-            examples = [pool.submit(mixer.example, i) for i in indices]
-            waiting.append((examples, [pool.submit(mixer.loose, i) for i in loose]))
-            if len(waiting) > BATCHES_AHEAD:
-                yield _stack(*waiting.popleft())
-        while waiting:
-            yield _stack(*waiting.popleft())
-
-
-def _stack(examples: list[Future[Example]], loose: list[Future[LooseExample]]) -> Batch:
-    done = [example.result() for example in examples]
-    return Batch(
-        _join([example.mixture for example in done]),
-        _join([example.vocals for example in done]),
-        torch.tensor([example.bandwidth for example in done]),
-        _stack_loose([each.result() for each in loose]) if loose else None,
-    )
-
-
-def _stack_loose(examples: list[LooseExample]) -> Loose:
-    songs, voices, music, bandwidths = zip(*examples, strict=True)
-    return Loose(_join(songs), (_join(voices), _join(music)), torch.tensor(bandwidths))
-
-
-def _join(signals: Sequence[Array]) -> Tensor:
-    return torch.stack([torch.as_tensor(signal) for signal in signals])
 
 
 class Trainer:
@@ -225,7 +171,7 @@ class Trainer:
     def take_step(self, batch: Batch) -> float:
         """Change the weights by one batch; one that is no number changes nothing."""
         # the norms' statistics would never recover from what is no number
-        if not self.ranks.agree(_is_finite(batch).to(self.device)):
+        if not self.ranks.agree(is_finite(batch).to(self.device)):
             return math.nan
         # dropout: the same after a resume, another one on each rank
         torch.manual_seed(self.recipe.seed + self.step + self.recipe.steps * self.ranks.number)
@@ -441,14 +387,6 @@ def _describe(config: Config) -> dict[str, str]:
     return {key: json.dumps(value) for key, value in {**named, **shared}.items()}
 
 
-def _is_finite(batch: Batch) -> Tensor:
-    """Tell whether all that is heard is a number."""
-    signals = [batch.mixture]
-    if batch.loose:
-        signals += [batch.loose.mixture, *batch.loose.stems]
-    return torch.stack([torch.isfinite(signal).all() for signal in signals]).all()
-
-
 def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name[len(prefix) :]: t for name, t in tensors.items() if name.startswith(prefix)}
 
@@ -469,36 +407,3 @@ def _forget(path: Path, step: int) -> None:
         write_atomically(path, b"".join([header, *kept]))
     else:
         path.unlink()
-
-
-class Validation:
-    """Measure a network on held-out songs: signal-to-distortion ratio of the vocals."""
-
-    def __init__(self, pools: Pools, recipe: Recipe, device: torch.device) -> None:
-        held_out = pools.validation
-        count = min(len(held_out), recipe.validation_songs)
-        self.songs = [held_out[i] for i in np.linspace(0, len(held_out) - 1, count).astype(int)]
-        self.recipe = recipe
-        self.device = device
-
-    def __call__(self, network: Network) -> tuple[float, float] | None:
-        """Return the median SDR in dB, and the median improvement over the mixture.
-
-        The ratio is one for the whole song (`metrics.usdr`). None if no song is held out.
-        """
-        scores = np.array([self._score(network, index) for index in range(len(self.songs))])
-        if not len(scores):
-            return None
-        return float(np.median(scores[:, 0])), float(np.median(scores[:, 0] - scores[:, 1]))
-
-    def _score(self, network: Network, index: int) -> tuple[float, float]:
-        song = self.songs[index]
-        assert song.vocals and song.instrumental
-        length = song.length
-        recipe = self.recipe
-        vocals = fit_channels(song.vocals.samples[:, :length], recipe.channels)
-        mixture = vocals + fit_channels(song.instrumental.samples[:, :length], recipe.channels)
-        config = Config(recipe.network, recipe.sizes, recipe.rate, recipe.channels)
-        model = Model(recipe.network, config, network, self.device, "")
-        stems = separate(mixture, recipe.rate, model, Computing(precision="float32"))
-        return usdr(vocals, stems[config.stems[0]]), usdr(vocals, mixture)
