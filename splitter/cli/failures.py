@@ -20,10 +20,12 @@ log = logging.getLogger(__name__)
 
 def may_be_replaced(path: Path) -> bool:
     """Tell whether a file is a list of songs, empty, or not there: nothing else is replaced."""
-    if not path.exists():
-        return True
-    with path.open("rb") as file:
-        content = file.read()
+    if not path.is_file():  # a pipe has no end to look at
+        return not path.exists()
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return False
     names = content.split(b"\0")
     return not names.pop() and not has_sound(content[:HEAD]) and all(names)
 
