@@ -6,7 +6,8 @@ python scripts/compose.py FOLDER --minutes 120
 
 Half of the pieces are bands, half are one or two instruments alone that play what a voice might
 sing: phrases with breaths between them, slides and vibrato. A network that never heard an electric
-guitar or a saxophone do so takes them for a voice.
+guitar or a saxophone do so takes them for a voice. With --choirs the chords, the melody or both are
+those of a sampled choir in all pieces, which go to a folder of their own.
 """
 
 from __future__ import annotations
@@ -30,10 +31,17 @@ RATE = 44100  # Hz
 SECONDS = 30.0  # a piece
 SOUNDFONT = Path("/usr/share/sounds/sf2/FluidR3_GM.sf2")
 SCALES = ((0, 2, 4, 5, 7, 9, 11), (0, 2, 3, 5, 7, 8, 10), (0, 2, 3, 5, 7, 9, 10))  # semitones
-# General MIDI programs, from 0; voices (52 to 54, 85, 91) and noises (120 on) are left out
+# General MIDI programs, from 0; noises (120 on) are left out
 GUITARS = (26, 27, 28, 29, 29, 29, 30, 30, 30, 31)
 SINGING = (16, 18, 21, 22, 40, 41, 42, 56, 57, 59, 60, 64, 65, 66, 67, 68, 71, 73, 75, 80, 81, 84)
 CHORDS = (0, 1, 2, 4, 5, 7, 16, 17, 18, 24, 25, 26, 27, 29, 30, 48, 49, 50, 61, 62, 81, 88, 90, 94)
+CHOIRS = (
+    52,
+    53,
+    54,
+    85,
+    91,
+)  # "aah" and "ooh" that keys play: instruments, though voices are in them
 BASSES = (32, 33, 34, 35, 36, 37, 38, 39)
 KICK, SNARES, CLOSED_HAT, OPEN_HAT, RIDE, CRASH = 36, (38, 40, 39), 42, 46, 51, 49  # drum keys
 PAN, EXPRESSION, VOLUME, REVERB = 10, 11, 7, 91  # controllers
@@ -55,8 +63,8 @@ class Tune:
         return 12 * (step // len(self.scale)) + self.scale[step % len(self.scale)]
 
 
-def compose(seconds: float, random: np.random.Generator) -> PrettyMIDI:
-    """Write a piece: a band, or melodies alone."""
+def compose(seconds: float, random: np.random.Generator, choirs: bool = False) -> PrettyMIDI:
+    """Write a piece: a band, or melodies alone; with `choirs` a sampled choir is in it."""
     beat = 60 / random.uniform(65, 165)
     root = int(random.integers(0, 12))
     scale = SCALES[random.integers(len(SCALES))]
@@ -78,13 +86,20 @@ def compose(seconds: float, random: np.random.Generator) -> PrettyMIDI:
     else:
         parts, leads = [], int(random.choice([1, 1, 2]))
     parts += [_play_lead(tune, random) for _ in range(leads)]
+    if choirs:
+        for part in random.choice(["lead", "chords"], random.integers(1, 3), replace=False):
+            play = _play_lead if part == "lead" else _play_chords
+            parts.append(play(tune, random, CHOIRS))
     piece.instruments.extend(parts)
     return piece
 
 
-def _play_lead(tune: Tune, random: np.random.Generator) -> Instrument:
-    """Play a melody with breaths, slides and vibrato."""
-    program = int(random.choice(GUITARS if random.random() < 0.5 else SINGING))
+def _play_lead(
+    tune: Tune, random: np.random.Generator, programs: tuple[int, ...] = ()
+) -> Instrument:
+    """Play a melody with breaths, slides and vibrato; on `programs`, or any that can sing."""
+    programs = programs or (GUITARS if random.random() < 0.5 else SINGING)
+    program = int(random.choice(programs))
     part = _take(program, random, volume=(90, 127))
     low = tune.root + int(random.choice([48, 60, 60, 60, 72]))
     step, time = int(random.integers(0, 8)), random.uniform(0, 2)
@@ -130,9 +145,11 @@ def _swell(start: float, length: float, random: np.random.Generator) -> Iterator
         yield ControlChange(EXPRESSION, loudness, start + part * length)
 
 
-def _play_chords(tune: Tune, random: np.random.Generator) -> Instrument:
+def _play_chords(
+    tune: Tune, random: np.random.Generator, programs: tuple[int, ...] = CHORDS
+) -> Instrument:
     """Hold, strum or break chords; guitars with distortion play fifths."""
-    program = int(random.choice(CHORDS))
+    program = int(random.choice(programs))
     part = _take(program, random, volume=(50, 115))
     tones = (0, 4, 7) if program in (29, 30) else (0, 2, 4, 7)[: random.integers(3, 5)]
     low = tune.root + int(random.choice([36, 48] if program in (29, 30) else [48, 48, 60]))
@@ -221,16 +238,18 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=120.0)
     parser.add_argument("--soundfont", type=Path, default=SOUNDFONT)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--choirs", action="store_true", help="a sampled choir in every piece")
     arguments = parser.parse_args()
     if not shutil.which("fluidsynth"):
         parser.error("there is no fluidsynth; install it (apt-get install fluidsynth)")
     if not arguments.soundfont.is_file():
         parser.error(f"{arguments.soundfont}: no such SoundFont; say where one is by --soundfont")
-    folder = arguments.folder / "instrumental" / "composed"
+    folder = arguments.folder / "instrumental" / ("choirs" if arguments.choirs else "composed")
     folder.mkdir(parents=True, exist_ok=True)
     count = round(arguments.minutes * 60 / SECONDS)
     for index in watch_items(Screen(), range(count), "writing", count, "pieces"):
-        piece = compose(SECONDS, np.random.default_rng((arguments.seed, index)))
+        random = np.random.default_rng((arguments.seed, index))
+        piece = compose(SECONDS, random, arguments.choirs)
         play(piece, SECONDS, arguments.soundfont, folder / f"{index:04}.flac")
 
 
