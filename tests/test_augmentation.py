@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 from scipy.ndimage import uniform_filter1d
 
+from splitter.audio import Block, through_aac, through_mp3
 from splitter.training.augmentation import (
     Array,
     add_rests,
@@ -27,6 +29,7 @@ from splitter.training.augmentation import (
     push_aside,
     reverberate,
     set_level,
+    share_room,
     soften_esses,
     widen,
 )
@@ -71,7 +74,10 @@ CHANGES: dict[str, Callable[[Array, np.random.Generator], Array]] = {
     "gather": lambda signal, random: gather(signal, RATE, random),
     "soften_esses": lambda signal, random: soften_esses(signal, RATE, random),
     "affect": lambda signal, random: affect(signal, 1000, random),
-    "code": lambda signal, random: code(signal, RATE, random.uniform(0.5, 1.0)),
+    "mp3": lambda signal, random: code(signal, RATE, partial(through_mp3, compression=0.8)),
+    "aac": lambda signal, random: code(
+        signal, RATE, partial(through_aac, bits=96000, bandwidth=8000)
+    ),
 }
 
 
@@ -164,10 +170,14 @@ def test_width_changes_the_sides_and_keeps_the_middle() -> None:
     np.testing.assert_allclose(sides, sides[0], rtol=1e-2)
 
 
+@pytest.mark.parametrize(
+    "codec",
+    [partial(through_mp3, compression=0.8), partial(through_aac, bits=128000, bandwidth=8000)],
+)
 @pytest.mark.parametrize("rate", [16000, 44100, 96000])
-def test_a_codec_loses_little_of_a_song(rate: int) -> None:
+def test_a_codec_loses_little_of_a_song(rate: int, codec: Callable[[Block, int], Block]) -> None:
     signal = sounds.music(1, rate)
-    coded = code(signal, rate, 0.8)
+    coded = code(signal, rate, codec)
     assert 0.9 < np.corrcoef(coded[0], signal[0])[0, 1] < 1
 
 
@@ -219,6 +229,18 @@ def test_a_voice_opposite_its_music_leaves_each_side_to_one_of_them() -> None:
         sung, played = (int(np.argmax(stem.std(1))) for stem in stems)
         assert sung != played
         assert all(stem.std(1).min() < 0.2 * stem.std(1).max() for stem in stems)
+
+
+def test_a_voice_and_its_music_are_heard_in_the_same_room_late_and_weakly() -> None:
+    click = np.zeros((2, RATE), np.float32)
+    click[:, 100] = 1.0
+    for seed in range(8):
+        stems = share_room(click, 0.5 * click, RATE, np.random.default_rng(seed))
+        np.testing.assert_allclose(stems[1], 0.5 * stems[0], atol=1e-6)
+        bleed = stems[0] - click
+        level = 10 * np.log10(np.square(bleed).sum() / np.square(click).sum())
+        assert -26.1 < level < -9.9
+        assert np.abs(bleed[:, :92]).max() < 1e-6  # nothing comes early
 
 
 def test_a_master_compresses_the_sum_and_each_stem_by_the_same_gain() -> None:

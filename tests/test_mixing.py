@@ -3,15 +3,17 @@ from __future__ import annotations
 import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from splitter.audio import through_aac, through_mp3
 from splitter.errors import AudioError, DataError
 from splitter.training.augmentation import Array, code
-from splitter.training.chain import CODED, KEPT, KEPT_OF_ALL
+from splitter.training.chain import AAC_BITS, CODED, KEPT, KEPT_OF_ALL
 from splitter.training.mixing import Example, Mixer, Pool
 from splitter.training.recipe import Mixing
 from splitter.training.sources import (
@@ -302,13 +304,14 @@ def test_a_recipe_asks_for_other_singers_harmonies_masters_and_opposite_sides(
             assert before.any() and not np.allclose(before, after)
 
 
-def test_a_sum_that_was_coded_keeps_the_voice_as_it_was(tmp_path: Path) -> None:
+@pytest.mark.parametrize("aac", [0, 1])
+def test_a_sum_that_was_coded_keeps_the_voice_as_it_was(tmp_path: Path, aac: float) -> None:
     for name in ("vocals", "instrumental"):
         sounds.write(tmp_path / "song" / f"{name}.wav", sounds.noise(44100), 44100)
     pools = sort_pools(
         list(load_sources(find_sources(tmp_path), tmp_path / "cache", 44100)), RECIPE
     )
-    mixings = [Mixing(aligned=1, stretch=0, coded=chance) for chance in (0, 1)]
+    mixings = [Mixing(aligned=1, stretch=0, coded=chance, aac=aac) for chance in (0, 1)]
     mixers = [Mixer(pools, replace(RECIPE, mixing=mixing)) for mixing in mixings]
     pairs = [[mixer.example(index) for mixer in mixers] for index in range(8)]
     for plain, coded in pairs:
@@ -322,7 +325,7 @@ def test_a_sum_that_was_coded_keeps_the_voice_as_it_was(tmp_path: Path) -> None:
 def test_a_coded_sum_of_a_low_rate_is_learned_from_where_it_holds_sound(rate: int) -> None:
     white = sounds.noise(3 * rate)
     for compression in (CODED[0], CODED[-1]):
-        coded = code(white, rate, compression)
+        coded = code(white, rate, partial(through_mp3, compression=compression))
         power = [np.square(np.abs(np.fft.rfft(sound))).mean(axis=0) for sound in (coded, white)]
         end = np.linspace(0, 1, len(power[0]))
         part = (end > KEPT_OF_ALL - 0.1) & (end < KEPT_OF_ALL - 0.02)
@@ -330,10 +333,15 @@ def test_a_coded_sum_of_a_low_rate_is_learned_from_where_it_holds_sound(rate: in
         assert power[0][part].sum() > 0.3 * power[1][part].sum() or not kept
 
 
-def test_a_coded_sum_holds_its_bandwidth_and_little_above() -> None:
-    white = sounds.noise(3 * 44100)
+@pytest.mark.parametrize("channels", [1, 2])
+@pytest.mark.parametrize("aac", [False, True])
+def test_a_coded_sum_holds_its_bandwidth_and_little_above(aac: bool, channels: int) -> None:
+    white = sounds.noise(3 * 44100)[:channels]
     for compression, kept in zip(CODED, KEPT, strict=True):
-        coded = code(white, 44100, compression)
+        codec = partial(through_mp3, compression=compression)
+        if aac:
+            codec = partial(through_aac, bits=round(AAC_BITS[1] * channels), bandwidth=kept)
+        coded = code(white, 44100, codec)
         power = [np.square(np.abs(np.fft.rfft(sound))).mean(axis=0) for sound in (coded, white)]
         hertz = np.fft.rfftfreq(white.shape[-1], 1 / 44100)
         for low, high, least, most in (

@@ -4,11 +4,11 @@ from splitter.audio.blocks import Block
 from splitter.audio.checks import check_outputs, estimate_bytes
 from splitter.audio.files import PARTS, remove_parts
 from splitter.audio.formats import CLIPS, CONTAINERS, SUFFIXES, OutputFormat, fit_format, fit_pipe
+from splitter.audio.lossy import through_aac, through_mp3
 from splitter.audio.marks import Mark, may_lack_mark, read_mark
 from splitter.audio.options import RawFormat, Reading, parse_raw
 from splitter.audio.reading import SongReader, open_song
 from splitter.audio.resampling import resample, resample_signal, resampled_length
-from splitter.audio.sndfile import through_mp3
 from splitter.audio.tags import Tags
 from splitter.audio.writing import StemWriter, write_stems
 
@@ -37,6 +37,7 @@ __all__ = [
     "resample",
     "resample_signal",
     "resampled_length",
+    "through_aac",
     "through_mp3",
     "write_stems",
 ]

@@ -1,33 +1,16 @@
-"""libsndfile: decoding what only it reads, empty files that FFmpeg refuses, and lossy copies."""
+"""libsndfile: decoding what only it reads, and empty files that FFmpeg refuses."""
 
 from collections.abc import Iterator
-from io import BytesIO
 
-import numpy as np
 import soundfile
 
 from splitter.audio.blocks import Block
 from splitter.audio.decoder import DamagedError, Fault, UndecodableError, describe_break
-from splitter.audio.formats import MPEG_RATES
 from splitter.audio.ogg import read_ending
 from splitter.audio.sources import Source
 
 _MOST_OF_NOTHING = 16384  # bytes of a file without a sample: its head, and some tags
 _DEPTHS = {"PCM_24": 24, "PCM_32": 32, "FLOAT": 32, "DOUBLE": 32}  # all else is given back as 16
-
-
-def through_mp3(signal: Block, rate: int, compression: float) -> Block:
-    """Encode (1 or 2 channels, samples) as MP3 and decode it again, in memory.
-
-    `compression` goes from 0, the best quality, to 1, the smallest file. The result may be some
-    frames longer or shorter. A rate that MP3 has not is taken for 44.1 kHz.
-    """
-    label = rate if rate in MPEG_RATES else 44100
-    file = BytesIO()
-    soundfile.write(file, signal.T, label, format="MP3", compression_level=compression)
-    file.seek(0)
-    decoded, _ = soundfile.read(file, dtype="float32", always_2d=True)
-    return np.ascontiguousarray(decoded.T)
 
 
 class SndfileDecoder:

@@ -8,6 +8,7 @@ the same numbers make the same changes in both places.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -16,7 +17,7 @@ import scipy.fft
 import torch
 from array_api_compat import array_namespace, is_numpy_array, to_device
 
-from splitter.audio import through_mp3
+from splitter.audio import Block
 
 Curve: TypeAlias = npt.NDArray[np.float32]
 Array: TypeAlias = Any  # NumPy's or PyTorch's, of float32; sound is (channels, samples)
@@ -99,6 +100,21 @@ def master(
     heard = xp.abs(mixture) > 0
     gain = xp.where(heard, loud / xp.where(heard, mixture, xp.ones_like(mixture)), 1.0)
     return vocals * gain, music * gain
+
+
+def share_room(
+    vocals: Array, music: Array, rate: int, random: np.random.Generator
+) -> tuple[Array, Array]:
+    """Put a voice and its music into one room: each is heard by the microphones of the other.
+
+    What the band's microphones hear of the voice, late and without direction, is part of the voice.
+    """
+    seed = int(random.integers(2**63))
+    heard = [
+        reverberate(each, rate, np.random.default_rng(seed), (0.15, 0.8), (-26.0, -10.0))
+        for each in (vocals, music)
+    ]
+    return heard[0], heard[1]
 
 
 def distort(signal: Array, rate: int, random: np.random.Generator) -> Array:
@@ -239,11 +255,11 @@ def between(frequencies: npt.NDArray[np.floating], low: float, high: float) -> C
     return np.asarray(rises * (1 - falls), np.float32)
 
 
-def code(signal: Array, rate: int, compression: float) -> Array:
-    """Send a sound through MP3 and back; `compression` is from 0 up to 1. No GPU does that."""
+def code(signal: Array, rate: int, codec: Callable[[Block, int], Block]) -> Array:
+    """Send a sound through a codec and back. No GPU does that."""
     sound = np.asarray(to_device(signal, "cpu"))
     peak = np.float32(max(np.abs(sound).max(), 1.0))
-    decoded = through_mp3(sound / peak, rate, compression) * peak
+    decoded = codec(sound / peak, rate) * peak
     decoded = decoded[:, : sound.shape[-1]]
     missing = sound.shape[-1] - decoded.shape[-1]
     return beside(signal, np.pad(decoded, ((0, 0), (0, missing))))

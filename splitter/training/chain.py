@@ -1,7 +1,7 @@
 """What is done to voices, to music and to their sum, in the order in which records do it.
 
     recording ── brighten ── hold, tune, rest ── equalize, reverberate ── … ── pan ──▶ source
-    two sources ── guide ── mono, narrow ── master ── bend ── loudness ── MP3 ──▶ mixture
+    two sources ── guide ── mono, narrow ── room ── master ── bend ── loudness ── MP3 ──▶ mixture
 
 Each step is done as often as the recipe's `Mixing` says. No random number is drawn for what it
 leaves out, so that a recipe's examples stay as they are when a step is added here.
@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from splitter.audio import through_aac, through_mp3
 from splitter.training import augmentation, effects, melody
 from splitter.training.augmentation import Array
 from splitter.training.elastic import deform
@@ -24,6 +25,7 @@ DULL = 0.6  # of the bandwidth that there could be; sounds with less may be brig
 NARROW = (3000.0, 12000.0)  # Hz: old records, telephones, karaoke
 CODED = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.7)  # compression of a sum as MP3, which keeps
 KEPT = (22050.0, 19250.0, 18500.0, 18000.0, 17250.0, 16000.0, 15000.0)  # Hz, of pink noise
+AAC_BITS = (160e3, 48e3)  # a second and channel, of sums as AAC from the best to the worst
 KEPT_OF_ALL = 0.9  # of the bandwidth that there could be; matters below 44.1 kHz
 
 Change: TypeAlias = Callable[..., Array]  # of (channels, samples), and `random`
@@ -100,7 +102,22 @@ def play_slices(signal: Array, rate: int, bandwidth: float, random: np.random.Ge
 
 def code_source(signal: Array, rate: int, random: np.random.Generator) -> Array:
     """Send a sound through MP3 at its middle to its lowest quality."""
-    return augmentation.code(signal, rate, random.uniform(0.5, 1.0))
+    return augmentation.code(
+        signal, rate, partial(through_mp3, compression=random.uniform(0.5, 1.0))
+    )
+
+
+def code_sum(
+    mixture: Array, rate: int, aac: float, random: np.random.Generator
+) -> tuple[Array, float]:
+    """Send a mixture through MP3, or, by chance, AAC; return it, and up to which Hz it is whole."""
+    compression = random.uniform(CODED[0], CODED[-1])
+    kept = float(np.interp(compression, CODED, KEPT))
+    codec = partial(through_mp3, compression=compression)
+    if aac and random.random() < aac:
+        bits = np.interp(compression, (CODED[0], CODED[-1]), AAC_BITS) * len(mixture)
+        codec = partial(through_aac, bits=round(bits), bandwidth=min(kept, rate / 2))
+    return augmentation.code(mixture, rate, codec), min(kept, KEPT_OF_ALL * rate / 2)
 
 
 def add_up(
@@ -120,14 +137,14 @@ def add_up(
         bandwidth = min(bandwidth, limit)
     if mixing.opposed and random.random() < mixing.opposed:
         vocals, music = augmentation.oppose(vocals, music, random)
+    if mixing.live and random.random() < mixing.live:
+        vocals, music = augmentation.share_room(vocals, music, rate, random)
     if mixing.master and random.random() < mixing.master:
         vocals, music = augmentation.master(vocals, music, rate, random)
     if mixing.elastic and random.random() < mixing.elastic:
         vocals, music = deform((vocals, music), rate, random)
     mixture, vocals = augmentation.set_loudness(vocals + music, vocals, loudness)
     if mixing.coded and random.random() < mixing.coded:
-        compression = random.uniform(CODED[0], CODED[-1])
-        mixture = augmentation.code(mixture, rate, compression)
-        kept = float(np.interp(compression, CODED, KEPT))
-        bandwidth = min(bandwidth, kept, KEPT_OF_ALL * rate / 2)
+        mixture, whole = code_sum(mixture, rate, mixing.aac, random)
+        bandwidth = min(bandwidth, whole)
     return mixture, vocals, bandwidth

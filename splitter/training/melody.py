@@ -174,12 +174,17 @@ def correct_pitch(signal: Array, rate: int, random: np.random.Generator) -> Arra
 
 
 def shift_periods(
-    sound: npt.NDArray[np.floating], tune: Tune, wanted: Tune, rate: int
+    sound: npt.NDArray[np.floating],
+    tune: Tune,
+    wanted: Tune,
+    rate: int,
+    moments: npt.NDArray[np.floating] | None = None,
 ) -> npt.NDArray[np.float32]:
     """Sing (channels, samples) at the pitch `wanted` instead of `tune`.
 
     Pairs of periods are laid at other distances (TD-PSOLA, Moulines and Charpentier 1990), each
     where it was, but for half a period at most. They begin between samples: whole ones are rough.
+    With `moments` each sample is from another one, (samples,), and `wanted` is what is then sung.
     """
     samples = sound.shape[-1]
     frames = np.arange(samples) * (PITCH_RATE / PITCH_HOP / rate)
@@ -189,7 +194,8 @@ def shift_periods(
         for pitch in (tune, wanted)
     )
     marks, targets = _mark_periods(before), _mark_periods(after)
-    sources = marks[np.round(np.interp(targets, marks, np.arange(len(marks)))).astype(int)]
+    origins = targets if moments is None else np.interp(targets, np.arange(samples), moments)
+    sources = marks[np.round(np.interp(origins, marks, np.arange(len(marks)))).astype(int)]
     middles = np.round(targets).astype(int)
     gaps = np.diff(targets, prepend=0, append=samples)
     reach = np.maximum(gaps[1:], gaps[:-1])  # so that a pair meets its neighbours

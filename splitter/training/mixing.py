@@ -30,6 +30,7 @@ from splitter.training.augmentation import (
 )
 from splitter.training.chain import add_up, change_source
 from splitter.training.recipe import Recipe
+from splitter.training.rhythm import lay_on_beat
 from splitter.training.sources import Pools, Recording, Source, root_mean_square
 
 FAINT = 0.03  # of a recording's RMS: a crop below it holds what is left in a pause
@@ -144,6 +145,8 @@ class Mixer:
         if kind < 1 - mixing.no_music:
             music, limit = self._music(random)
             limits.append(limit)
+        if mixing.on_beat and random.random() < mixing.on_beat:
+            vocals = lay_on_beat(vocals, music, self.recipe.rate, random)
         level = random.normal(mixing.level_mean, mixing.level_spread)
         return balance(vocals, music, level, self.recipe.rate), music, min(limits)
 

@@ -51,8 +51,10 @@ class Mixing:
     brighten: Share = 0.0  # sounds without treble that get one, invented from what they have
     codec: Share = 0.0  # sources that went through an MP3 of few bits
     coded: Share = 0.0  # examples whose sum went through an MP3 that keeps 15 to 22 kHz
+    aac: Share = 0.0  # of these: through an AAC that does
     distort: Share = 0.0  # music behind a wall of distorted guitars, made of itself
     holds: Share = 0.0  # voices that hold some of their notes for seconds
+    on_beat: Share = 0.0  # voices whose syllables begin on the beat of the music beside them
     tuned: Share = 0.0  # voices that step from semitone to semitone
     guide: Share = 0.0  # music with one more instrument, which plays the tune of the voice
     rests: Share = 0.0  # voices that fall silent at random times
@@ -69,6 +71,7 @@ class Mixing:
     elastic: Share = 0.0  # examples whose spectrogram is bent smoothly in time and frequency
     one_sided: Share = 0.0  # sources that are on one side only
     opposed: Share = 0.0  # examples with the voice on one side, and the music on the other
+    live: Share = 0.0  # examples in one room, where each microphone hears all
     master: Share = 0.0  # examples whose sum was compressed and clipped softly
     pan: Share = 0.5  # of sources in the middle or mono: moved by up to ± 6 dB between channels
 
