@@ -13,9 +13,9 @@ from pathlib import Path
 
 import torch
 
-from splitter.loading import ModelChoice, find_model, load_model, read_config, save_model
+from splitter.loading import load_model, save_model
 from splitter.networks import ARCHITECTURES
-from splitter.registry import CONFIG
+from splitter.registry import CONFIG, ModelChoice, find_model, read_config
 
 
 def main() -> None:

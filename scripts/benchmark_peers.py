@@ -124,7 +124,8 @@ def write_same(peer: str, folder: Path, prepared: Path) -> str:
     """
     import torch
 
-    from splitter.loading import Config, build_network, load_model, save_model
+    from splitter.loading import build_network, load_model, save_model
+    from splitter.registry import Config
     from splitter.weights.roformer import mel_bands
 
     torch.manual_seed(0)

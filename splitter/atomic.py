@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import secrets
 from contextlib import suppress
 from pathlib import Path
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file beside its name, and give it the name when it is whole."""
-    beside = path.with_name(f".{path.name}.part")
+    """Write a file beside its name, and give it the name when it is whole.
+
+    Processes, of one machine or of several, may write the same file at the same time.
+    """
+    beside = path.with_name(f".{secrets.token_hex(8)}.part")
     try:
         beside.write_bytes(content)
         beside.replace(path)

@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 from splitter.audio import SUFFIXES, open_song
 from splitter.errors import DataError, reason
 from splitter.paths import glob_all
+from splitter.registry import canonical_stem
 
 Signal = NDArray[np.float32]  # (channels, samples)
 
@@ -155,8 +156,12 @@ def read_sound(path: Path) -> tuple[Signal, int]:
 
 
 def find_stem(folder: Path, names: Sequence[str]) -> Path | None:
-    """Return the sound file in `folder` that has one of these names, the first name first."""
+    """Return the sound file in `folder` that has one of these names, the first name first.
+
+    Where none has, one that other programs give to such a stem will do.
+    """
     found = {p.stem: p for p in sorted(folder.glob("*")) if p.suffix.lower() in SUFFIXES}
+    found = {canonical_stem(name): path for name, path in found.items()} | found
     return next((found[name] for name in names if name in found), None)
 
 

@@ -18,6 +18,7 @@ import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -81,9 +82,14 @@ def canonical_stem(name: str) -> str:
     return SYNONYMS.get(small.replace("-", "_"), small)
 
 
+def cache_folder() -> Path:
+    """Return the folder of what can be made or fetched anew: the platform's place for that."""
+    return user_cache_path("splitter", appauthor=False)
+
+
 def added_folder() -> Path:
-    """Return the folder of the models that were added: the platform's place for a cache."""
-    return user_cache_path("splitter", appauthor=False) / "models"
+    """Return the folder of the models that were added."""
+    return cache_folder() / "models"
 
 
 def models_folder() -> Path:
@@ -238,18 +244,18 @@ class ModelChoice:
         pairs = zip(self.weights, counts, strict=True)
         return [weight / count for weight, count in pairs for _ in range(count)]
 
-    @property
+    @cached_property
     def folders(self) -> list[Path]:
         """Return the folders of networks; raise ModelError for one that is not there."""
         return [folder for name in self.names for folder in _find_networks(find_model(name))]
 
-    @property
+    @cached_property
     def name(self) -> str:
         """Return what stems, tables and journals call it, as in unet+tta+wiener1."""
         more = ["tta"] * self.tta + [f"wiener{self.wiener}"] * bool(self.wiener)
         return "+".join([*(find_model(name).resolve().name for name in self.names), *more])
 
-    @property
+    @cached_property
     def hash(self) -> str:
         """Return 16 hex digits that change with the weights and with what is done with them."""
         hashes = [hash_model(folder) for folder in self.folders]
@@ -259,7 +265,7 @@ class ModelChoice:
         parts = f"{' '.join(hashes)} tta {self.tta} wiener {self.wiener}"
         return hashlib.sha256(parts.encode()).hexdigest()[:16]
 
-    @property
+    @cached_property
     def config(self) -> Config:
         """Read the config; that of several models has the stems that all of them estimate.
 
@@ -311,5 +317,5 @@ def hash_model(folder: Path) -> str:
                 while chunk := file.read(CHUNK):
                     digest.update(chunk)
         except OSError as error:
-            raise ModelError(f"{path}: cannot be read ({error.strerror})") from error
+            raise ModelError(f"{path}: cannot be read ({reason(error)})") from error
     return digest.hexdigest()[:16]

@@ -13,8 +13,9 @@ import numpy.typing as npt
 import soundfile
 
 from splitter.audio import Block
-from splitter.loading import Config, save_model
+from splitter.loading import save_model
 from splitter.networks import MaskUNet
+from splitter.registry import Config
 
 SMALL_SIZES = {
     "window": 256,

@@ -10,7 +10,8 @@ import pytest
 import soundfile
 
 from splitter.audio import Block
-from splitter.loading import ModelChoice, load_model
+from splitter.loading import load_model
+from splitter.registry import ModelChoice
 from splitter.separation import Computing, separate
 from tests import sounds
 from tests.commands import call

@@ -28,7 +28,7 @@ from splitter.engines.scheduling import Schedule
 from splitter.engines.worker import Outcome, Worker
 from splitter.errors import CommandError, SplitterError
 from splitter.jobs import Found, Job, claim
-from splitter.loading import ModelChoice
+from splitter.registry import ModelChoice
 from tests.commands import ENVIRONMENT, ROOT, call
 from tests.jobs import make_song, plan, work
 

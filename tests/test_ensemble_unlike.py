@@ -12,8 +12,8 @@ import torch
 
 from splitter.errors import ModelError
 from splitter.graphs import GraphError
-from splitter.loading import ModelChoice, load_model
-from splitter.registry import CONFIG
+from splitter.loading import load_model
+from splitter.registry import CONFIG, ModelChoice
 from splitter.runtime.compiled import compile_model
 from splitter.runtime.openvino import Settings
 from splitter.separation import Computing, separate

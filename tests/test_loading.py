@@ -13,15 +13,14 @@ import torch
 
 import splitter
 from splitter.errors import ModelError
-from splitter.loading import (
+from splitter.loading import load_model, read_tensors
+from splitter.registry import (
     DEFAULT_MODEL,
     ModelChoice,
     find_model,
     hash_model,
     list_models,
-    load_model,
     read_config,
-    read_tensors,
 )
 from tests import sounds
 

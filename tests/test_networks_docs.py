@@ -15,13 +15,14 @@ from click.testing import CliRunner
 from splitter.audio import resample_signal
 from splitter.cli.models import models
 from splitter.cli.train import train
-from splitter.loading import Config, load_model, read_tensors, save_model
+from splitter.loading import load_model, read_tensors, save_model
 from splitter.networks import ARCHITECTURES, PRESETS
 from splitter.networks.blocks import BLOCKS
 from splitter.networks.bottoms import BOTTOMS
 from splitter.networks.sampling import DOWN, ENDS, UP
 from splitter.networks.sizes import MaskParts
 from splitter.networks.skips import SKIPS
+from splitter.registry import Config
 from splitter.separation import Computing, separate
 from splitter.training.simulation import simulate_music, simulate_voice
 from tests import sounds, zoo

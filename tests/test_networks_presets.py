@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from splitter.loading import Config, load_model, save_model
+from splitter.loading import load_model, save_model
 from splitter.networks import PRESETS
 from splitter.networks.cost import measure
 from splitter.networks.quantising import Codebook
+from splitter.registry import Config
 from splitter.separation import Computing, separate
 from splitter.training.loop import Trainer, train_on
 from splitter.training.recipe import Recipe

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from splitter.loading import Config, sketch_network
+from splitter.loading import sketch_network
+from splitter.registry import Config
 from splitter.weights.roformer import mel_bands
 
 WIDTHS = [2] * 24 + [4] * 12 + [12] * 8 + [24] * 8 + [48] * 8 + [128, 129]

@@ -16,12 +16,20 @@ from torch import Tensor, nn
 
 from splitter.errors import CommandError, SplitterError, StoppedError
 from splitter.graphs import GraphError, find_reach
-from splitter.loading import Config, Model, build_network, load_model, save_model
+from splitter.loading import Model, build_network, load_model, save_model
 from splitter.memory import free_memory
 from splitter.networks import PRESETS, MaskModel
 from splitter.networks.blocks import BLOCKS, Part, Stacked, convolve
 from splitter.processors import count_processors, has_bfloat16
-from splitter.registry import AVERAGE, CONFIG, ModelChoice, find_model, list_models, read_config
+from splitter.registry import (
+    AVERAGE,
+    CONFIG,
+    Config,
+    ModelChoice,
+    find_model,
+    list_models,
+    read_config,
+)
 from splitter.runtime.choose import compile_if_best
 from splitter.runtime.computing import Computing
 from splitter.runtime.traced import GRAPH, describe, find_traced, read_traced, write_traced

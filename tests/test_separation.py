@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from splitter.errors import SplitterError
-from splitter.loading import Model, ModelChoice, list_models, load_model
+from splitter.loading import Model, load_model
+from splitter.registry import ModelChoice, list_models
 from splitter.runtime.channels import channel_pairs
 from splitter.runtime.computing import LEAST_CORE, Computing
 from splitter.runtime.tiles import compute, infer

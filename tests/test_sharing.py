@@ -21,8 +21,9 @@ from splitter.engines.lanes import (
 )
 from splitter.engines.sharing import SharedNetwork, Signals
 from splitter.errors import DeviceError, SplitterError, StoppedError
-from splitter.loading import Model, ModelChoice
+from splitter.loading import Model
 from splitter.processors import count_processors
+from splitter.registry import ModelChoice
 from splitter.runtime.computing import Computing
 from splitter.runtime.tiles import compute
 from splitter.tiling import Tile

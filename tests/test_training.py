@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from splitter.errors import DataError, ModelError
+from splitter.errors import DataError, ModelError, SplitterError
 from splitter.loading import load_model
 from splitter.locks import try_lock
 from splitter.networks import Average
@@ -263,7 +263,7 @@ def test_a_loss_that_is_no_number_changes_nothing(pools: Pools, tmp_path: Path) 
     list(trained.train(iter([batch]), lambda _: (0.0, 0.0)))
     after = trained.network.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)
-    with pytest.raises(DataError, match=r"the last 50 steps is no number; try a lower"):
+    with pytest.raises(SplitterError, match=r"the last 50 steps is no number; try a lower"):
         list(trained.train(iter([batch] * 60), lambda _: (0.0, 0.0)))
 
 

@@ -9,9 +9,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from splitter.loading import Config, Model
+from splitter.loading import Model
 from splitter.networks import PRESETS, Network
 from splitter.networks.sizes import MaskParts, MaskSizes
+from splitter.registry import Config
 from tests.sounds import SMALL_SIZES
 
 RATE = 44100

@@ -13,7 +13,7 @@ from typing import BinaryIO
 import av
 import soundfile
 
-from splitter.errors import AudioError
+from splitter.errors import AudioError, reason
 from splitter.locks import try_lock
 
 _ABANDONED = 3600  # seconds without a write, after which a part belongs to nobody any more
@@ -168,5 +168,4 @@ def report_errors(target: Path | str) -> Iterator[None]:
     except BrokenPipeError:
         raise
     except (OSError, ArithmeticError, av.FFmpegError, soundfile.SoundFileError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise AudioError(f"{target}: cannot be written ({reason})") from error
+        raise AudioError(f"{target}: cannot be written ({reason(error)})") from error

@@ -20,7 +20,7 @@ from splitter.audio.decoding import open_decoder
 from splitter.audio.options import Reading
 from splitter.audio.padding import cut_out, drop_padding
 from splitter.audio.tags import read_tags
-from splitter.errors import AudioError
+from splitter.errors import AudioError, reason
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ class SongReader:
         except AudioError as error:
             raise AudioError(f"{name}: {error}") from error
         except OSError as error:
-            raise AudioError(f"{name}: cannot be read ({error.strerror})") from error
+            raise AudioError(f"{name}: cannot be read ({reason(error)})") from error
         decoder = self._decoder
         self.rate = decoder.rate  # Hz
         self.channels = self._decoder.channels
@@ -134,7 +134,7 @@ class SongReader:
         except DamagedError as error:
             raise AudioError(f"{self.source}: {error}; {_WAY_OUT}") from error
         except OSError as error:
-            raise AudioError(f"{self.source}: cannot be read ({error.strerror})") from error
+            raise AudioError(f"{self.source}: cannot be read ({reason(error)})") from error
 
     def _report(self, fault: Fault) -> None:
         if not self._reading.keep_partial and not fault.inaudible:
@@ -197,7 +197,7 @@ def open_song(source: Path | BinaryIO, reading: Reading = Reading()) -> SongRead
     try:
         file = source.open("rb")
     except OSError as error:
-        raise AudioError(f"{source}: cannot be opened ({error.strerror})") from error
+        raise AudioError(f"{source}: cannot be opened ({reason(error)})") from error
     try:
         return SongReader(str(source), file, reading, owned=True)
     except BaseException:

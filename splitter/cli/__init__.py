@@ -21,7 +21,7 @@ from splitter.cli.messages import complain
 from splitter.cli.screen import Screen
 from splitter.cli.streams import bear_any_text, fill_streams, lose_stdout
 from splitter.cli.usage import explain
-from splitter.errors import CommandError, SplitterError, saying_shortage
+from splitter.errors import CommandError, SplitterError, reason, saying_shortage
 from splitter.signals import Raising, Stopped, end_at_once, handle, handling
 
 # name of the command → what `splitter --help` says of it; the module has the same name
@@ -128,5 +128,5 @@ def _run(screen: Screen) -> int:
     except OSError as error:  # of a file or folder that a command was to read or write
         if error.filename is None:
             raise
-        complain(f"{os.fsdecode(error.filename)}: cannot be used ({error.strerror})")
+        complain(f"{os.fsdecode(error.filename)}: cannot be used ({reason(error)})")
         return 1

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from splitter.atomic import write_atomically
 from splitter.cli.messages import count
-from splitter.errors import SplitterError
+from splitter.errors import SplitterError, reason
 from splitter.jobs.finding import HEAD, has_sound
 
 MOST_REASONS = 10  # that are told, the most frequent first
@@ -50,8 +50,8 @@ class Failures:
         if len(self) <= len(self._songs) + 1:
             return
         most = sorted(self._songs.items(), key=lambda item: -len(item[1]))
-        for reason, songs in most[:MOST_REASONS]:
-            log.info("%s failed, such as %s: %s", count(len(songs), "song"), songs[0], reason)
+        for why, songs in most[:MOST_REASONS]:
+            log.info("%s failed, such as %s: %s", count(len(songs), "song"), songs[0], why)
         if len(most) > MOST_REASONS:
             log.info("%s more", count(len(most) - MOST_REASONS, "reason"))
 
@@ -61,4 +61,4 @@ class Failures:
         try:
             write_atomically(path, b"".join(os.fsencode(song) + b"\0" for song in songs))
         except OSError as error:
-            raise SplitterError(f"{path}: cannot be written ({error.strerror})") from error
+            raise SplitterError(f"{path}: cannot be written ({reason(error)})") from error

@@ -102,8 +102,9 @@ def measure_speed(name: str) -> float:
     import numpy as np
     import torch
 
-    from splitter.loading import Config, Model, build_network
+    from splitter.loading import Model, build_network
     from splitter.networks.contract import move_network
+    from splitter.registry import Config
     from splitter.separation import Computing, separate
 
     config = Config(name, {}, TIMED_RATE, 2)

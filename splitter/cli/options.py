@@ -28,16 +28,15 @@ from splitter.errors import SplitterError
 from splitter.jobs import Journal, Shard, open_journal
 from splitter.outputs import Output
 from splitter.paths import is_folder, is_local
-from splitter.registry import Config, ModelChoice, canonical_stem
+from splitter.registry import INSTRUMENTAL, Config, ModelChoice, canonical_stem
 from splitter.templates import TEMPLATE, check_template, escape, needs_tags
 
 PIPE = "-"
 DEFAULT_FORMAT = "wav"
 ALIASES = {  # what people call a stem, beside what other programs do
     **dict.fromkeys(("acapella", "a capella", "acappella", "a cappella", "singing"), "vocals"),
-    **dict.fromkeys(("instrumentals", "backing", "backing track", "music"), "instrumental"),
+    **dict.fromkeys(("instrumentals", "backing", "backing track", "music"), INSTRUMENTAL),
 }
-REST = "instrumental"  # what is left of a song, which models with more stems call other
 
 
 @dataclass(frozen=True)
@@ -230,7 +229,10 @@ def _choose_stem(given: str, stems: Sequence[str]) -> str:
         if known.get(spelled) in stems:
             return known[spelled]
     close = get_close_matches(name, known, n=1, cutoff=0.75)
-    meant = REST if name in ("other", "others", "rest") else known[close[0]] if close else ""
+    # what is left of a song, which models with more stems call other
+    meant = (
+        INSTRUMENTAL if name in ("other", "others", "rest") else known[close[0]] if close else ""
+    )
     way_out = f"did you mean {meant}?" if meant in stems else f"it has {', '.join(stems)}"
     raise click.UsageError(f"--stems: this model has no stem {given!r}; {way_out}")
 

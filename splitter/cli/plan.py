@@ -153,10 +153,6 @@ class Plan:
         return chain(find_songs(self._places, search), listed)
 
     @cached_property
-    def _model_name(self) -> str:
-        return self.model.name  # which is looked up among the models
-
-    @cached_property
     def _names(self) -> bytes:
         if self.options.files0_from is None:
             return b""
@@ -175,7 +171,7 @@ class Plan:
             with suppress(SplitterError), open_song(song, self.reading) as reader:
                 tags = reader.tags  # or else the song's turn will come, and its error
         return name_stems(
-            song, replace(self.output, folder=folder), self._model_name, self.stems, tags, mark
+            song, replace(self.output, folder=folder), self.model.name, self.stems, tags, mark
         )
 
 

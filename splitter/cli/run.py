@@ -34,7 +34,7 @@ from splitter.cli.records import (
 )
 from splitter.cli.screen import Screen, State, compose
 from splitter.cli.streams import lose_stdout
-from splitter.errors import AudioError, CommandError, SplitterError
+from splitter.errors import AudioError, CommandError, SplitterError, reason
 from splitter.jobs import Job, Journal, claim
 from splitter.outputs import Output, Target, check_existing, name_stems, plan_stems
 from splitter.paths import is_local
@@ -81,7 +81,7 @@ class Run:
             if job.song != STDIN and is_local(job.song):
                 job.song.stat()
         except OSError as error:
-            return self._fail(song, f"{song}: cannot be opened ({error.strerror})")
+            return self._fail(song, f"{song}: cannot be opened ({reason(error)})")
         try:
             check_existing(job.stems.values(), self.output, ours.claimed)
         except SplitterError as error:
@@ -325,7 +325,7 @@ class Run:
             if isinstance(error, BrokenPipeError):
                 raise error
             raise SplitterError(
-                f"standard output cannot be written ({error.strerror}); the stems are not affected"
+                f"standard output cannot be written ({reason(error)}); the stems are not affected"
             )
 
 

@@ -16,8 +16,9 @@ import torch
 from splitter.devices import pick_device
 from splitter.engines.sharing import Lane, Signals
 from splitter.errors import DeviceError, saying_shortage
-from splitter.loading import Model, ModelChoice, load_model
+from splitter.loading import Model, load_model
 from splitter.processors import count_processors
+from splitter.registry import ModelChoice
 from splitter.runtime.computing import Computing
 from splitter.runtime.tiles import compute
 

@@ -25,7 +25,7 @@ def separate_stored(
     try:
         temporary = TemporaryDirectory(prefix="splitter-", ignore_cleanup_errors=True)
     except OSError as full:
-        told = f"{gettempdir()}: cannot be written ({full.strerror}); set TMPDIR to another folder"
+        told = f"{gettempdir()}: cannot be written ({reason(full)}); set TMPDIR to another folder"
         return Outcome(job, error=f"{job.song}: {told}")
     with temporary as folder:
         here = _localise(job, Path(folder))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from splitter.audio import Reading, open_song
-from splitter.errors import SplitterError, StoppedError
+from splitter.errors import SplitterError, StoppedError, reason
 from splitter.jobs import Job
 from splitter.outputs import Output, plan_stems
 from splitter.runtime.computing import Computing, Streaming
@@ -86,7 +86,7 @@ class Worker:
         except SplitterError as error:
             return Outcome(job, error=str(error))
         except OSError as error:  # a disk that goes away, say: no fault of the other songs
-            return Outcome(job, error=f"{job.song}: {error.strerror or error}")
+            return Outcome(job, error=f"{job.song}: {reason(error)}")
         except Exception as error:  # a mistake of ours, say: it must not cost a night's other songs
             log.debug("%s", job.song, exc_info=True)
             return Outcome(job, error=f"{job.song}: {type(error).__name__}: {error}; -v says more")

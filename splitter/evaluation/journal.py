@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from splitter.datasets import Song
-from splitter.errors import DataError, JournalError
+from splitter.errors import DataError, JournalError, reason
 from splitter.evaluation.scoring import SongScores, from_json, to_json
 from splitter.evaluation.systems import System, describe_files
 from splitter.paths import check_plain_file
@@ -33,7 +33,7 @@ class Journal:
             check_plain_file(self.path)
             self.path.touch()
         except OSError as error:
-            raise DataError(f"{self.path}: cannot be written ({error.strerror})") from error
+            raise DataError(f"{self.path}: cannot be written ({reason(error)})") from error
 
     def read(self) -> dict[str, SongScores]:
         """Read the scores by key; a line that a kill cut off is none."""
@@ -54,7 +54,7 @@ class Journal:
                 # the newline comes first: a line that was cut off must not swallow this one
                 file.write("\n" + json.dumps(entry))
         except OSError as error:
-            raise JournalError(f"{self.path}: cannot be written ({error.strerror})") from error
+            raise JournalError(f"{self.path}: cannot be written ({reason(error)})") from error
 
 
 def make_key(song: Song, systems: Sequence[System], metrics: Sequence[str]) -> str:

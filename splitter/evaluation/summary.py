@@ -13,7 +13,7 @@ from typing import Any
 
 from splitter import __version__
 from splitter.atomic import write_atomically
-from splitter.errors import DataError
+from splitter.errors import DataError, SplitterError, reason
 from splitter.evaluation.scoring import DIGITS, STEMS, Failure, SongScores, encode, to_json
 from splitter.metrics import weighted_mean
 
@@ -113,7 +113,7 @@ def _check_beginning(path: Path, pattern: str, kind: str) -> None:
     except FileNotFoundError:
         return
     except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+        raise DataError(f"{path}: cannot be read ({reason(error)})") from error
 
 
 def write_table(path: Path, results: Results) -> None:
@@ -242,4 +242,4 @@ def _write_text(path: Path, text: str) -> None:
     try:
         write_atomically(path, text.encode("utf-8", "replace"))
     except OSError as error:
-        raise DataError(f"{path}: cannot be written ({error.strerror})") from error
+        raise SplitterError(f"{path}: cannot be written ({reason(error)})") from error

@@ -15,15 +15,13 @@ from typing import Protocol
 from splitter.datasets import Signal, Song, Tracks, find_stem, read_sound, require_alike
 from splitter.errors import DataError, ModelError
 from splitter.evaluation.baselines import BASELINES, MASKED, Grid, Stems, find_grid
-from splitter.loading import ModelChoice, load_model
+from splitter.loading import load_model
+from splitter.registry import INSTRUMENTAL, ModelChoice
 from splitter.runtime.choose import describe_runtime
 from splitter.runtime.ready import load_model as ready_model
 from splitter.separation import separate
 
 Separate = Callable[[Song, Tracks], Stems]
-
-# what tools call their instrumental stem: splitter, Spleeter, Demucs
-INSTRUMENTAL_NAMES = ("instrumental", "accompaniment", "no_vocals")
 
 
 class System(Protocol):
@@ -103,7 +101,7 @@ class EstimatesSystem:
 
     def _find(self, song: Song) -> tuple[Path | None, Path | None]:
         for folder in (self.folder / song.label, self.folder / song.name):
-            found = (find_stem(folder, ["vocals"]), find_stem(folder, INSTRUMENTAL_NAMES))
+            found = (find_stem(folder, ["vocals"]), find_stem(folder, [INSTRUMENTAL]))
             if any(found):
                 return found
         return None, None

@@ -177,7 +177,7 @@ def is_song(path: Path) -> bool:
         with path.open("rb") as file:
             return has_sound(file.read(HEAD))
     except OSError as error:
-        log.debug("%s: cannot be opened (%s)", path, error.strerror)
+        log.debug("%s: cannot be opened (%s)", path, reason(error))
         return False
 
 
@@ -216,8 +216,7 @@ def _walk_folder(folder: Path, parent: PurePath, search: Search) -> Iterator[Fou
         entries = list_folder(folder)
     except OSError as error:
         way_out = f"; --exclude '{folder.name}' leaves it out" if parent.parts else ""
-        reason = error.strerror or error
-        search.complain(DataError(f"{folder}: cannot be read ({reason}){way_out}"))
+        search.complain(DataError(f"{folder}: cannot be read ({reason(error)}){way_out}"))
         return
     yield from (Found(entry.path, parent) for entry in entries if entry.is_file)
     if search.recursive:

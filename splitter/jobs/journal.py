@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from splitter.audio import PARTS, may_lack_mark, read_mark, remove_parts
-from splitter.errors import CommandError, DataError, JournalError
+from splitter.errors import CommandError, DataError, JournalError, reason
 from splitter.jobs.lines import (
     identify,
     open_plain,
@@ -268,8 +268,7 @@ class Journal:
         self._times[path] = at
 
     def _complain(self, verb: str, error: Exception) -> DataError:
-        reason = getattr(error, "strerror", None) or error  # stores have no strerror
-        return JournalError(f"{self.path}: cannot be {verb} ({reason})")
+        return JournalError(f"{self.path}: cannot be {verb} ({reason(error)})")
 
     def _take(self, entry: dict[str, Any]) -> None:
         """Take in a line; one whose beginning is not known means nothing."""

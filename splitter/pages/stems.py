@@ -8,15 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from splitter.audio import SUFFIXES
-from splitter.errors import DataError
+from splitter.errors import DataError, reason
+from splitter.registry import INSTRUMENTAL, canonical_stem
 
 # a folder that has a sound file of one of these names holds the stems of a song
-NAMES = frozenset(
-    {"vocals", "instrumental", "accompaniment", "no_vocals", "drums", "bass", "other"}
-    | {"guitar", "piano", "residual"}
-)
+NAMES = frozenset({"vocals", INSTRUMENTAL, "drums", "bass", "other", "guitar", "piano", "residual"})
 PARTS = ("drums", "bass", "other")  # what an instrumental beside them is the sum of
-FIRST = ("vocals", "instrumental")  # the others follow in the order of their names
+FIRST = ("vocals", INSTRUMENTAL)  # the others follow in the order of their names
 
 
 @dataclass(frozen=True)
@@ -45,7 +43,7 @@ def _walk(
     try:
         inside = sorted(folder.iterdir())
     except OSError as error:
-        raise DataError(f"{folder}: cannot be read ({error.strerror})") from error
+        raise DataError(f"{folder}: cannot be read ({reason(error)})") from error
     for path in inside:
         if path.is_dir():
             folders.append(path)
@@ -61,15 +59,13 @@ def _walk(
 
 def _find_parts(stems: Collection[str]) -> Collection[str]:
     """Leave out sums of others: the song beside its stems, an instrumental beside its parts."""
-    sums = {"mixture", "mix"}
-    if set(PARTS).issubset(stems):
-        sums |= {"instrumental", "accompaniment", "no_vocals"}
-    return [stem for stem in stems if stem not in sums]
+    sums = {"mixture", "mix"} | ({INSTRUMENTAL} if set(PARTS).issubset(stems) else set())
+    return [stem for stem in stems if canonical_stem(stem) not in sums]
 
 
 def is_stems(names: Collection[str]) -> bool:
     """Tell by the names of sound files, without suffix, whether they are stems."""
-    return not NAMES.isdisjoint(names)
+    return not NAMES.isdisjoint(map(canonical_stem, names))
 
 
 def name_page(stems: Mapping[str, Path]) -> Path:

@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import quote
 
 from splitter.atomic import write_atomically
-from splitter.errors import PageError
+from splitter.errors import PageError, reason
 from splitter.pages.pictures import LOWEST, TILE, Sketch, sketch
 from splitter.pages.stems import Take
 
@@ -121,7 +121,7 @@ def _write(page: Path, template: str, **values: str) -> Path:
     try:
         write_atomically(page, text.encode("utf-8", "replace"))
     except OSError as error:
-        raise PageError(f"{page}: cannot be written ({error.strerror})") from error
+        raise PageError(f"{page}: cannot be written ({reason(error)})") from error
     return page
 
 

@@ -19,9 +19,9 @@ from threading import Thread
 from typing import Any, BinaryIO
 
 import numpy as np
-from platformdirs import user_cache_path
 
 from splitter.atomic import write_atomically
+from splitter.registry import cache_folder
 from splitter.runtime.openvino import Network, Settings, import_network
 from splitter.runtime.streams import Spectral
 
@@ -58,7 +58,7 @@ def find_network(
 
 def _path(origin: str) -> Path:
     name = hashlib.sha256(origin.encode("utf-8")).hexdigest()[:16]
-    return user_cache_path("splitter") / "compiled" / name
+    return cache_folder() / "compiled" / name
 
 
 def _read_head(file: BinaryIO, origin: str) -> dict[str, Any]:

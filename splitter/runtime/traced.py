@@ -11,14 +11,13 @@ import json
 import logging
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
-
-from platformdirs import user_cache_path
 
 from splitter.atomic import write_atomically
 from splitter.errors import reason
 from splitter.graphs import Graph, GraphError, read_graph, write_graph
-from splitter.registry import CONFIG, Config, models_folder, read_config
+from splitter.registry import CONFIG, Config, cache_folder, models_folder, read_config
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +40,7 @@ def find_traced(folder: Path) -> Traced:
         with suppress(OSError, GraphError):
             return read_traced((folder / GRAPH).read_text("utf-8"), describe(config))
     origin = describe(config) + hash_code()
-    cached = user_cache_path("splitter") / "graphs" / f"{_hash(origin.encode())}.json"
+    cached = cache_folder() / "graphs" / f"{_hash(origin.encode())}.json"
     with suppress(OSError, GraphError, UnicodeError):
         return read_traced(cached.read_text("utf-8"), origin)
     from splitter.runtime.tracing import trace_model
@@ -84,6 +83,7 @@ def read_traced(text: str, origin: str) -> Traced:
         raise GraphError(f"the list of its operations is damaged ({reason(error)})") from error
 
 
+@cache
 def hash_code(*parts: str) -> str:
     """Return a hash of parts of the package; of all that a graph is made by, if none are named."""
     package = Path(__file__).parents[1]

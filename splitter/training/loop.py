@@ -26,9 +26,8 @@ from torch import Tensor, nn
 
 from splitter.atomic import write_atomically
 from splitter.audio import Block
-from splitter.errors import DataError, ModelError
+from splitter.errors import DataError, ModelError, SplitterError
 from splitter.loading import (
-    Config,
     build_network,
     check_memory,
     fill_network,
@@ -39,6 +38,7 @@ from splitter.loading import (
 )
 from splitter.networks import ARCHITECTURES, Average, MaskModel, Network
 from splitter.networks.contract import find_auxiliaries, move_network
+from splitter.registry import Config
 from splitter.spectral import Stft
 from splitter.training.augmentation import Array, place
 from splitter.training.batches import Batch, batches, is_finite
@@ -143,8 +143,8 @@ class Trainer:
             taken += 1
             self.lost = 0 if math.isfinite(self.losses[-1]) else self.lost + 1
             if self.lost == HOPELESS:
-                told = f"the loss of the last {HOPELESS} steps is no number"
-                raise DataError(f'{self.run}: {told}; try a lower "learning_rate" in a new --run')
+                told = f"{self.run}: the loss of the last {HOPELESS} steps is no number"
+                raise SplitterError(f'{told}; try a lower "learning_rate" in a new --run')
             self.step += 1
             due = self.step % self.recipe.validate_every == 0 or self.step == self.recipe.steps
             if not due and self.step % LOG_EVERY:

@@ -14,7 +14,6 @@ Each file is decoded to the model's rate once, into `cache`, as float16 (its rou
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
@@ -25,6 +24,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from splitter.atomic import write_atomically
 from splitter.audio import SUFFIXES, Block, open_song, resample
 from splitter.errors import AudioError, DataError
 from splitter.paths import glob_all
@@ -200,22 +200,15 @@ def _decode(path: Path, stored: Path, rate: int) -> None:
         raise AudioError(f"{path}: holds samples that are no sound; leave it out")
     content = BytesIO()
     # before it is rounded: the rounding's noise has no bandwidth
-    _put(stored.with_suffix(".hz"), str(measure_bandwidth(samples, rate)).encode())
+    write_atomically(stored.with_suffix(".hz"), str(measure_bandwidth(samples, rate)).encode())
     np.save(content, samples.astype(np.float16))
-    _put(stored, content.getvalue())
-
-
-def _put(path: Path, content: bytes) -> None:
-    """Write a file, whole or not at all; other processes may do the same at the same time."""
-    beside = path.with_suffix(f".{os.getpid()}.part")
-    beside.write_bytes(content)
-    beside.replace(path)
+    write_atomically(stored, content.getvalue())
 
 
 def _remember(note: Path, measure: Callable[[], float]) -> float:
     """Return what was measured of samples, remembered beside them."""
     if not note.exists():
-        _put(note, str(measure()).encode())
+        write_atomically(note, str(measure()).encode())
     return float(note.read_text(encoding="utf-8"))
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from splitter.loading import Config, Model
+from splitter.loading import Model
 from splitter.metrics import usdr
 from splitter.networks import Network
+from splitter.registry import Config
 from splitter.separation import Computing, separate
 from splitter.training.mixing import fit_channels
 from splitter.training.recipe import Recipe

@@ -154,7 +154,7 @@ def _read(path: Path) -> tuple[Tensors, Mapping[str, Any]]:
         with path.open("rb") as file:
             start = file.read(16)
     except OSError as error:
-        raise ModelError(f"{path}: cannot be read ({error.strerror})") from error
+        raise ModelError(f"{path}: cannot be read ({reason(error)})") from error
     if path.suffix == ".onnx":
         return read_onnx(path)
     if start[8:9] == b"{":
