@@ -443,10 +443,12 @@ def main() -> None:
     parser.add_argument("--against", type=Path, help="another checkout, to run by turns")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
+    # commands run in a folder of their own: a model's path must hold there, too
+    name = str(Path(given.model).resolve()) if Path(given.model).is_dir() else given.model
     if given.against:
         with TemporaryDirectory() as temporary:
             device = ("--device", given.device, "--precision", given.precision)
-            options: tuple[str, ...] = (*device, "--model", given.model)
+            options: tuple[str, ...] = (*device, "--model", name)
             place = Path(temporary)
             show(measure_against(given.against, place, given.seconds, options), given.json)
         return
@@ -457,8 +459,6 @@ def main() -> None:
     reuse_freed_memory()
     lanes = share_processor()
     model = load_model(given.model, pick_device(given.device), folded=True)
-    # commands run in a folder of their own: a model's path must hold there, too
-    name = str(Path(given.model).resolve()) if Path(given.model).is_dir() else given.model
     options = ("--device", given.device, "--model", name)
     figures: Figures = {"processors": os.cpu_count(), "torch": torch.__version__}
     with TemporaryDirectory() as temporary:

@@ -7,12 +7,15 @@ To be run when a config, or what networks compute, has changed; a test says so.
 
 from __future__ import annotations
 
+import argparse
+
 from splitter.registry import AVERAGE, CONFIG, find_model, list_models, read_config
 from splitter.runtime.traced import GRAPH, describe, write_traced
 from splitter.runtime.tracing import trace_model
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
     for name in list_models():
         folder = find_model(name)
         config = read_config(folder / CONFIG)

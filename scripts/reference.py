@@ -7,6 +7,7 @@ Both come from the commands themselves; a test holds them to what this would wri
 
 from __future__ import annotations
 
+import argparse
 import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -137,6 +138,7 @@ def make_files() -> dict[Path, str]:
 
 def main() -> None:
     """Write the files."""
+    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
     for path, content in make_files().items():
         path.write_text(content, encoding="utf-8")
         sys.stdout.write(f"{path}\n")

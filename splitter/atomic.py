@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import secrets
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file beside its name, and give it the name when it is whole.
+    """Write a file, whole or not at all."""
+    with making(path) as beside:
+        beside.write_bytes(content)
+
+
+@contextmanager
+def making(path: Path) -> Iterator[Path]:
+    """Give a place beside a file, which gets its name when it is whole.
 
     Processes, of one machine or of several, may write the same file at the same time.
     """
     beside = path.with_name(f".{secrets.token_hex(8)}.part")
     try:
-        beside.write_bytes(content)
+        yield beside
         beside.replace(path)
     except BaseException:  # a disk may be full: no part may stay on it
         with suppress(OSError):

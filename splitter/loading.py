@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from splitter.atomic import write_atomically
+from splitter.atomic import making, write_atomically
 from splitter.errors import ModelError
 from splitter.memory import free_memory
 from splitter.networks import ARCHITECTURES, Augmented, Average, Network, Wiener, fold_batch_norms
@@ -204,9 +204,15 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Write a safetensors file, whole or not at all."""
-    flat = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    write_atomically(path, safetensors.torch.save(flat))
+    """Write a safetensors file, whole or not at all; tensors may share their bytes."""
+    flat, seen = {}, set()
+    for name, tensor in tensors.items():
+        flat[name] = tensor.detach().cpu().contiguous()
+        place = flat[name].untyped_storage().data_ptr()
+        flat[name] = flat[name].clone() if place in seen else flat[name]
+        seen.add(place)
+    with making(path) as beside:
+        safetensors.torch.save_file(flat, beside)
 
 
 def fill_network(network: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:

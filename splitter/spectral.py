@@ -16,6 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+LEAST_SHARE = 0.1  # of a window squared, by which a sample that it alone shows is divided
+
 
 class Stft(nn.Module):
     """Transform signals to spectrograms and back, without loss.
@@ -118,11 +120,18 @@ class CentredStft(nn.Module):
         return spectrogram.unflatten(0, signal.shape[:-1])  # type: ignore[no-any-return]
 
     def inverse(self, spectrogram: Tensor, samples: int) -> Tensor:
-        """Transform complex (..., bins, frames) back to (..., samples)."""
+        """Transform complex (..., bins, frames) back to (..., samples).
+
+        What lies at the edge of the last window alone is divided by next to nothing where hops are
+        half a window, so it fades there.
+        """
         signal = torch.istft(
             spectrogram.flatten(0, -3), self.size, self.hop, window=self.window,
             normalized=self.normed, length=samples,
         )  # fmt: skip
+        edge = self.window[self.size // 2 :][: samples % self.hop]
+        if len(edge):
+            signal[..., -len(edge) :] *= (edge.square() / LEAST_SHARE).clamp(max=1)
         return signal.unflatten(0, spectrogram.shape[:-2])  # type: ignore[no-any-return]
 
 

@@ -57,7 +57,14 @@ def imports(path: Path) -> set[str]:
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import"
-            found.add(node.module or "")
+            module = node.module or ""
+            if module == "splitter":  # from splitter import songs, say
+                parts = {path.stem for path in PACKAGE.iterdir()}
+                found |= {f"splitter.{alias.name}" for alias in node.names if alias.name in parts}
+            else:
+                found.add(module)
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
+            found |= {arg.value for arg in node.args[:1] if isinstance(arg, ast.Constant)}
     return found
 
 

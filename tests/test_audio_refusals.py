@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import io
+import tracemalloc
 import wave
 from pathlib import Path
 
@@ -80,8 +81,13 @@ def test_absurd_announcements_allocate_nothing(tmp_path: Path, rate: int, channe
     data = bytearray(path.read_bytes())
     data[24:28] = rate.to_bytes(4, "little")
     data[40:44] = (0xFFFF_0000).to_bytes(4, "little")  # four gigabytes stated
+    file = io.BytesIO(bytes(data))
+    tracemalloc.start()
     with pytest.raises(AudioError):
-        read(io.BytesIO(bytes(data)))
+        read(file)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 50_000_000
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])

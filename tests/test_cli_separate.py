@@ -19,13 +19,14 @@ import numpy as np
 import pytest
 import soundfile
 
-from splitter.audio import Block, OutputFormat, open_song
+from splitter.audio import Block, OutputFormat, open_song, resample_signal
 from splitter.cli.clipping import AUDIBLE, Clipping
+from splitter.cli.parameters import parse_bitrate
 from splitter.cli.records import _EMPTY
 from splitter.songs import Separated
 from tests import sounds
 from tests.commands import ENVIRONMENT, Done, call, files_below, start
-from tests.sounds import read
+from tests.sounds import noise, read
 
 STEMS = ("vocals", "instrumental")
 LSB = 1 / 32768  # of 16 bits
@@ -293,6 +294,67 @@ def test_values_are_taken_as_people_write_them(
     assert json.loads(done.stdout)[fact] == value
 
 
+@pytest.mark.parametrize(
+    ("written", "rate"),
+    [("192", 192_000), ("192k", 192_000), ("96 kbps", 96_000), ("128000", 128_000)],
+)
+def test_a_bitrate_is_in_thousands_or_not(
+    separate: Callable[..., Done], tmp_path: Path, written: str, rate: int
+) -> None:
+    assert parse_bitrate(written) == rate
+    sounds.write(tmp_path / "song.wav", noise(88200))
+    assert separate("song.wav", "-f", "mp3", "--bitrate", written).status == 0
+    size = (tmp_path / "song/vocals.mp3").stat().st_size
+    assert 0.9 < size / (2 * rate / 8) < 1.3
+
+
+def test_stems_are_of_the_rate_and_the_channels_asked_for(
+    separate: Callable[..., Done], tmp_path: Path
+) -> None:
+    song = sounds.write(tmp_path / "song.wav", sounds.song(1))
+    done = separate(song.name, "--rate", 16000, "--mono", "--bits", "32f")
+    assert done.status == 0, done.stderr
+    for stem in STEMS:
+        known = soundfile.info(tmp_path / f"song/{stem}.wav")
+        assert (known.samplerate, known.channels, known.frames) == (16000, 1, 16000)
+    mean = read(song).mean(axis=0)
+    stems = [read(path)[0] for path in sorted((tmp_path / "song").iterdir())]
+    expected = resample_signal(mean[None], 44100, 16000)[0]
+    error = sum(stems)[100:-100] - expected[100:-100]
+    assert np.linalg.norm(error) < 1e-3 * np.linalg.norm(expected)
+
+
+def test_excerpts_of_a_folder_are_not_taken_for_its_songs(
+    separate: Callable[..., Done], tmp_path: Path
+) -> None:
+    for name in ("a", "b"):
+        sounds.write(tmp_path / f"songs/{name}.wav", sounds.song(2))
+    for more, samples in ((("--duration", 1), 44100), ((), 88200), (("--start", 1.5), 22050)):
+        done = separate("songs", "-o", "stems", *more)
+        assert done.status == 0, done.stderr
+        for name in ("a", "b"):
+            assert soundfile.info(tmp_path / f"stems/{name}/vocals.wav").frames == samples
+        assert "2 songs" in separate("songs", "-o", "stems", *more).stderr  # done already
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (("--overlap", "0.25"), ("--overlap", "0.5")),
+        (("--rate", "16000"), ("--rate", "8000")),
+    ],
+)
+def test_a_folder_is_separated_anew_by_other_settings(
+    separate: Callable[..., Done], tmp_path: Path, first: tuple[str, ...], second: tuple[str, ...]
+) -> None:
+    sounds.write(tmp_path / "songs/a.wav", sounds.song(0.5))
+    stem, made = tmp_path / "stems/a/vocals.wav", []
+    for options in (first, first, second):
+        assert separate("songs", "-o", "stems", *options).status == 0
+        made.append(stem.stat().st_mtime_ns)
+    assert made[0] == made[1] != made[2]
+
+
 @pytest.mark.parametrize("name", ["my vocals.wav", "below/{x}.FLAC", "v.mp3"])
 def test_one_stem_of_one_song_may_go_to_a_file(
     separate: Callable[..., Done], tmp_path: Path, name: str
@@ -373,7 +435,10 @@ def test_clipping_that_nobody_hears_is_not_told(
 ) -> None:
     signal = sounds.song(1)
     song = np.asarray(signal / np.abs(signal).max(), np.float32)
-    for name, gain in (("a", 1.0), ("b", 2.0), ("c", 3.0)):
+    plain = separate(sounds.write(tmp_path / "a.wav", song, subtype="FLOAT").name, "--json")
+    peak = max(stem["peak"] for stem in json.loads(plain.stdout)["stems"].values())
+    (tmp_path / "a/vocals.wav").unlink(), (tmp_path / "a/instrumental.wav").unlink()
+    for name, gain in (("a", 1.003 / peak), ("b", 2.0), ("c", 3.0)):
         sounds.write(tmp_path / f"{name}.wav", np.asarray(gain * song, np.float32), subtype="FLOAT")
     done = separate("a.wav", "b.wav", "c.wav", "--bits", 16, "--json")
     peaks = {}
@@ -381,6 +446,7 @@ def test_clipping_that_nobody_hears_is_not_told(
         stems = [stem["peak"] for stem in record["stems"].values() if stem["clipped"]]
         peaks[record["song"]] = 20 * math.log10(max(stems, default=1.0))
     loud = {song for song, peak in peaks.items() if peak >= AUDIBLE}
+    assert 0 < peaks["a.wav"] < AUDIBLE
     assert "c.wav" in loud
     (line,) = [line for line in done.complaints if "cut off" in line]
     told = f"cut off samples of {len(loud)} of 3 songs, by up to {peaks['c.wav']:.1f} dB (c.wav)"

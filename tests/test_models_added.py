@@ -214,3 +214,39 @@ def test_demucs_is_the_same_from_safetensors(tmp_path: Path, cache: Path) -> Non
         assert done.status == 0, done.stderr
     hashes = {hash_model(cache / name) for name in ("th", "safetensors")}
     assert len(hashes) == 1
+
+
+def test_a_folder_of_tensorflow_is_added_from_inside_and_with_others_beside_it(
+    tmp_path: Path, cache: Path
+) -> None:
+    folder = Path(shutil.copytree(REFERENCES / "spleeter-2stems", tmp_path / "2stems"))
+    (folder / "export").mkdir()
+    config = ("--config", folder / "model.json")
+    done = call("models", "add", ".", "--name", "inside", *config, folder=folder)
+    assert done.status == 0, done.stderr
+    done = call("models", "add", "model.index", "--name", "index", *config, folder=folder)
+    assert done.status == 0, done.stderr
+    cards = [(cache / name / "card.md").read_text("utf-8") for name in ("inside", "index")]
+    first, second = (re.findall("SHA-256 `(.*?)`", card) for card in cards)
+    assert first == second  # both say what the weights are
+    data = folder / "model.data-00000-of-00001"
+    whole = bytearray(data.read_bytes())
+    whole[0] ^= 1  # of a number's last bits
+    data.write_bytes(whole)
+    call("models", "add", "model.index", "--name", "other", *config, folder=folder)
+    assert re.findall("SHA-256 `(.*?)`", (cache / "other/card.md").read_text("utf-8")) != first
+
+
+def test_a_table_that_does_not_list_a_file_is_said_to_lack_its_md5(tmp_path: Path) -> None:
+    file = Path(shutil.copy(REFERENCES / "mdx-net/model.onnx", tmp_path / "mine.onnx"))
+    (tmp_path / "table.json").write_text(json.dumps({"0" * 32: {"mdx_n_fft_scale_set": 6144}}))
+    done = call("models", "add", file, "--config", "table.json", folder=tmp_path)
+    assert done.status == 2
+    (line,) = done.complaints
+    assert f"table.json has no entry for its MD5, {hash_tail(file)}" in line
+
+
+def test_a_yaml_that_windows_wrote_is_read(checkpoint: Path, tmp_path: Path) -> None:
+    facts = checkpoint.with_suffix(".yaml")
+    facts.write_bytes(b"\xef\xbb\xbf" + facts.read_bytes())
+    assert call("models", "add", checkpoint, "--name", "bs", folder=tmp_path).status == 0

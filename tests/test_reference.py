@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import shutil
 import subprocess
 
@@ -22,7 +23,11 @@ def test_every_command_and_option_is_in_the_man_page() -> None:
     page = make_files()[DOCS / "splitter.1"]
     for name in COMMANDS:
         assert f".SH SPLITTER {name.upper()}" in page
-    assert "\\-\\-skip\\-existing" in page
+        command = getattr(importlib.import_module(f"splitter.cli.{name}"), name)
+        options = [word for param in command.params for word in param.opts if word[:2] == "--"]
+        assert options or name == "doctor"
+        for option in options:
+            assert option.replace("-", "\\-") in page
 
 
 @pytest.mark.skipif(shutil.which("groff") is None, reason="there is no groff here")

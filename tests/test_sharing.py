@@ -122,11 +122,12 @@ def run_in_threads(network: SharedNetwork, songs: list[list[Tile]]) -> None:
         except (AssertionError, SplitterError, ValueError) as error:
             errors.append(error)
 
-    threads = [threading.Thread(target=work, args=(tiles,)) for tiles in songs]
+    threads = [threading.Thread(target=work, args=(tiles,), daemon=True) for tiles in songs]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(20)
+    assert not any(thread.is_alive() for thread in threads)  # none waits for ever
     for error in errors:
         raise error
 

@@ -381,24 +381,34 @@ def test_processes_share_every_batch_and_make_one_model(data: Path, tmp_path: Pa
     write_recipe(replace(RECIPE, steps=6, validate_every=3), tmp_path / "recipe.json")
     train = ["splitter", "train", str(data), "-o", str(tmp_path / "model")]
     train += ["--recipe", str(tmp_path / "recipe.json"), "--run", str(tmp_path / "run")]
-    launch = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc-per-node",
-        "2",
-        "-m",
-    ]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [*launch, "--", *train], capture_output=True, text=True, env=environment, timeout=300
-    )
+    program = tmp_path / "spy.py"  # each process keeps the weights that it ends with
+    program.write_text("""
+import os, torch
+from splitter.__main__ import main
+from splitter.training.loop import Trainer
+train = Trainer.train
+def spy(self, *given):
+    yield from train(self, *given)
+    torch.save(self.network.state_dict(), os.environ["KEPT"] + str(self.ranks.number))
+Trainer.train = spy
+main()
+""")
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    launch += ["--nproc-per-node", "2", "--", str(program), *train[1:]]
+    environment = {
+        **os.environ,
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": str(Path(__file__).parents[1]),
+        "KEPT": str(tmp_path / "kept"),
+    }
+    done = subprocess.run(launch, capture_output=True, text=True, env=environment, timeout=300)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("model") == 1  # one of them reports
     assert load_model(str(tmp_path / "model")).stems == ("vocals", "instrumental")
     with (tmp_path / "run/validation.csv").open(encoding="utf-8") as file:
         assert [row["step"] for row in csv.DictReader(file)] == ["3", "6"]
+    first, second = (torch.load(tmp_path / f"kept{rank}", weights_only=True) for rank in (0, 1))
+    assert all(torch.equal(first[name], second[name]) for name in first)
     with pytest.raises(DataError, match=r"cannot split a batch of .* 3 equal parts"):
         Trainer(RECIPE, tmp_path, torch.device("cpu"), torch.float32, Ranks(0, 3))
 

@@ -161,6 +161,18 @@ def test_a_list_in_itself_over_and_over_and_a_number_without_end_are_no_weights(
         read_torch(tmp_path / "long.pth")
 
 
+@pytest.mark.parametrize("zipped", [True, False])
+def test_figures_of_numpy_beside_the_tensors_are_passed_over(tmp_path: Path, zipped: bool) -> None:
+    """As in the files of Demucs, whose `metrics` are."""
+    metrics = (np.float64(7.5), {"main": np.float32(0.5), "epoch": np.int64(4)})
+    package = {"state": {"weight": torch.arange(3.0)}, "metrics": metrics}
+    torch.save(package, tmp_path / "a.th", _use_new_zipfile_serialization=zipped)
+    assert read_torch(tmp_path / "a.th")["state"]["weight"].tolist() == [0, 1, 2]
+    torch.save({"x": np.zeros(3)}, tmp_path / "b.th", _use_new_zipfile_serialization=zipped)
+    with pytest.raises(ModelError, match=r"holds code or classes \(numpy"):
+        read_torch(tmp_path / "b.th")
+
+
 def test_an_archive_of_zeros_is_not_unpacked(tmp_path: Path) -> None:
     path = tmp_path / "model.tar.gz"
     with tarfile.open(path, "w:gz") as archive:

@@ -22,27 +22,34 @@ class Resampler(nn.Module):
     stays (`held`) what it is there.
     """
 
-    taps: Tensor
+    kernels: Tensor
 
     def __init__(self, up: int, down: int, taps: Tensor, held: bool = False) -> None:
         super().__init__()
         self.up, self.down, self.held = up, down, held
         self.reach = len(taps) // 2
-        self.register_buffer("taps", taps, persistent=False)
+        first, last = -(self.reach // up), (self.reach + (up - 1) * down) // up  # samples heard
+        # of each of `up` samples that are made in one step (polyphase), so none is made in vain
+        places = self.reach + down * torch.arange(up, device="cpu")[:, None]
+        places = places - up * torch.arange(first, last + 1, device="cpu")
+        heard = (places >= 0) & (places < len(taps))
+        kernels = taps[places.clamp(0, len(taps) - 1)] * heard
+        self.before, self.after = -first, last
+        self.register_buffer("kernels", kernels[:, None], persistent=False)
 
     def forward(self, signal: Tensor) -> Tensor:
         """Map (batch, channels, samples) to ceil(samples · up / down) samples."""
         if self.up == self.down:
             return signal
         flat, samples = signal.reshape(-1, 1, signal.shape[-1]), signal.shape[-1]
-        wanted, beyond = -(-samples * self.up // self.down), -(-self.reach // self.up)
-        padded = F.pad(flat, (beyond, beyond), "replicate" if self.held else "constant")
-        if self.up == 1:
-            made = F.conv1d(padded, self.taps[None, None], stride=self.down)
-        else:
-            spread = F.conv_transpose1d(padded, self.taps[None, None], stride=self.up)
-            made = spread[..., self.reach + beyond * self.up :: self.down]
-        return made[..., :wanted].reshape(*signal.shape[:-1], wanted)
+        wanted = -(-samples * self.up // self.down)
+        last = (wanted - 1) // self.up * self.down + self.after
+        beyond = (self.before, max(0, last + 1 - samples))
+        padded = F.pad(flat.to(self.kernels), beyond, "replicate" if self.held else "constant")
+        with torch.autocast(signal.device.type, enabled=False):  # half precision is for networks
+            made = F.conv1d(padded, self.kernels, stride=self.down)
+        whole = made.transpose(1, 2).flatten(1)
+        return whole[..., :wanted].reshape(*signal.shape[:-1], wanted)
 
 
 def change_rate(rate: int, wanted: int) -> Resampler:

@@ -267,7 +267,7 @@ class Vr(Unbounded):
         for resample in reversed(self.lower):
             waves.insert(0, resample(waves[0]))
         parts = [
-            stft(getattr(self, f"mix{index}") @ wave)
+            stft(_mix(getattr(self, f"mix{index}"), wave))
             for index, (stft, wave) in enumerate(zip(self.stfts, waves, strict=True))
         ]
         frames = min(part.shape[-1] for part in parts)
@@ -302,9 +302,15 @@ class Vr(Unbounded):
             at += height
             spectrum = spectrum * getattr(self, f"gains{index}")
             wave = stft.inverse(spectrum, band.hop * (rows.shape[-1] - 1))
-            wave = getattr(self, f"unmix{index}") @ wave
+            wave = _mix(getattr(self, f"unmix{index}"), wave)
             total = self.higher[index - 1](total)[..., : wave.shape[-1]] + wave if index else wave
         return total
+
+
+def _mix(matrix: Tensor, wave: Tensor) -> Tensor:
+    """Mix channels by a matrix; half precision is for networks, not for sound."""
+    with torch.autocast(wave.device.type, enabled=False):
+        return matrix @ wave.to(matrix)
 
 
 def _shape_rows(sizes: VrSizes) -> Tensor:

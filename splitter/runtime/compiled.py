@@ -18,7 +18,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from splitter.errors import ModelError, StoppedError
+from splitter.errors import ModelError, StoppedError, reason
 from splitter.graphs import Graph, GraphError, Stream, find_reach, make_stream
 from splitter.paths import check_plain_file
 from splitter.registry import CONFIG, WEIGHTS, ModelChoice, hash_model, read_config
@@ -112,7 +112,12 @@ class Compiled:
     def _hear(self, part: Part, blocks: Iterable[Block], pair: Sequence[int]) -> Iterator[Array]:
         """Yield the estimates of a pair of channels."""
         sound = (take_pair(block, pair, self.config.channels) for block in blocks)
-        for piece in estimate(sound, part.network.result().begin_song(), part.shape):
+        try:
+            song = part.network.result().begin_song()
+        except (RuntimeError, GraphError) as error:  # OpenVINO's own, too
+            told = f"{self.name}: OpenVINO cannot run this model ({reason(error)})"
+            raise ModelError(f"{told}; use --runtime torch") from error
+        for piece in estimate(sound, song, part.shape):
             yield give_pair(piece, pair)
 
     def _unless_stopped(self, blocks: Iterable[Block]) -> Iterator[Block]:

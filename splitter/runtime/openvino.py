@@ -259,10 +259,12 @@ ON_WEIGHTS: Mapping[str, Callable[[Sequence[Array], Mapping[str, Any], Sequence[
 
 
 def check_known(graph: Graph) -> None:
-    """Raise GraphError for what cannot be computed of weights alone."""
+    """Raise GraphError, before anything is compiled, for what cannot be."""
     for node in graph.nodes:
         if node.axis is None and node.op != "weight" and node.op not in ON_WEIGHTS:
             raise GraphError(f"{node.op} of weights alone is not known")
+        if node.op == "convolution" and node.given["transposed"] and node.given["groups"] != 1:
+            raise GraphError("a transposed convolution in groups is not known")
 
 
 class _Builder:
@@ -419,8 +421,6 @@ def _convolve(inputs: Sequence[Any], given: Mapping[str, Any]) -> Any:
     stride, dilation, groups = given["stride"], given["dilation"], given["groups"]
     begin, end = list(given["padding"]), list(given["padding"])
     if groups != 1:
-        if given["transposed"]:
-            raise GraphError("convolution: transposed, in groups")
         features, *kernel = inputs[1].shape
         form = _ints([groups, features // groups, *kernel])
         weight = ops.reshape(inputs[1], form, special_zero=False)

@@ -119,8 +119,7 @@ def add_model(
 
 def write_model(folder: Path, converted: Converted) -> None:
     """Write config and weights, these as exact as they were."""
-    # copies: some files have one tensor under several names
-    write_tensors(folder / WEIGHTS, {name: t.clone() for name, t in converted.tensors.items()})
+    write_tensors(folder / WEIGHTS, converted.tensors)
     text = json.dumps(asdict(converted.config), indent=2) + "\n"
     write_atomically(folder / CONFIG, text.encode("utf-8"))
 

@@ -19,7 +19,7 @@ from splitter.loading import read_tensors
 from splitter.registry import Config
 from splitter.schema import parse_json
 from splitter.weights.onnx import read_onnx
-from splitter.weights.tensorflow import is_bundle, read_bundle
+from splitter.weights.tensorflow import is_bundle, list_parts, read_bundle
 from splitter.weights.torchfile import class_name, read_torch
 
 LARGEST_TEXT = 1 << 20  # bytes of a yaml or json file
@@ -51,6 +51,9 @@ class Checkpoint:
         value = self.fact(*keys)
         if value is None:
             beside = f"add it to {self.facts_path}" if self.facts_path else "give its yaml or json"
+            if any(re.fullmatch("[0-9a-f]{32}", str(key)) for key in self.facts):
+                known_as = hash_tail(self.path)  # of files that UVR's table does not list
+                beside = f"{self.facts_path} has no entry for its MD5, {known_as}; give another"
             raise ModelError(
                 f"{self.path}: its tensors do not tell {'.'.join(keys)}; {beside} (--config)"
             )
@@ -107,7 +110,7 @@ def read_facts(path: Path) -> Mapping[str, Any]:
     try:
         if path.stat().st_size > LARGEST_TEXT:
             raise ValueError("too large")
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")  # Windows may begin a text by a mark
         facts = json.loads(text) if path.suffix == ".json" else yaml.load(text, _YamlLoader)
         if not isinstance(facts, dict):
             raise ValueError("it has no keys and values")
@@ -134,7 +137,8 @@ def read_checkpoint(path: Path, config: Path | None = None) -> Checkpoint:
 
     Facts come from `config`, or from a yaml or json of the same name. Raises ModelError.
     """
-    beside = [path.with_suffix(suffix) for suffix in (".yaml", ".yml", ".json")]
+    named = path if path.name else path.absolute()  # as the folder "." is not
+    beside = [named.with_suffix(suffix) for suffix in (".yaml", ".yml", ".json")]
     found = config or next((candidate for candidate in beside if candidate.is_file()), None)
     tensors, facts = _read(path)
     if not tensors:
@@ -228,9 +232,9 @@ def shape_of(checkpoint: Checkpoint, name: str, axes: int) -> Sequence[int]:
 
 
 def hash_file(path: Path) -> str:
-    """Return the SHA-256 of a file, or of all files in a folder."""
+    """Return the SHA-256 of a file, or of all the files that make up a checkpoint of TensorFlow."""
     digest = hashlib.sha256()
-    for part in sorted(path.iterdir()) if path.is_dir() else [path]:
+    for part in list_parts(path) if is_bundle(path) else [path]:
         with part.open("rb") as file:
             while portion := file.read(1 << 20):
                 digest.update(portion)

@@ -48,18 +48,26 @@ def read_bundle(path: Path) -> dict[str, Tensor]:
         ) from error
 
 
-def _find_parts(path: Path) -> tuple[bytes, bytes]:
-    """Return the bytes of the index and of the data."""
+def list_parts(path: Path) -> list[Path]:
+    """Return the files of a checkpoint: its index and its data, or the archive of them."""
     if path.name.endswith((".tar.gz", ".tgz")):
-        return _find_in_archive(path)
+        return [path]
     indexes = sorted(path.glob("*.index")) if path.is_dir() else [path]
     if len(indexes) != 1:
         raise ValueError(f"its folder has {len(indexes)} .index files, not one")
-    data = indexes[0].with_suffix(".data-00000-of-00001")
-    for part in (indexes[0], data):
+    return [indexes[0], indexes[0].with_suffix(".data-00000-of-00001")]
+
+
+def _find_parts(path: Path) -> tuple[bytes, bytes]:
+    """Return the bytes of the index and of the data."""
+    parts = list_parts(path)
+    if len(parts) == 1:
+        return _find_in_archive(path)
+    for part in parts:
         if part.stat().st_size > LARGEST:
             raise ValueError(f"{part.name} is too large")
-    return indexes[0].read_bytes(), data.read_bytes()
+    index, data = parts
+    return index.read_bytes(), data.read_bytes()
 
 
 def _find_in_archive(path: Path) -> tuple[bytes, bytes]:

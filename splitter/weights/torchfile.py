@@ -25,12 +25,21 @@ TENSOR_NAMES = re.compile(
     r"collections OrderedDict|fractions Fraction|torch Size|torch device|torch dtype"
     r"|torch\._utils _rebuild_(tensor|tensor_v2|parameter)|torch (\w+Storage|[a-z]+\d+)"
     r"|torch\.storage (_|Untyped|Typed)\w*Storage"
+    r"|numpy\._?core\.multiarray scalar|numpy dtype|_codecs encode"  # figures beside the tensors
 )
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C  # torch.save wrote it before files were zip archives
 
 
 class _StandIn:
     """What a class that a file names is replaced by; it does nothing but bear the name."""
+
+
+class _Figure(_StandIn):
+    """What NumPy's scalars and their types are replaced by, whatever they are made of."""
+
+    def __init__(self, *_: object) -> None: ...
+
+    def __setstate__(self, _: object) -> None: ...
 
 
 # the classes that Demucs' files name, as the pickle spells them
@@ -49,6 +58,8 @@ def read_torch(path: Path) -> Any:
         _check_names(path)
         allowed: list[Any] = [(stand_in, name) for name, stand_in in CLASSES.items()]
         allowed += [(_make_fraction, "fractions.Fraction")]
+        figures = ("numpy.dtype", "numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar")
+        allowed += [(_Figure, name) for name in figures]
         with torch.serialization.safe_globals(allowed):
             content = torch.load(path, map_location="cpu", weights_only=True)
         _check_sizes(content, path, set())
