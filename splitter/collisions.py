@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from splitter.errors import DataError
-from splitter.paths import NAME_BYTES, cut_name, locate
+from splitter.paths import NAME_BYTES, cut_name, find_folder, locate
 from splitter.templates import fold_name
 
 Stems: TypeAlias = Mapping[str, Path]  # name → file
@@ -101,7 +101,7 @@ def _tell(songs: Sequence[Path], wanted: Sequence[Stems], named: Sequence[Stems]
 
 
 def _folder(song: Path) -> str:
-    return cut_name(song.absolute().parent.name, NAME_BYTES)
+    return cut_name(find_folder(song).name, NAME_BYTES)
 
 
 def _hash(song: Path) -> str:

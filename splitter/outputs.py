@@ -15,7 +15,7 @@ from typing import BinaryIO, TypeAlias
 
 from splitter.audio import OutputFormat, SongReader, Tags, check_outputs, fit_format, fit_pipe
 from splitter.errors import AudioError, SplitterError
-from splitter.paths import is_there, place_inside
+from splitter.paths import find_folder, is_there, place_inside
 from splitter.registry import Config
 from splitter.templates import TEMPLATE, check_template, fill_template
 
@@ -85,7 +85,7 @@ def name_stems(
         "name": _find_name(song, output.folder),
         "suffix": song.suffix.removeprefix("."),
         "ext": output.format.container,
-        "parent": song.absolute().parent.name or "root",
+        "parent": find_folder(song).name or "root",
         "model": model,
         "artist": tags.artist,
         "album_artist": tags.album_artist or tags.artist,
@@ -149,5 +149,5 @@ def check_existing(files: Iterable[Path], output: Output, claimed: Collection[Pa
 
 def _check_song(song: Path, files: Iterable[Path]) -> None:
     for path in files:
-        if is_there(path) and is_there(song) and path.samefile(song):
+        if path.exists() and is_there(song) and path.samefile(song):
             raise AudioError(f"{song}: a stem would replace the song itself; choose another name")

@@ -98,8 +98,10 @@ def open_path(place: str) -> Path:
     try:
         from upath import UPath
 
-        # `objects` tries again, and says for how long
-        once = {"config_kwargs": {"retries": {"total_max_attempts": 1}}} if scheme == "s3" else {}
+        # `objects` tries again, and says for how long; paths are equal if their options are, and
+        # botocore would write into the first one's what their mode is by default
+        retries = {"total_max_attempts": 1, "mode": "legacy"}
+        once = {"config_kwargs": {"retries": retries}} if scheme == "s3" else {}
         open_url: Any = UPath
         opened = open_url(place, **once)
         opened.fs.retries = 3  # imports the package of the store
@@ -164,9 +166,9 @@ def look_at(file: Path) -> Facts:
 
 
 def is_there(place: Path) -> bool:
-    """Tell whether there is a file or folder; where nobody may look, there is none."""
+    """Tell whether there is a file, a folder, or a link; where nobody may look, there is none."""
     if is_local(place):
-        return os.path.exists(place)  # noqa: PTH110 - Path's own would raise
+        return os.path.lexists(place)
     with suppress(UnicodeError, PermissionError):  # a name that a store cannot hold
         return place.exists()
     return False
@@ -175,6 +177,16 @@ def is_there(place: Path) -> bool:
 def is_file(place: Path) -> bool:
     """Tell whether there is a file on a disk here; where nobody may look, there is none."""
     return os.path.isfile(place)  # noqa: PTH113 - Path's own would raise
+
+
+def find_folder(place: Path) -> Path:
+    """Return the folder of a file, without what leads up and down again."""
+    return Path(os.path.abspath(place)).parent if is_local(place) else place.parent  # noqa: PTH100
+
+
+def is_pipe(place: Path) -> bool:
+    """Tell whether a path is one that can be read but once, such as bash's <(…)."""
+    return is_local(place) and is_there(place) and not (is_file(place) or is_folder(place))
 
 
 def locate(place: Path) -> Path:

@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import random
 import re
+import struct
 import subprocess
 import sys
 import time
@@ -186,6 +187,34 @@ def test_a_stream_says_by_its_parts_that_it_breaks_off() -> None:
         read(BytesIO(data[: len(data) * 3 // 4]))
 
 
+def put_ape(cover: bytes) -> bytes:
+    """Make an APE tag with a head and a foot (wiki.hydrogenaud.io/?title=APE_key)."""
+    item = struct.pack("<II", len(cover), 2) + b"Cover Art (Front)\0" + cover
+    ends = [
+        struct.pack("<8s4I8x", b"APETAGEX", 2000, len(item) + 32, 1, flags << 29)
+        for flags in (5, 4)
+    ]
+    return ends[0] + item + ends[1]
+
+
+ID3V1 = b"TAG" + bytes(125)
+
+
+@pytest.mark.parametrize(
+    "tag",
+    [b"", ID3V1, put_ape(b"small"), put_ape(bytes(200_000)), put_ape(bytes(200_000)) + ID3V1],
+    ids=("none", "ID3v1", "APE", "a large APE", "both"),
+)
+def test_tags_behind_a_wavpack_of_unknown_length_are_its_end(tag: bytes) -> None:
+    data = mux("wv", "wavpack")
+    data = data[: data.index(b"APETAGEX")]  # which names the encoder
+    for source in (BytesIO(data + tag), Pipe(data + tag)):
+        assert read(source).shape[1] == 4 * SAMPLES
+    for broken in (data[: len(data) // 2], data[: len(data) // 2] + tag, data + bytes(400)):
+        with pytest.raises(AudioError, match="breaks off"):
+            read(Pipe(broken))
+
+
 def remux(content: bytes, path: Path) -> None:
     """Copy the packets of a song into another container."""
     with av.open(BytesIO(content)) as song, av.open(path, "w") as output:
@@ -241,6 +270,42 @@ def test_a_gap_shows_by_the_places_of_what_follows(container: str) -> None:
     with open_song(BytesIO(data), Reading(keep_partial=True)) as song:
         assert sum(block.shape[1] for block in song.read_blocks()) > 3 * SAMPLES
         assert song.damage
+
+
+def mux_with_a_pause(path: Path, container: str, options: dict[str, str]) -> bytes:
+    """Write a song with a pause of two seconds in its timestamps, as a recorder leaves it."""
+    with av.open(path, "w", format=container, options=options) as output:
+        track = cast(Any, output.add_stream("aac", rate=RATE, layout="stereo"))
+        frame = av.AudioFrame.from_ndarray(chirps(4 * RATE), "fltp", "stereo")
+        frame.sample_rate, frame.pts = RATE, 0
+        for packet in [*track.encode(frame), *track.encode(None)]:
+            if packet.pts * packet.time_base >= 2:
+                packet.pts += round(2 / packet.time_base)
+                packet.dts += round(2 / packet.time_base)
+            output.mux(packet)
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("container", "options"),
+    [
+        ("mp4", {"movflags": "+faststart"}),
+        ("ipod", {"movflags": "+frag_keyframe+empty_moov+delay_moov"}),
+        ("mov", {"movflags": "+faststart"}),
+        ("mpegts", {}),
+    ],
+)
+def test_a_recorder_that_paused_is_a_remark(
+    container: str, options: dict[str, str], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    data = mux_with_a_pause(tmp_path / "song", container, options)
+    for source in (BytesIO(data), Pipe(data)):
+        caplog.clear()
+        assert 0 <= read(source).shape[1] - 4 * RATE < 3000  # with the padding of a stream
+        assert "has gaps: 2.00 s of its sound are missing" in caplog.text
+    if "faststart" in str(options):
+        with pytest.raises(AudioError, match=r"breaks off|has gaps"):
+            read(BytesIO(data[: len(data) * 9 // 10]))
 
 
 @pytest.mark.parametrize("suffix", ["flac", "flac.mka", "wv"])

@@ -7,7 +7,9 @@ import time
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
+import av
 import mutagen
 import mutagen.apev2
 import mutagen.flac
@@ -20,7 +22,7 @@ import pytest
 from splitter.audio import OutputFormat, StemWriter, Tags, open_song, write_stems
 from splitter.audio.excess import COVER_BYTES, TEXT_BYTES
 from splitter.errors import AudioError
-from tests.codecs import RATE, Pipe, chirps
+from tests.codecs import RATE, Pipe, chirps, read
 
 JPEG = b"\xff\xd8\xff\xe0" + bytes(range(256)) * 20
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 20
@@ -52,6 +54,35 @@ def test_every_format_carries_the_tags(tmp_path: Path, container: str, cover: by
     with open_song(path) as song:
         assert song.tags == tags
         assert sum(block.shape[1] for block in song.read_blocks()) >= 5000  # Opus has 48 kHz
+
+
+@pytest.mark.parametrize("size", [300_000, 2_000_000])
+@pytest.mark.parametrize(
+    ("container", "codec"),
+    [("flac", "flac"), ("tta", "tta"), ("adts", "aac"), ("ac3", "ac3"), ("eac3", "eac3")],
+)
+def test_sound_of_any_kind_is_found_behind_a_large_tag(
+    container: str, codec: str, size: int
+) -> None:
+    """FFmpeg looks at one megabyte, and takes what has a longer ID3 tag for mp3."""
+    file, tag = BytesIO(), BytesIO()
+    with av.open(file, "w", format=container) as output:
+        track: Any = output.add_stream(codec, rate=RATE, layout="stereo")
+        signal = chirps(50_000)
+        if not track.format.is_planar:
+            signal = np.round(signal * 32767).astype(np.int16).T.reshape(1, -1)
+            track.format = "s16"
+        frame = av.AudioFrame.from_ndarray(signal, track.format.name, "stereo")
+        frame.sample_rate, frame.pts = RATE, 0
+        output.mux(track.encode(frame))
+        output.mux(track.encode(None))
+    id3 = mutagen.id3.ID3()
+    id3.add(mutagen.id3.TIT2(text="Song"))
+    id3.add(mutagen.id3.APIC(mime="image/jpeg", type=3, data=JPEG + bytes(size)))
+    id3.save(tag, padding=lambda _: 0)
+    content = tag.getvalue() + file.getvalue()
+    for source in (BytesIO(content), Pipe(content)):
+        assert 0 <= read(source).shape[1] - 50_000 < 4000  # the padding of streams
 
 
 @pytest.mark.parametrize("samples", [1, 2])
@@ -118,6 +149,19 @@ def test_tags_that_are_not_utf8_are_read_as_far_as_possible(tmp_path: Path) -> N
     with open_song(path) as song:
         assert sum(block.shape[1] for block in song.read_blocks()) == 5000
         assert (song.tags.title or "").startswith("T")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "cp1252"])
+def test_a_wav_names_its_song_in_either_of_two_encodings(tmp_path: Path, encoding: str) -> None:
+    """Nothing in LIST/INFO says which; what is no UTF-8 was written by an old program."""
+    text = "Björk – Jóga".encode(encoding) + b"\0"
+    text += bytes(len(text) % 2)
+    info = b"INFOINAM" + len(text).to_bytes(4, "little") + text
+    path = write(tmp_path / "song.wav", "wav", Tags())
+    content = path.read_bytes() + b"LIST" + len(info).to_bytes(4, "little") + info
+    path.write_bytes(content[:4] + (len(content) - 8).to_bytes(4, "little") + content[8:])
+    with open_song(path) as song:
+        assert song.tags.title == "Björk – Jóga"
 
 
 def test_a_song_without_tags_gives_stems_without(tmp_path: Path) -> None:

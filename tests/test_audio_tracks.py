@@ -1,5 +1,7 @@
 """Of several sound tracks, the one that is meant is taken, and named."""
 
+import io
+import itertools
 import re
 from pathlib import Path
 
@@ -10,6 +12,7 @@ from av.stream import Disposition
 
 from splitter.audio import Reading, open_song
 from splitter.errors import AudioError
+from tests import codecs
 
 MONO, STEREO = 0.25, 0.5  # the level of each track says which one it is
 
@@ -94,3 +97,33 @@ def test_sound_that_begins_later_or_earlier_than_its_picture_is_told(
         assert found
         assert float(found[1]) == pytest.approx(2, abs=0.03)  # a frame of AAC comes before
         assert found[2] == told
+
+
+def make_pages(content: bytes) -> list[bytes]:
+    places = [found.start() for found in re.finditer(b"OggS\0", content)]
+    return [content[a:b] for a, b in itertools.pairwise([*places, len(content)])]
+
+
+@pytest.mark.parametrize("frames", [100, 1000])
+@pytest.mark.parametrize("kind", ["ogg", "opus"])
+def test_the_length_of_an_ogg_video_is_that_of_its_sound(
+    tmp_path: Path, kind: str, frames: int
+) -> None:
+    """Its last page belongs to the picture, which goes on; maybe so long that no sound is near."""
+    video = io.BytesIO()
+    random = np.random.default_rng(0)
+    with av.open(video, "w", format="ogg") as output:
+        track = output.add_stream("libvpx", rate=10, width=64, height=64, pix_fmt="yuv420p")
+        for _ in range(frames):
+            picture = random.integers(0, 256, (96, 64), np.uint8)
+            output.mux(track.encode(av.VideoFrame.from_ndarray(picture, "yuv420p")))
+        output.mux(track.encode(None))
+    sound = codecs.make(tmp_path / "song", kind, codecs.chirps())
+    pictures, sounds = make_pages(video.getvalue()), make_pages(sound.read_bytes())
+    path = tmp_path / "song.ogv"
+    path.write_bytes(b"".join([pictures[0], *sounds, *pictures[1:]]))
+    with open_song(path) as song:
+        assert (song.samples, song.sure) == (codecs.SAMPLES, True)
+    assert codecs.read(path).shape[1] == codecs.SAMPLES
+    with path.open("rb") as file:
+        assert codecs.SAMPLES <= codecs.read(codecs.Pipe(file.read())).shape[1] < 102_000

@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 import struct
 from pathlib import Path
+from typing import Any
 
+import av
 import numpy as np
 import pytest
 import soundfile
@@ -13,7 +15,7 @@ import soundfile
 from splitter.audio import Block, open_song
 from splitter.errors import AudioError
 from splitter.jobs.finding import has_sound
-from tests import sounds
+from tests import codecs, sounds
 
 RATE, SAMPLES = 44100, 20_000
 PCM = bytes.fromhex("0100000000001000800000aa00389b71")  # the GUID of integers
@@ -99,3 +101,61 @@ def test_a_pipe_cannot_give_what_decoders_misread() -> None:
     for content in (write_extensible(32, 24, 2), b"RIFX" + write_plain()[0][4:]):
         with pytest.raises(AudioError, match="can only be read as a file"):
             open_song(Pipe(content))
+
+
+def leave_open(content: bytes, big: int, order: str) -> bytes:
+    """Write the sizes that sox puts before sound that it streams."""
+    frame = 6  # bytes
+    name, counted = (b"data", b"fact") if order == "<" else (b"SSND", b"COMM")
+    place, count = content.index(name) + 4, content.index(counted) + 8 + 2 * (order == ">")
+    opened = bytearray(content)
+    struct.pack_into(order + "I", opened, 4, big)
+    struct.pack_into(order + "I", opened, place, big // frame * frame + 8 * (order == ">"))
+    struct.pack_into(order + "I", opened, count, big // frame)
+    return bytes(opened)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("whole", [True, False])
+def test_no_size_in_a_head_counts_that_sox_wrote_before_the_sound(
+    order: str, whole: bool, tmp_path: Path
+) -> None:
+    expected = sounds.noise(SAMPLES)
+    if order == "<":
+        content = write_extensible(24, 24, 2)
+        place = content.index(b"data")
+        content = content[:place] + chunk(b"fact", bytes(4)) + content[place:]
+        expected = codecs.read(io.BytesIO(write_extensible(24, 24, 2)))
+    else:
+        file = io.BytesIO()
+        soundfile.write(file, expected.T, RATE, format="AIFF", subtype="PCM_24")
+        content = file.getvalue()
+    content = leave_open(content, 0x7FFFF000 if order == "<" else 0x7F000000, order)
+    path = tmp_path / "song"
+    path.write_bytes(content[: len(content) if whole else -600])
+    with open_song(path) as song:  # what breaks off there cannot be told
+        assert song.samples == SAMPLES - 100 * (not whole) and not song.sure
+    np.testing.assert_allclose(codecs.read(path), expected[:, : song.samples], atol=2**-23)
+    with open_song(codecs.Pipe(path.read_bytes())) as song:
+        assert song.samples is None and not song.sure
+        assert sum(block.shape[1] for block in song.read_blocks()) == SAMPLES - 100 * (not whole)
+
+
+@pytest.mark.parametrize("codec", ["adpcm_ms", "adpcm_ima_wav", "libmp3lame"])
+def test_a_compressed_wav_that_was_written_to_a_pipe_is_whole(codec: str, tmp_path: Path) -> None:
+    signal, sink = codecs.chirps(), codecs.Sink()
+    with av.open(sink, "w", format="wav") as output:
+        track: Any = output.add_stream(codec, rate=RATE, layout="stereo")
+        if codec == "libmp3lame":
+            track.format = "s16p"
+        packed = np.ascontiguousarray(signal if track.format.is_planar else signal.T)
+        sound = np.round(packed * 32767).astype(np.int16)
+        sound = sound if track.format.is_planar else sound.reshape(1, -1)
+        frame = av.AudioFrame.from_ndarray(sound, track.format.name, "stereo")
+        frame.sample_rate, frame.pts = RATE, 0
+        output.mux(track.encode(frame))
+        output.mux(track.encode(None))
+    path = tmp_path / "song.wav"
+    path.write_bytes(sink.data)
+    for source in (path, codecs.Pipe(bytes(sink.data))):
+        assert abs(codecs.read(source).shape[1] - signal.shape[1]) < 2500  # blocks have 2036

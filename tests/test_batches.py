@@ -462,3 +462,66 @@ def test_an_interrupted_run_ends_with_130_and_leaves_whole_files_only(
     assert len({len(stem) // 10000 for stem in stems.values()}) == 1  # all are whole
     assert start(*command, folder=tmp_path, **quiet).wait() == 0
     assert len(read_tree(tmp_path / "out")) == 80
+
+
+def test_songs_of_two_libraries_do_not_replace_each_others_stems(
+    separate: Separate, tmp_path: Path
+) -> None:
+    for folder, samples in (("A", 4000), ("B", 5000)):
+        sounds.write(tmp_path / folder / "01 Intro.wav", sounds.noise(samples))
+    assert separate("A", "-o", "S").status == 0
+    before = read_tree(tmp_path / "S")
+    for _ in range(2):
+        done = separate("B", "-o", "S")
+        assert done.status == 1
+        assert "vocals.wav: exists already; --overwrite replaces it" in done.stderr
+        assert read_tree(tmp_path / "S") == before
+        dry = separate("B", "-o", "S", "--dry-run")
+        assert dry.status == 1 and "exists already" in dry.stderr
+    assert "1 of 1 song is done already" in separate("A", "-o", "S").stderr
+    assert separate("B", "-o", "S", "--overwrite").status == 0
+    assert separate("A", "-o", "S").status == 1  # what was made of it is gone, and so it is told
+    assert separate("A", "-o", "S", "--overwrite").status == 0
+    assert read_tree(tmp_path / "S") == before
+
+
+def test_a_song_that_its_own_stem_would_replace_costs_no_other(
+    separate: Separate, tmp_path: Path
+) -> None:
+    for name in ("A/x.flac", "B/y.wav", "C/z.flac"):
+        sounds.write(tmp_path / "lib" / name, sounds.noise(3000))
+    before = (tmp_path / "lib/B/y.wav").read_bytes()
+    for more in ((), ("--overwrite",), ("--dry-run", "--overwrite")):
+        done = separate(
+            "-r", "lib", "-o", "lib", "--template", "{name}.{ext}", "--stems", "vocals", *more
+        )
+        assert done.status == 1
+        assert "lib/B/y.wav: a stem would overwrite this song" in done.stderr
+        assert (tmp_path / "lib/B/y.wav").read_bytes() == before
+        assert {path.name for path in (tmp_path / "lib").rglob("*.wav")} == {
+            "x.wav",
+            "y.wav",
+            "z.wav",
+        }
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need rights there")
+def test_a_link_that_leads_nowhere_is_not_replaced(separate: Separate, tmp_path: Path) -> None:
+    sounds.write(tmp_path / "t.wav", sounds.noise(3000))
+    link = tmp_path / "o/t/vocals.wav"
+    link.parent.mkdir(parents=True)
+    link.symlink_to(tmp_path / "unmounted/vocals.wav")
+    done = separate("t.wav", "-o", "o")
+    assert done.status == 1 and "vocals.wav: exists already" in done.stderr
+    assert link.is_symlink()
+    assert separate("t.wav", "-o", "o", "--overwrite").status == 0
+    assert not link.is_symlink()
+
+
+def test_the_folder_of_a_song_has_its_name_however_it_was_reached(
+    separate: Separate, tmp_path: Path
+) -> None:
+    sounds.write(tmp_path / "Album/t.wav", sounds.noise(3000))
+    (tmp_path / "Album/sub").mkdir()
+    done = separate("Album/sub/../t.wav", "--template", "{parent} {stem}.{ext}")
+    assert done.stdout.splitlines() == ["Album vocals.wav", "Album instrumental.wav"]

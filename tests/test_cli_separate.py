@@ -776,3 +776,56 @@ def test_stems_of_a_part_or_of_another_model_are_not_those_that_are_asked_for(
     done = separate("song.wav", "--skip-existing", "--wiener", 1)
     assert done.status == 1 and "vocals.wav: exists already; --overwrite" in done.stderr
     assert read(vocals).shape[1] == 22050
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there are no named pipes")
+def test_a_pipe_that_has_a_name_is_read_once(small_model_folder: Path, tmp_path: Path) -> None:
+    song = sounds.write(tmp_path / "song.wav", sounds.song(3))
+    (tmp_path / "63").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    for template in ("{title} {stem}.{ext}", "63/{stem}.{ext}"):  # the second time one is there
+        feeder = threading.Thread(target=lambda: (tmp_path / "pipe").write_bytes(song.read_bytes()))
+        feeder.start()
+        more = ("--stems", "vocals", "--template", template, "--overwrite")
+        process = start("separate", "pipe", "-m", small_model_folder, *more, folder=tmp_path)
+        out, err = process.communicate(timeout=120)
+        feeder.join(20)
+        assert process.returncode == 0, err
+        assert soundfile.info(tmp_path / out.decode().strip()).frames == 3 * 44100
+
+
+@pytest.mark.skipif(os.name == "nt", reason="shells differ")
+@pytest.mark.parametrize("container", ["wav", "m4a", "mp3"])
+def test_a_stem_may_be_appended_to_a_file(
+    small_model_folder: Path, tmp_path: Path, container: str
+) -> None:
+    song = sounds.write(tmp_path / "song.wav", sounds.song(2))
+    with (tmp_path / "new").open("ab") as file:
+        process = start(
+            *("separate", song.name, "-m", small_model_folder, "--stems", "vocals"),
+            *("-o", "-", "-f", container),
+            folder=tmp_path,
+            stdout=file,
+        )
+        _, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    with open_song(tmp_path / "new") as reader:
+        samples = sum(block.shape[1] for block in reader.read_blocks())
+    assert abs(samples - 88200) <= (0 if container == "wav" else 2500)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a file that is read cannot be replaced there")
+def test_the_song_on_standard_input_is_not_replaced(
+    small_model_folder: Path, tmp_path: Path
+) -> None:
+    song = sounds.write(tmp_path / "my.wav", sounds.song(1))
+    before = song.read_bytes()
+    more = ("--stems", "vocals", "-o", "my.wav", "--overwrite")
+    with song.open("rb") as file:
+        process = start(
+            "separate", "-", "-m", small_model_folder, *more, folder=tmp_path, stdin=file
+        )
+        _, err = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert b"my.wav: a stem would replace the song itself" in err
+    assert song.read_bytes() == before

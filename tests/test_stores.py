@@ -522,3 +522,18 @@ def test_the_command_separates_from_s3_to_s3_and_resumes(
     made = list((place / "out").rglob("*.wav"))
     assert len(made) == 8
     assert (place / "out" / "A" / "song 0" / "vocals.wav").stat().st_size > 50_000
+
+
+def test_a_key_with_two_slashes_stays_inside_of_the_output(s3: str) -> None:
+    fs, place = open_path(s3).fs, s3.removeprefix("s3://")
+    fs.pipe_file(f"{place}/music//tmp/x/evil/song.wav", make_song(0))
+    (found,) = find_songs([open_path(f"{s3}/music")], Search(recursive=True))
+    assert found.parent.as_posix() == "tmp/x/evil"
+
+
+def test_paths_of_a_store_stay_equal_once_it_has_been_asked(s3: str) -> None:
+    first = open_path(f"{s3}/song.wav")
+    assert not first.exists()
+    second = open_path(f"{s3}/song.wav")
+    assert first == second and hash(first) == hash(second)
+    assert first.parent / "song.wav" == second

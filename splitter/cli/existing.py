@@ -13,7 +13,7 @@ from pathlib import Path
 from splitter.audio import Reading, open_song, read_mark
 from splitter.errors import SplitterError
 from splitter.jobs import Job
-from splitter.paths import is_local
+from splitter.paths import is_local, is_pipe
 from splitter.registry import ModelChoice
 
 MARGIN = 0.05  # seconds: what encoders add and round, and nobody means by another length
@@ -47,7 +47,7 @@ def look_at_stems(job: Job, reading: Reading, model: ModelChoice) -> Existing | 
     by = {mark.model for mark in marks.values() if mark and mark.model_hash != model.hash}
     if by:
         return Existing(made, f"made by another model ({', '.join(sorted(by))})", None)
-    wanted = _measure(job.song, reading)
+    wanted = None if is_pipe(job.song) else _measure(job.song, reading)
     lengths = {path: _measure(path, Reading()) for path in stems}
     for path, seconds in lengths.items():
         if seconds is not None and wanted is not None and abs(seconds - wanted) > MARGIN:

@@ -33,7 +33,7 @@ from splitter.jobs import (
     read_names,
 )
 from splitter.outputs import Output, name_stems
-from splitter.paths import is_folder, is_local, locate, locate_folder
+from splitter.paths import is_folder, is_local, is_pipe, locate, locate_folder
 from splitter.registry import ModelChoice
 from splitter.signals import Waiting
 from splitter.templates import needs_tags
@@ -77,7 +77,10 @@ class Plan:
         try:
             for job in jobs:
                 for path in named.intersection(map(locate, job.stems.values())):
-                    raise DataError(f"{path}: a stem would replace it; choose another --output")
+                    told = f"{path}: a stem would replace it; choose another --output"
+                    job = replace(job, wrong=told)
+                if job.wrong and not self.extent.passed:
+                    raise DataError(job.wrong)
                 self.extent.pass_by(job)
                 if self._wants(job):
                     wanted += 1
@@ -164,7 +167,7 @@ class Plan:
     def _name_early(self, song: Path, folder: Path, mark: str) -> Mapping[str, Path]:
         """Name the stems of a song that is not open yet; it is opened only if it must be."""
         tags = Tags()
-        if needs_tags(self.output.template) and song != STDIN:
+        if needs_tags(self.output.template) and song != STDIN and not is_pipe(song):
             if not is_local(song):
                 what = "a template of tags cannot name stems of a song in a store"
                 raise DataError(f"{song}: {what}; use {{name}}")

@@ -7,7 +7,7 @@ import logging
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -37,7 +37,7 @@ from splitter.cli.streams import lose_stdout
 from splitter.errors import AudioError, CommandError, SplitterError, reason
 from splitter.jobs import Job, Journal, claim
 from splitter.outputs import Output, Target, check_existing, name_stems, plan_stems
-from splitter.paths import is_local
+from splitter.paths import is_local, is_pipe
 from splitter.registry import ModelChoice
 from splitter.signals import Waiting, end_at_once, handling
 
@@ -65,18 +65,19 @@ class Run:
     journal: Journal | None  # of a run over folders
     screen: Screen
     plan: Plan
+    refused: list[str] = field(default_factory=list)  # songs that were not tried
     unsaid: list[OSError] = field(default_factory=list)
     clipping: Clipping = field(default_factory=Clipping)
     failures: Failures = field(default_factory=Failures)
 
     def preview(self, jobs: Iterable[Job]) -> bool:
         """Print what would be written; tell whether nothing stands in the way of any song."""
-        well = _all_well(self._preview(job) for job in map(self._skip, jobs) if job)
-        return well and not self.plan.unread
+        well = _all_well(self._preview(job) for job in map(self._skip, self._sound(jobs)) if job)
+        return well and not self.plan.unread and not self.refused
 
     def _preview(self, job: Job) -> bool:
         song = PIPE if job.song == STDIN else str(job.song)
-        ours = claim(job, self.journal.made if self.journal else ())  # and what is claimed already
+        ours = self.journal.claim(job) if self.journal else claim(job)
         try:
             if job.song != STDIN and is_local(job.song):
                 job.song.stat()
@@ -91,7 +92,7 @@ class Run:
 
     def separate_all(self, jobs: Iterable[Job]) -> bool:
         """Separate what is not done yet; say what failed, and tell whether all went well."""
-        first, jobs = peek(jobs, 2)
+        first, jobs = peek(self._sound(jobs), 2)
         ended = False
         try:
             if self._is_batch(len(first) > 1):
@@ -102,7 +103,16 @@ class Run:
         finally:  # a run that is stopped writes, too, if it has anything to say
             if self.options.failures and (ended or len(self.failures)):
                 self.failures.write(self.options.failures)
-        return well
+        return well and not self.refused
+
+    def _sound(self, jobs: Iterable[Job]) -> Iterator[Job]:
+        """Yield the jobs that can be done; say of the others why not."""
+        for job in jobs:
+            if job.wrong:
+                self.refused.append(str(job.song))
+                self._fail(str(job.song), job.wrong)
+            else:
+                yield job
 
     def _is_batch(self, many: bool) -> bool:
         """Tell whether there is work for an engine: many songs, and no pipe among them."""
@@ -237,7 +247,10 @@ class Run:
 
     def _separate_open(self, job: Job, reader: SongReader) -> Separated:
         """Check all that can be checked, then load the model, and separate."""
-        plan = plan_stems(reader, self._targets(job, reader), self.output, job.claimed)
+        targets = self._targets(job, reader)
+        if job.song == STDIN:
+            _check_stdin(targets.values())
+        plan = plan_stems(reader, targets, self.output, job.claimed)
         self.screen.show(State(f"loading {self.model.name}"))
         with handling(end_at_once):
             model, computing, lanes = self._loaded
@@ -261,7 +274,7 @@ class Run:
 
     def _waits_for_others(self, job: Job) -> bool:
         """Tell whether somebody else, at the other end of a pipe, may keep a song waiting."""
-        return job.song == STDIN or self.options.to_pipe
+        return job.song == STDIN or is_pipe(job.song) or self.options.to_pipe
 
     @cached_property
     def _loaded(self) -> tuple[Model | Streaming, Computing, Sequence[Lane]]:
@@ -294,7 +307,7 @@ class Run:
     def _targets(self, job: Job, reader: SongReader) -> Mapping[str, Target]:
         if self.options.to_pipe:
             return {(self.output.stems or self.stems)[0]: _find_stdout()}
-        if job.song == STDIN:  # only now it can say what it is called
+        if job.song == STDIN or is_pipe(job.song):  # only now it can say what it is called
             return name_stems(job.song, self.output, self.model.name, self.stems, reader.tags)
         return job.stems
 
@@ -330,7 +343,7 @@ class Run:
 
 
 class _Behind(io.FileIO):
-    """A file that holds something already: an encoder that went back would write over it."""
+    """A file in which an encoder cannot go back: it would write over what was there, or behind."""
 
     def seekable(self) -> bool:
         return False
@@ -338,7 +351,7 @@ class _Behind(io.FileIO):
 
 def _find_stdout() -> BinaryIO:
     stdout = sys.stdout.buffer
-    if stdout.seekable() and stdout.seek(0, os.SEEK_END):
+    if stdout.seekable() and (stdout.seek(0, os.SEEK_END) or _appends(stdout.fileno())):
         return cast(BinaryIO, _Behind(stdout.fileno(), "wb", closefd=False))
     return stdout
 
@@ -347,6 +360,17 @@ def _find_stdin() -> BinaryIO:
     if sys.stdin is None:
         raise AudioError("-: standard input is closed")
     return sys.stdin.buffer
+
+
+def _check_stdin(targets: Iterable[Target]) -> None:
+    """Raise AudioError for a stem that would replace the file that standard input reads."""
+    with suppress(OSError):  # it may be no file at all
+        song = os.fstat(_find_stdin().fileno())
+        for path in targets:
+            if isinstance(path, Path) and path.exists() and os.path.samestat(song, path.stat()):
+                raise AudioError(
+                    f"{path}: a stem would replace the song itself; choose another name"
+                )
 
 
 def _all_well(done: Iterable[bool]) -> bool:
@@ -360,3 +384,12 @@ def _choose_computing(options: Options) -> Computing:
 
     batch, precision = options.batch_size or 0, options.precision
     return Computing(batch=batch, precision=precision, overlap=options.overlap)
+
+
+def _appends(descriptor: int) -> bool:
+    """Tell whether all that is written lands at the end of a file, as by >> in a shell."""
+    try:
+        from fcntl import F_GETFL, fcntl
+    except ImportError:  # Windows
+        return False
+    return bool(fcntl(descriptor, F_GETFL) & os.O_APPEND)

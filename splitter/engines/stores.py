@@ -37,8 +37,7 @@ def separate_stored(
             with turn:
                 outcome = worker.separate(here)
             if outcome.separated is None:
-                error = str(outcome.error).replace(str(here.song), str(job.song))
-                return Outcome(job, error=error)
+                return Outcome(job, error=_tell_places(str(outcome.error), here, job))
             for name, path in here.stems.items():
                 if path != job.stems[name]:
                     store(path, job.stems[name])
@@ -49,6 +48,14 @@ def separate_stored(
         except Exception as error:  # a store's names are Unicode, and its errors of any kind
             return Outcome(job, error=f"{job.song}: cannot be fetched or stored ({reason(error)})")
     return Outcome(job, replace(outcome.separated, song=job.song, stems=dict(job.stems)))
+
+
+def _tell_places(error: str, here: Job, job: Job) -> str:
+    """Name the places in the store, and not those in a temporary folder."""
+    places = zip([here.song, *here.stems.values()], [job.song, *job.stems.values()], strict=True)
+    for path, place in places:
+        error = error.replace(str(path), str(place))
+    return error
 
 
 def _localise(job: Job, folder: Path) -> Job:

@@ -238,7 +238,8 @@ def _walk_store(place: Path, search: Search) -> Iterator[Found]:
     skips = lru_cache(64)(skips)
     try:
         for parent, files in groupby(list_tree(place, skips), itemgetter(0)):
-            here = PurePath(parent)
+            # a key may have two slashes in a row, or dots, which would lead out of a folder
+            here = PurePath(*(part for part in parent.split("/") if part not in ("", ".", "..")))
             for _, found in files:
                 path = place / found.key
                 if not path.name.startswith("."):

@@ -88,24 +88,38 @@ class Journal:
         """Tell whether these stems of this song, as it is now, are there."""
         known = self._identify(job)
         song = self._name(job)
+        stems = [locate(path) for path in job.stems.values()]
         done = self._songs[song] == hash(known) or self._fresh.get(song) == known
+        done = done and not any(self.made.is_of_another(path, song) for path in stems)
         # other commands may have made other stems of it since, beside these
-        done = done or all(self.made.is_of(locate(path), known) for path in job.stems.values())
+        done = done or all(self.made.is_of(path, song, known) for path in stems)
         return done and job.is_made
 
     def failed(self, job: Job) -> bool:
         """Tell whether this song, as it is now, has failed."""
         return self._songs[self._name(job)] == hash(("failed", self._identify(job)))
 
+    def claim(self, job: Job) -> Job:
+        """Return a job with the stems that it may write.
+
+        These are files that are not there yet, and those that were made here of the same song and
+        bear the mark of that still, if runs like this one mark what they make.
+        """
+        song = self._name(job)
+        foreign = (
+            path
+            for path in map(locate, job.stems.values())
+            if self.made.is_of_another(path, song) or self._is_foreign(path)
+        )
+        return claim(job, self.made, set(foreign))
+
     def begin(self, job: Job, overwrite: bool = False) -> Job:
         """Write down that a job is under way; return it with the stems that it may write.
 
-        These are files that are not there yet, and those that were made here and bear the mark of
-        that still, if runs like this one mark what they make; or, by `overwrite`, all of them.
+        By `overwrite` it may write all of them.
         """
         job = replace(job, claimed=frozenset(job.stems.values())) if overwrite else job
-        foreign = filter(self._is_foreign, job.stems.values())
-        job = claim(job, self.made, set(map(locate, foreign)))
+        job = self.claim(job)
         files = [
             self.made.relate(locate(path)) for path in job.stems.values() if path in job.claimed
         ]
@@ -120,7 +134,7 @@ class Journal:
         """Tell whether a file that was made here has been replaced by somebody else's."""
         if not (self.settings.get("tags") and is_local(stem) and is_file(stem)):
             return False
-        if self.made.is_bare(locate(stem)) or read_mark(stem) is not None:
+        if self.made.is_bare(stem) or read_mark(stem) is not None:
             return False
         try:
             return not may_lack_mark(stem)
@@ -295,7 +309,7 @@ class Journal:
         self._begun[known] = song, files
         self._songs[song] = 0
         for name in files:
-            self.made.add(name, bare)
+            self.made.add(name, song, bare)
 
     def _take_before(self, entry: dict[str, Any]) -> None:
         """Take in a line of the first schema: all of a song, at its beginning or its end."""

@@ -9,7 +9,8 @@ from splitter.jobs.lines import stays_inside
 from splitter.jobs.table import Table
 from splitter.paths import is_local
 
-MARKED, BARE = 1, 2  # with and without tags; above these two bits, for which job it was made
+MARKED, BARE = 1, 2  # with and without tags: the lowest two bits of what is known of a file
+JOB = 0xFFFF_FFFC  # bits that tell for which job it was made; those above tell of which song
 
 
 class Files:
@@ -33,19 +34,25 @@ class Files:
         """Tell whether a file was made without tags, so without a mark."""
         return self._table[self.relate(path)] & 3 == BARE
 
-    def is_of(self, path: Path, known: str) -> bool:
-        """Tell whether the job with this id has made a file, and no other since."""
-        return self._table[self.relate(path)] & ~3 == hash(known) & ~3
+    def is_of(self, path: Path, song: str, known: str) -> bool:
+        """Tell whether the job of a song with this id has made a file, and no other since."""
+        made = self._table[self.relate(path)]
+        return not self.is_of_another(path, song) and made & JOB == hash(known) & JOB != 0
 
-    def add(self, relative: str, bare: bool = False) -> None:
-        """Take a file in, if its name does not lead out of the folder."""
+    def is_of_another(self, path: Path, song: str) -> bool:
+        """Tell whether a file was made here of another song."""
+        made = self._table[self.relate(path)]
+        return made != 0 and made >> 32 != hash(song) >> 32
+
+    def add(self, relative: str, song: str, bare: bool = False) -> None:
+        """Take in a file of a song, if its name does not lead out of the folder."""
         if stays_inside(relative):
-            self._table[relative] = BARE if bare else MARKED
+            self._table[relative] = hash(song) >> 32 << 32 | (BARE if bare else MARKED)
 
     def finish(self, relative: str, known: str) -> None:
         """Note which job has made a file that was taken in."""
-        if state := self._table[relative] & 3:
-            self._table[relative] = hash(known) & ~3 | state
+        if made := self._table[relative]:
+            self._table[relative] = made & ~JOB | hash(known) & JOB
 
     def remove(self, relative: str) -> None:
         """Take a file out."""

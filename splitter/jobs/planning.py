@@ -9,7 +9,6 @@ from itertools import chain, groupby, islice
 from pathlib import Path
 
 from splitter.collisions import identify, keep_apart
-from splitter.errors import DataError
 from splitter.jobs.finding import Found, LeftOut
 from splitter.jobs.table import Table
 from splitter.objects import Listing
@@ -28,6 +27,7 @@ class Job:
     size: int = 0  # bytes
     mtime: float = 0.0  # seconds since 1970
     claimed: frozenset[Path] = frozenset()  # stems that were free, or are the journal's own
+    wrong: str = field(default="", compare=False)  # why it cannot be done
     # stems that a listing showed; None: nobody listed them
     there: frozenset[Path] | None = field(default=None, compare=False)
 
@@ -51,8 +51,8 @@ def plan_jobs(songs: Iterable[Found], output: Path, name_stems: NameStems) -> It
 
     The songs of a folder are settled together, whatever their order, and kept apart from all that
     came before them. A file that comes again, be it by another name or link, is left out, and so
-    are stems of other songs: output may lie among the songs. Raises DataError when a stem would
-    replace its song.
+    are stems of other songs: output may lie among the songs. Of a song that a stem would replace
+    the job says what is wrong.
     """
     plan = _Plan(output, name_stems)
     for _, folder in groupby(songs, lambda one: one.parent):
@@ -99,14 +99,12 @@ class _Plan:
         there = self._list(located)
         for one, stems, places, known in zip(songs, named, located, facts, strict=True):
             place = locate(one.path)
-            if place in places:
-                raise DataError(
-                    f"{one.path}: a stem would overwrite this song; choose another --output"
-                )
-            if not self._taken[place]:
+            if not self._taken[place] or place in places:
                 self._take(place)
                 seen = None if there is None else there.intersection(places)
-                yield Job(one.path, stems, known.size, known.mtime, there=seen)
+                job = Job(one.path, stems, known.size, known.mtime, there=seen)
+                told = f"{one.path}: a stem would overwrite this song; choose another --output"
+                yield replace(job, wrong=told) if place in places else job
 
     def _take(self, place: Path) -> None:
         """Note that a file is a stem's or a song's."""
