@@ -1,6 +1,6 @@
-"""Write the reference of the command line, docs/commands.md, and the man page, docs/splitter.1.
+"""Write the reference of commands and recipes, docs/commands.md, splitter.1 and recipe.md.
 
-Both come from the commands themselves; a test holds them to what this would write.
+They come from the code itself; a test holds them to what this would write.
 
     python scripts/reference.py
 """
@@ -8,10 +8,12 @@ Both come from the commands themselves; a test holds them to what this would wri
 from __future__ import annotations
 
 import argparse
+import inspect
+import json
 import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from pathlib import Path
 
 import click
@@ -19,6 +21,7 @@ import click
 from splitter import __version__
 from splitter.cli import splitter
 from splitter.cli.command import COMMON
+from splitter.training.recipe import Adversarial, Mixing, Recipe
 
 DOCS = Path(__file__).parents[1] / "docs"
 STATUS = [
@@ -30,6 +33,13 @@ STATUS = [
     ("141", "Whoever read standard output has left."),
     ("143", "The run was terminated."),
 ]
+
+
+RECIPES = (
+    "`splitter train DATA -o MODEL --recipe recipe.json` trains as a recipe says: see",
+    "[training a model](train.md). What it leaves out has the default of these tables. Shares and",
+    "probabilities go from 0 to 1.",
+)
 
 
 @dataclass(frozen=True)
@@ -126,6 +136,44 @@ def _roff(text: str) -> str:
     return f"\\&{text}" if text.startswith((".", "'")) else text
 
 
+def make_recipe_page() -> str:
+    """Write what keys a recipe may have, from the fields of its classes and their comments."""
+    lines = ["# Recipes", "", *RECIPES, ""]
+    for kind, title, words in (
+        (Recipe, "All of it", "A recipe has these keys, and no others."),
+        (Mixing, "`mixing`", "How examples are drawn, and how often what is done to them."),
+        (Adversarial, "`adversarial`", "How songs without stems are learned from."),
+    ):
+        lines += [f"## {title}", "", words, "", "| key | default | meaning |", "|---|---|---|"]
+        lines += [
+            f"| `{name}` | {default} | {_cell(told)} |" for name, default, told in _keys(kind)
+        ]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _keys(kind: type) -> Iterator[tuple[str, str, str]]:
+    """Yield each field's name, its default as JSON, and the comments beside or above it."""
+    above: list[str] = []
+    name = ""
+    told: dict[str, list[str]] = {}
+    for line in inspect.getsource(kind).splitlines():
+        code, _, comment = line.partition("#")
+        begun = re.match(r"    (\w+): ", code)
+        if begun:
+            name = begun[1]
+            told[name] = above
+            above = []
+        if comment and not code.strip():
+            above.append(comment.strip())
+        elif comment and name:
+            told[name].append(comment.strip())
+    for one in fields(kind):
+        made = one.default_factory() if one.default is MISSING else one.default  # type: ignore[misc]
+        default = "" if is_dataclass(made) else f"`{json.dumps(made)}`"
+        yield one.name, default, " ".join(told[one.name])
+
+
 def make_files() -> dict[Path, str]:
     """Make all files that this writes: path → content."""
     with click.Context(splitter, info_name="splitter") as context:
@@ -133,6 +181,7 @@ def make_files() -> dict[Path, str]:
     return {
         DOCS / "commands.md": make_markdown(entries),
         DOCS / "splitter.1": make_man_page(entries),
+        DOCS / "recipe.md": make_recipe_page(),
     }
 
 

@@ -2,7 +2,7 @@
 
 The stems of `01 Track.mp3` and `01 Track.flac` are named after the whole names, suffix and all. If
 that is not enough, the song's folder is named instead, then both, then a hash of its path. All
-songs that would write one file are marked alike: names do not depend on the order of songs.
+songs of one folder that would write one file are marked alike, whatever their order.
 
 One file is what some disk takes for one: names that differ in case only are kept apart everywhere,
 so that a library can move to another disk.

@@ -110,7 +110,7 @@ def _number(text: str | None, digits: int) -> str | None:
 
 
 def _find_name(song: Path, folder: Path) -> str:
-    """Give a song's name without its suffix; where that names the song itself, another one."""
+    """Return a song's name without its suffix, or `NAME stems` where that is the song itself."""
     itself = not song.suffix and (folder / song.name).absolute() == song.absolute()
     return f"{song.name} stems" if itself else song.stem
 

@@ -115,7 +115,7 @@ def find_model(name: str) -> Path:
     for folder in [*known, Path(name)]:
         if _is_model(folder):
             return folder
-    if os.path.isdir(name):  # noqa: PTH112 – as above, of `_is_model`
+    if os.path.isdir(name):  # noqa: PTH112 - as `_is_model` below
         raise ModelError(f"{name}: not a model folder, as it has no {CONFIG}")
     entry = read_catalogue().get(name)
     if entry is not None:

@@ -62,7 +62,7 @@ class Waiting:
 
 
 class Raising(Waiting):
-    """A handler that raises Stopped, and remembers it, should it come to be another exception."""
+    """A handler that raises Stopped, and remembers it in case a library swallows it."""
 
     def __call__(self, number: int, _: FrameType | None = None) -> None:
         """Raise Stopped."""

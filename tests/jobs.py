@@ -9,7 +9,7 @@ from pathlib import Path
 import soundfile
 
 from splitter.engines.worker import Work
-from splitter.jobs import Found, Job, plan_jobs
+from splitter.jobs import Found, Job, Journal, plan_jobs
 from splitter.outputs import Output, name_stems
 from splitter.separation import Computing
 from tests import sounds
@@ -33,3 +33,8 @@ def make_song(index: int, seconds: float = 0.3) -> bytes:
     signal = sounds.noise(round(seconds * 44100) + index, seed=index)
     soundfile.write(file, signal.T, 44100, format="WAV")
     return file.getvalue()
+
+
+def select_undone(journal: Journal, jobs: Iterable[Job]) -> list[Job]:
+    """List the jobs that are new, changed, failed, or whose stems are gone."""
+    return [job for job in jobs if not journal.has(job)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import re
@@ -132,6 +133,37 @@ def test_a_folder_with_something_in_it_is_kept(tmp_path: Path) -> None:
     write(tmp_path / "new" / "whole.wav", chirps(100), OutputFormat())
     part.discard()
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["whole.wav"]
+
+
+def _refuse_folders(monkeypatch: pytest.MonkeyPatch, flags: int) -> None:
+    """Let nobody open a folder but with these flags, as if this were not root."""
+    really = os.open
+
+    def ask(path: str, asked: int, *others: int, **more: int) -> int:
+        if Path(path).is_dir() and not asked & flags:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return really(path, asked, *others, **more)
+
+    monkeypatch.setattr(os, "open", ask)
+    monkeypatch.setattr(os, "supports_dir_fd", os.supports_dir_fd | {ask})
+
+
+@pytest.mark.skipif(not hasattr(os, "O_PATH"), reason="opens no folder that cannot be listed")
+def test_a_folder_that_takes_files_and_shows_none_will_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _refuse_folders(monkeypatch, os.O_PATH)
+    write(tmp_path / "stem.wav", chirps(100), OutputFormat())
+    assert [path.name for path in tmp_path.iterdir()] == ["stem.wav"]
+
+
+def test_a_folder_that_cannot_be_held_keeps_no_part(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _refuse_folders(monkeypatch, 0)
+    with pytest.raises(AudioError, match=r"stem\.wav: cannot be written"):
+        PartFile(tmp_path / "stem.wav")
+    assert list(tmp_path.iterdir()) == []
 
 
 def _stems(folder: Path) -> dict[str, Path]:

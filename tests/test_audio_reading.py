@@ -184,19 +184,17 @@ def test_the_depth_to_give_back_is_the_songs(
 
 
 @pytest.mark.skipif(not shutil.which("ffmpeg"), reason="PyAV has no encoder of DTS")
-def test_dts_that_lost_something_is_given_back_as_other_lossy_formats(tmp_path: Path) -> None:
-    """Its decoder is that of DTS without loss, too, which gives integers."""
-    soundfile.write(tmp_path / "song.wav", chirps().T, RATE)
-    command = ("ffmpeg", "-v", "error", "-i", tmp_path / "song.wav", "-c:a", "dca", "-strict", "-2")
-    subprocess.run((*command, tmp_path / "song.dts"), check=True)
-    with open_song(tmp_path / "song.dts") as song:
-        assert (song.bits, song.floating) == (16, False)
-
-
-def test_a_wavpack_of_floats_is_given_back_as_floats(tmp_path: Path) -> None:
-    """Its codec may lose something as well."""
-    with open_song(make(tmp_path / "song", "wv", chirps())) as song:
-        assert (song.bits, song.floating) == (32, True)
+@pytest.mark.parametrize(("suffix", "codec", "bits"), [("dts", "dca", 16), ("wv", "wavpack", 32)])
+def test_floats_are_given_back_only_of_what_lost_nothing(
+    tmp_path: Path, suffix: str, codec: str, bits: int
+) -> None:
+    """Both codecs may lose something or nothing; DTS without loss has integers."""
+    soundfile.write(tmp_path / "song.wav", chirps().T, RATE, "FLOAT")
+    path = tmp_path / f"song.{suffix}"
+    command = ("ffmpeg", "-v", "error", "-i", tmp_path / "song.wav", "-c:a", codec, "-strict", "-2")
+    subprocess.run((*command, path), check=True)
+    with open_song(path) as song:
+        assert (song.bits, song.floating) == (bits, bits == 32)
 
 
 @pytest.mark.parametrize("rate", [8000, 48000, 96000, 384000])

@@ -14,7 +14,9 @@ from splitter.cli import COMMANDS
 WAY_OUT = "run: python scripts/reference.py"
 
 
-@pytest.mark.parametrize("path", [DOCS / "commands.md", DOCS / "splitter.1"], ids=lambda p: p.name)
+@pytest.mark.parametrize(
+    "path", [DOCS / "commands.md", DOCS / "splitter.1", DOCS / "recipe.md"], ids=lambda p: p.name
+)
 def test_the_reference_is_what_the_commands_say(path) -> None:  # type: ignore[no-untyped-def]
     assert path.read_text(encoding="utf-8") == make_files()[path], WAY_OUT
 

@@ -28,7 +28,7 @@ from splitter.objects import store as store_object
 from splitter.paths import is_local, open_path
 from tests import sounds
 from tests.commands import ROOT, Done, call
-from tests.jobs import make_song, plan, work
+from tests.jobs import make_song, plan, select_undone, work
 from tests.proxies import FAULTS, Proxy, now_and_then
 
 # Ray and the S3 client warn about each other's and Python's ways, which is no concern of ours
@@ -121,8 +121,8 @@ def test_songs_in_a_store_become_stems_in_a_store(
     stored = place / "out" / "A" / "song 0" / "vocals.wav"
     assert stored.read_bytes() == alone.stems["vocals"].read_bytes()
     jobs = plan(find_songs([place / "songs"], Search(recursive=True)), place / "out")
-    assert list(open_journal(place / "out", {}).select_undone(jobs)) == []
-    assert list(open_journal(place / "out", {"model": "other"}).select_undone(jobs)) == jobs
+    assert select_undone(open_journal(place / "out", {}), jobs) == []
+    assert select_undone(open_journal(place / "out", {"model": "other"}), jobs) == jobs
 
 
 @pytest.mark.parametrize("output", ["memory://splitter/out", "out"])

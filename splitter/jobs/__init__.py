@@ -1,6 +1,6 @@
 """What is to do, and what is done: songs in folders, and the journal of a run.
 
-folders ── find_songs ──▶ songs ── plan_jobs ──▶ jobs ── Journal.select_undone ──▶ an engine
+folders ── find_songs ──▶ songs ── plan_jobs ──▶ jobs ── Journal.has ──▶ an engine
                                                                  ▲                     │
                                                  splitter.jsonl ─┴──── Journal.add ◀───┘
 

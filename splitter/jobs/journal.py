@@ -80,10 +80,6 @@ class Journal:
         self._told = False  # the settings
         self._read()
 
-    def select_undone(self, jobs: Iterable[Job]) -> Iterator[Job]:
-        """Yield the jobs that are new, changed, failed, or whose stems are gone."""
-        return (job for job in jobs if not self.has(job))
-
     def has(self, job: Job) -> bool:
         """Tell whether these stems of this song, as it is now, are there."""
         known = self._identify(job)

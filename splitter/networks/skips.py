@@ -76,7 +76,7 @@ class ResPath(Join):
 
 
 class Attention(Join):
-    """Let through of the way down what what comes up asks for (Oktay et al. 2018).
+    """Let pass only what the way up asks for (Oktay et al. 2018).
 
     An additive gate: σ(ψ(ReLU(W·risen + V·skipped))), one coefficient for each row and frame.
     """

@@ -26,10 +26,10 @@ class Mixing:
     """How examples are drawn and changed; probabilities in 0…1, levels in dB."""
 
     aligned: Share = 0.22  # part of the examples that are a song's own two stems
-    no_voice: Share = 0.08
-    no_music: Share = 0.03
-    second_voice: Share = 0.15
-    second_music: Share = 0.25
+    no_voice: Share = 0.08  # of the others: music alone
+    no_music: Share = 0.03  # of the others: a voice alone
+    second_voice: Share = 0.15  # of voices: two at once
+    second_music: Share = 0.25  # of music: two pieces at once
     aligned_level: Decibels = 3.0  # ± dB of voice against music in aligned pairs
     aligned_changed: Share = 0.0  # of aligned pairs: both stems are changed, each as if alone
     # of aligned pairs: the music is from anywhere in the same song; song_1 and song_2 are one song
@@ -38,10 +38,10 @@ class Mixing:
     level_spread: Decibels = 5.0  # its standard deviation
     loudness: tuple[Decibels, Decibels] = (-30.0, -12.0)  # dBFS (RMS) of the mix
     stretch: Share = 0.14  # ± part of tempo and pitch, by resampling
-    equalizer: Share = 0.6
+    equalizer: Share = 0.6  # sounds filtered by a smooth random curve
     equalizer_range: Decibels = 9.0  # ± dB at six points, an octave or more apart
-    reverb_voice: Share = 0.35
-    reverb_music: Share = 0.10
+    reverb_voice: Share = 0.35  # voices in a room
+    reverb_music: Share = 0.10  # music in one
     width: Share = 0.0  # stereo sources made wider or narrower
     compress: Share = 0.0  # loud parts made quieter, quiet ones louder
     compress_voice: Share = 0.0  # the same of voices, before they are put into a room
@@ -90,21 +90,21 @@ class Adversarial:
 class Recipe:
     """How to train a model."""
 
-    network: str = "mask-unet"
+    network: str = "mask-unet"  # one that `splitter train --networks` lists
     sizes: Mapping[str, Any] = field(default_factory=dict)  # fields of the architecture's dataclass
     rate: Rate = 44100  # Hz
-    channels: Annotated[int, Range(1, 2)] = 2
-    loss: str = "waveform"  # one of splitter.training.losses.LOSSES
+    channels: Annotated[int, Range(1, 2)] = 2  # that the network hears at once
+    loss: str = "waveform"  # one of those in train.md
     crop: Count = 262144  # samples an example
-    batch: Count = 8
-    steps: Count = 6000
-    warmup: Count = 100  # steps
-    optimizer: str = "adamw"  # one of splitter.training.optimizers.OPTIMIZERS
-    learning_rate: Factor = 1e-3
-    weight_decay: Factor = 1e-2
-    gradient_norm: Factor = 1.0
+    batch: Count = 8  # examples a step
+    steps: Count = 6000  # in all
+    warmup: Count = 100  # steps in which the rate rises to its peak
+    optimizer: str = "adamw"  # adamw or muon
+    learning_rate: Factor = 1e-3  # at its peak; it falls to 0 by a cosine
+    weight_decay: Factor = 1e-2  # a step, times the rate
+    gradient_norm: Factor = 1.0  # a longer gradient is made this long
     average: Share = 0.998  # decay a step of the averaged (EMA) weights
-    seed: Annotated[int, Range(0, 2**63 - 1)] = 0
+    seed: Annotated[int, Range(0, 2**63 - 1)] = 0  # of weights and examples
     validate_every: Count = 500  # steps
     validation: Sequence[str] = ()  # patterns of source names that are held out
     keep_best: bool = True  # export the weights that scored best on them; else the last ones
@@ -116,7 +116,9 @@ class Recipe:
     # (pattern, factor as voice, factor as music): how often a source is drawn for its length;
     # that as voice goes for aligned pairs
     weights: Sequence[tuple[str, Factor, Factor]] = ()
+    # see below
     mixing: Mixing = field(default_factory=Mixing)
+    # see below
     adversarial: Adversarial = field(default_factory=Adversarial)
 
 
