@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from splitter.errors import DeviceError
 from splitter.processors import has_bfloat16
@@ -46,3 +47,9 @@ def training_dtype(device: torch.device) -> torch.dtype:
 
 def _has_mps() -> bool:
     return torch.backends.mps.is_available()
+
+
+def exact(tensor: Tensor) -> Tensor:
+    """Return a tensor in double precision: on the processor where its device (Apple's) has none."""
+    tensor = tensor.cpu() if tensor.device.type == "mps" else tensor
+    return tensor.to(torch.complex128 if tensor.is_complex() else torch.float64)

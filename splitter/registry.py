@@ -18,7 +18,7 @@ import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -26,7 +26,7 @@ from platformdirs import user_cache_path
 
 from splitter.catalogue import read_catalogue
 from splitter.errors import ModelError, reason
-from splitter.paths import check_plain_file, is_plain_name
+from splitter.paths import Facts, check_plain_file, is_plain_name, look_at
 from splitter.schema import Length, Range, Words, parse, read_json
 
 DEFAULT_MODEL = "unet"
@@ -308,6 +308,12 @@ def _find_networks(folder: Path) -> list[Path]:
 
 def hash_model(folder: Path) -> str:
     """Return 16 hex digits of the SHA-256 of config and weights."""
+    return _hash_as_it_is(folder, *map(look_at, (folder / CONFIG, folder / WEIGHTS)))
+
+
+@lru_cache
+def _hash_as_it_is(folder: Path, *_: Facts) -> str:
+    """Hash a model once, as long as what is known of its files stays: some hold a gigabyte."""
     digest = hashlib.sha256()
     for name in (CONFIG, WEIGHTS):
         path = folder / name

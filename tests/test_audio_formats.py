@@ -9,7 +9,9 @@ import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import av
 import numpy as np
 import pytest
 
@@ -23,7 +25,8 @@ from splitter.audio import (
     resample_signal,
     write_stems,
 )
-from tests.codecs import chirps
+from splitter.jobs.finding import find_songs, has_sound
+from tests.codecs import chirps, read
 
 RATES = (8000, 22050, 44100, 48000, 96000, 192000, 384000)
 CHANNELS = (1, 2, 6, 8)
@@ -97,6 +100,43 @@ def test_stems_of_every_shape_have_the_length_the_sum_and_the_tags(
         assert row.error <= step * 1.001  # and the rounding of float32
     elif rate == row.rate >= 44100 and channels <= 2:
         assert row.noise < 0.03  # a tenth of the song: the codecs work; how well is theirs
+
+
+@pytest.mark.parametrize(
+    ("container", "codec"),
+    [
+        ("mpegts", "mp2"),
+        ("m2ts", "mp2"),
+        ("mpeg", "mp2"),
+        ("vob", "ac3"),
+        ("flv", "aac"),
+        ("voc", "pcm_u8"),
+    ],
+)
+def test_a_folder_gives_sound_of_every_kind_that_is_read(
+    tmp_path: Path, container: str, codec: str
+) -> None:
+    options = {"mpegts_m2ts_mode": "1"} if container == "m2ts" else {}
+    muxer = "mpegts" if container == "m2ts" else container
+    with av.open(str(tmp_path / "song"), "w", format=muxer, options=options) as output:
+        track: Any = output.add_stream(codec, rate=44100, layout="stereo")
+        signal = np.ascontiguousarray(chirps(44100).T.reshape(1, -1))
+        frame = av.AudioFrame.from_ndarray(signal, "flt", "stereo")
+        frame.sample_rate, frame.pts = 44100, 0
+        output.mux(track.encode(frame))
+        output.mux(track.encode(None))
+    (song,) = find_songs([tmp_path])
+    assert 44100 <= read(song.path).shape[1] < 44100 + 5000
+
+
+def test_text_that_looks_like_a_stream_is_no_song() -> None:
+    assert not has_sound(b"G" + bytes(187) + b"G" + bytes(300))
+
+
+@pytest.mark.parametrize("sync", ["7ffe8001", "fe7f0180", "1fffe80007f0", "ff1f00e8f007"])
+def test_dts_is_known_in_all_four_orders_of_its_bits(sync: str) -> None:
+    """ETSI TS 102 114, 6.1.3.1."""
+    assert has_sound(bytes.fromhex(sync) + bytes(100))
 
 
 def main() -> None:

@@ -81,7 +81,6 @@ def test_sound_is_known_by_its_first_bytes(head: bytes) -> None:
         JPEG,
         b"\x89PNG\r\n\x1a\n",
         b"RIFF\x24\0\0\0WEBPVP8 ",
-        b"RIFF\x24\0\0\0AVI LIST",
         b"\0\0\0\x20ftypavif",
         b"\0\0\0\x20ftypheic",
         b"[playlist]\n",

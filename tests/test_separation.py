@@ -122,6 +122,12 @@ def test_a_sample_that_is_no_number_harms_only_itself(small_model: Model) -> Non
     assert np.isnan(stems["instrumental"]).sum() == 1
 
 
+def test_a_network_of_many_channels_hears_those_of_a_song_together() -> None:
+    assert [list(pair) for pair in channel_pairs(6, 6)] == [[0, 1, 2, 3, 4, 5]]
+    assert [list(pair) for pair in channel_pairs(3, 6)] == [[0], [1], [2]]
+    assert [list(pair) for pair in channel_pairs(1, 1)] == [[0]]
+
+
 def test_channels_of_a_surround_song_are_heard_in_their_pairs(small_model: Model) -> None:
     signal = noise(3000, channels=6)
     together = separate(signal, 44100, small_model, EXACT)["vocals"]

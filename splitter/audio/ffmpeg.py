@@ -17,6 +17,7 @@ from splitter.audio.decoder import (
     UndecodableError,
     describe_break,
 )
+from splitter.audio.fields import read_text
 from splitter.audio.fitting import Fitter
 from splitter.audio.frames import Unpacker
 from splitter.audio.headers import (
@@ -26,9 +27,15 @@ from splitter.audio.headers import (
     read_header,
     read_open_au,
 )
-from splitter.audio.mpeg import ADTS, has_gap
+from splitter.audio.mpeg import ADTS, has_gap, measure_id3, parse_adts
 from splitter.audio.native import read_native
-from splitter.audio.ogg import Ending, has_broken_pages, is_one_page, read_ending
+from splitter.audio.ogg import (
+    find_last_granule,
+    has_broken_pages,
+    is_one_page,
+    list_streams,
+    read_ending,
+)
 from splitter.audio.options import RAW_ENCODINGS, RawFormat
 from splitter.audio.sources import Source
 from splitter.audio.tracks import choose_track
@@ -55,6 +62,14 @@ _CHECKSUMS = ("flac", "wavpack", "tta", "ape", "ac3")  # codecs whose frames hav
 _DSD_RATE = 352_800  # Hz, of DSD64: faster DSD has nothing but noise above
 _DENSEST = 6000  # samples per byte: FLAC has silence of 65,535 in 11 bytes (RFC 9639)
 _TOGETHER = 4096  # samples at least that are passed on: each array costs Python time of its own
+_PROBED = 1 << 19  # bytes of an ID3 tag, behind which FFmpeg finds everything
+_BEHIND_TAGS = {
+    b"fLaC": "flac",
+    b"TTA1": "tta",
+    b"MAC ": "ape",
+    b"MPCK": "mpc8",
+    b"MP+": "mpc",
+}
 _ITUNES_GAPLESS = re.compile(r"(?:\s*[0-9A-F]{8}){3}\s+([0-9A-F]{16})")  # …, samples
 _DEPTHS = {"u8": 16, "s16": 16, "s32": 24, "s64": 32, "flt": 32, "dbl": 32}
 
@@ -74,6 +89,9 @@ class FFmpegDecoder:
             # a frame whose checksum does not fit is an error: FFmpeg would decode it all the same
             self._track.codec_context.options = {"err_detect": "crccheck+explode"}
         self._ogg_vorbis = self._codec == "vorbis" and self._format == "ogg"
+        streams = list_streams(source.read_at) if self._format == "ogg" else []
+        self._ogg_stream = streams[self._track.index] if self._track.index < len(streams) else b""
+        self._ogg_alone = len(streams) < 2
         if self._ogg_vorbis or self._format == "caf":
             # FFmpeg cuts the end of short files too early, and that of ALAC twice; `find_end` knows
             # better. This also keeps what Vorbis' first packet gives, which is no sound; `_decode`
@@ -84,6 +102,7 @@ class FFmpegDecoder:
         self._undecoded = 0  # packets
         self._torn = False  # a packet is shorter than it should be
         self._damage: str | None = None  # where something good has come since
+        self._sound_end = 0  # bytes, behind the last packet
         self._priming = 0  # samples before the song that a track's duration may include
         self._last_frame = 0, 0  # samples: decoded, and by the container
         self._first_granule = 0
@@ -96,7 +115,7 @@ class FFmpegDecoder:
         self._describe(raw)
         if self._first is None and (self._failed or self.samples):
             raise UndecodableError("not one sample of it can be decoded")
-        if self._ogg_vorbis and self._first and not is_one_page(self._source.read_at):
+        if self._ogg_vorbis and self._first and not is_one_page(source.read_at, self._ogg_stream):
             self._first_granule = self._first.pts or 0  # not 0 in what was cut out
         if self._format in _STREAMS:
             self._failed = False
@@ -113,6 +132,8 @@ class FFmpegDecoder:
         self.channels: int = len(shape.layout.channels)
         sample_format = context.format.name.rstrip("p") if context.format else "s16"
         lossless = context.codec.lossless
+        if context.codec.lossy and self._codec != "wavpack" and sample_format in ("flt", "dbl"):
+            lossless = False  # DTS is both, and without loss gives integers
         self.floating = lossless and sample_format in ("flt", "dbl")
         self.bits = _DEPTHS.get(sample_format, 16) if lossless else 16
         if self._codec.startswith("pcm_s32"):
@@ -128,7 +149,8 @@ class FFmpegDecoder:
         self._skipped = self._header.skipped
         self._exact = self._find_samples()
         self.samples = self._exact if self._exact is not None else self._estimate_samples()
-        self.sure = self._exact is not None or self._format == "ogg"
+        paged = self._format == "ogg" and (self._ogg_alone or self.samples is not None)
+        self.sure = self._exact is not None or paged
         self.most: int | None = None
         if self._source.seekable:
             densest = 1 if self._codec.startswith("pcm_") else _DENSEST
@@ -167,18 +189,43 @@ class FFmpegDecoder:
         gapless = _ITUNES_GAPLESS.match(self._itunes)
         if gapless:
             return int(gapless[1], 16)
-        return self._header.samples or self._duration
+        return self._header.samples or (None if self._is_open else self._duration)
+
+    @property
+    def _is_open(self) -> bool:
+        """Tell whether its head was written before anybody knew how long the sound would be."""
+        return self._header.sound is not None
+
+    def _measure_sound(self) -> int | None:
+        """Count the samples of PCM from its first byte to the end of the file."""
+        if not self._source.seekable or not self._codec.startswith("pcm_"):
+            return None
+        bits = re.search(r"\d+", self._codec)  # none in the names of a-law and µ-law, which have 8
+        size = (int(bits[0]) if bits else 8) // 8 * self.channels  # bytes
+        return max(self._source.measure() - (self._header.sound or 0), 0) // size
 
     def _estimate_samples(self) -> int | None:
         """Give FFmpeg's own idea of the length, good enough for a progress bar."""
-        duration: int | None = self._container.duration  # microseconds
-        if not duration or duration < 0:
-            return None
+        if self._is_open:  # FFmpeg would believe other sizes in the same head
+            return self._measure_sound()
         skipped = 0
         if self._codec == "opus" and self._format == "ogg":
             head = self._track.codec_context.extradata or b""
             skipped = int.from_bytes(head[10:12], "little") * self.rate // 48000
+        if self._source.seekable and not self._ogg_alone:
+            end = self._find_ogg_end()
+            return None if end is None else max(end - skipped, 0)
+        duration: int | None = self._container.duration  # microseconds
+        if not duration or duration < 0:
+            return None
         return max(round(duration * self.rate / 1_000_000) - skipped, 0)
+
+    def _find_ogg_end(self) -> int | None:
+        """Give what the last page of the track states: samples, or those at 48 kHz of Opus."""
+        if self._source.seekable and not self._ogg_alone:
+            return find_last_granule(self._source.read_at, self._ogg_stream)
+        ending = read_ending(self._source.read_ending(), self._ogg_stream)
+        return ending.granule if ending.granule >= 0 else None
 
     def read_arrays(self, patient: bool) -> Iterator[Block]:
         """Yield what is decoded as (channels, samples), some frames at a time."""
@@ -193,7 +240,7 @@ class FFmpegDecoder:
                 if not patient:
                     yield from waiting
                     raise DamagedError(self._damage)
-            self._failed = False
+            self._failed, self._undecoded = False, 0
             for block in fitter.feed(unpack(frame), self._rate_of(frame), frame.layout):
                 waiting.append(block[:, skipped:])
                 decoded += waiting[-1].shape[1]
@@ -243,6 +290,8 @@ class FFmpegDecoder:
                 continue
             if packet.size and packet.pts is not None and packet.pts < 0:
                 self._priming = max(self._priming, self._to_samples(-packet.pts, packet))
+            if packet.size:
+                self._sound_end = (packet.pos or 0) + packet.size
             yield packet
 
     def _note_place(self, frame: Any) -> None:
@@ -272,7 +321,8 @@ class FFmpegDecoder:
         last, stated = self._last_frame
         end = self._exact
         if self._ogg_vorbis:
-            end = self._read_ogg_ending().granule - self._first_granule
+            place = self._find_ogg_end()
+            end = None if place is None else place - self._first_granule
         elif stated < last and not self._itunes:
             end = decoded - last + stated
         return end if end is not None and 0 <= decoded - end <= PADDING else decoded
@@ -287,7 +337,7 @@ class FFmpegDecoder:
             fault = self._describe_shortage(decoded, exact)
         elif end := self._find_missing_end(decoded):
             fault = describe_break(decoded, self.rate, end)
-        elif self._torn or self._is_torn_ogg() or (self._failed and self._failure_counts(decoded)):
+        elif self._is_torn() or (self._failed and self._failure_counts(decoded)):
             fault = describe_break(decoded, self.rate, exact)
         elif self._failed and self._format == _MOV:  # tags and junk are no packets of it
             fault = describe_break(decoded, self.rate, decoded + self._last_frame[0])
@@ -315,10 +365,13 @@ class FFmpegDecoder:
 
     def _has_gaps(self) -> bool:
         allowed = _WITHOUT_GAPS.get(self._format, INAUDIBLE)
-        return self._format not in _STREAMS and self._lost > allowed * self.rate
+        untimed = self._format in _STREAMS and self._format != "mpegts"
+        return not untimed and self._lost > allowed * self.rate
 
     def _describe_shortage(self, decoded: int, exact: int) -> Fault | None:
         if self._has_gaps():
+            if self._format == _MOV and exact - decoded - self._lost <= INAUDIBLE * self.rate:
+                return None  # the rest is there: `_find_gap` tells
             return Fault(f"has gaps: {exact - decoded} of its samples are missing")
         if self._format == "flac" and not self._failed:
             # a file that breaks off does so within a frame; tools that cut leave the old length
@@ -350,21 +403,32 @@ class FFmpegDecoder:
         end = round(seconds * self.rate)
         return end if end - decoded > INAUDIBLE * self.rate else None
 
-    def _is_torn_ogg(self) -> bool:
+    def _is_torn(self) -> bool:
         """Tell whether it ends within a page or a packet; without an end it may be a recording."""
-        if self._format != "ogg":
-            return False
-        ending = self._read_ogg_ending()
+        if self._torn or self._format != "ogg":
+            return self._torn and not self._is_open
+        ending = read_ending(self._source.read_ending())
         if ending.whole and not ending.last:
             self.remarks.append("is a recording without an end; its last moment may be missing")
         return not ending.whole
 
-    def _read_ogg_ending(self) -> Ending:
-        return read_ending(self._source.read_ending())
-
     def _failure_counts(self, decoded: int) -> bool:
         """Tell sound that is missing at the end from tags and junk behind the sound."""
+        if self._is_open and self._undecoded <= 1:
+            return False  # what was written into a pipe ends anywhere
+        if self._exact is None and self._format == "wv" and self._ends_in_tags():
+            return False  # which FFmpeg knows of a file only
         return self._exact is None or decoded < self._exact
+
+    def _ends_in_tags(self) -> bool:
+        """Tell whether nothing but tags comes behind the last packet."""
+        rest, ending = self._source.measure() - self._sound_end, self._source.read_ending()
+        if rest <= len(ending):
+            return rest > 0 and ending[-rest:].startswith((b"APETAGEX", b"TAG", b"ID3"))
+        if ending[-128:].startswith(b"TAG"):
+            rest, ending = rest - 128, ending[:-128]
+        size = int.from_bytes(ending[-20:-16], "little")  # of a large cover, without the tag's head
+        return ending[-32:-24] == b"APETAGEX" and rest - size in (0, 32)
 
     def close(self) -> None:
         """Free what FFmpeg holds."""
@@ -376,7 +440,7 @@ def open_container(source: Source, raw: RawFormat | None) -> Any:
     stream, options = source.for_ffmpeg()  # a playlist must not open other files
     if not source.seekable and source.read_at(0, 4) in _PCM_MAGIC:
         options["probesize"] = "65536"  # bytes; FFmpeg would look for other codecs for 5 seconds
-    encoding = raw.encoding if raw else None
+    encoding = raw.encoding if raw else _find_behind_tag(source)
     if raw:
         options |= {"sample_rate": str(raw.rate), "ch_layout": f"{raw.channels}C"}
     elif is_open_rf64(source.read_at):
@@ -390,13 +454,27 @@ def open_container(source: Source, raw: RawFormat | None) -> Any:
             stream,
             format=encoding,
             options=options,
-            metadata_errors="replace",
+            metadata_errors="surrogateescape",  # see `read_text`
         )
     except av.FFmpegError as error:
         source.check()
         raise UndecodableError("not an audio file, or its format is unknown") from error
 
 
+def _find_behind_tag(source: Source) -> str | None:
+    """Name the format behind an ID3 tag that is longer than FFmpeg looks; None leaves it to it."""
+    size = measure_id3(source.read_at(0, 10))
+    if size < _PROBED:
+        return None
+    head = source.read_ahead(size, 8)
+    if parse_adts(head):
+        return "aac"
+    if head[:2] == b"\x0b\x77":
+        return "eac3" if len(head) > 5 and head[5] >> 3 > 10 else "ac3"
+    return next((name for magic, name in _BEHIND_TAGS.items() if head.startswith(magic)), None)
+
+
 def _join_metadata(container: dict[str, str], track: dict[str, str]) -> dict[str, str]:
     """Join the two places where formats keep their tags; the container's come first."""
-    return {key.lower(): value for key, value in [*track.items(), *container.items()]}
+    texts = [*track.items(), *container.items()]
+    return {read_text(key).lower(): read_text(value) for key, value in texts}

@@ -61,3 +61,12 @@ TOTALS: Mapping[str, tuple[str, ...]] = {
     "track": ("tracktotal", "totaltracks"),
     "disc": ("disctotal", "totaldiscs"),
 }
+
+
+def read_text(text: str) -> str:
+    """Read what was decoded by "surrogateescape" as Windows-1252 where it is no UTF-8."""
+    content = text.encode("utf-8", "surrogateescape")
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError:
+        return content.decode("cp1252", "replace")

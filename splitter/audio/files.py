@@ -34,8 +34,13 @@ class PartFile:
             self._made = _find_missing(target.parent)
             self.path = target.with_name(f".{_digest(target, kind)}-{secrets.token_hex(4)}.part")
             self.file = _open_new(self.path)
-            try_lock(self.file)
-            self._folder = _Folder(self.path.parent)
+            try:
+                try_lock(self.file)
+                self._folder = _Folder(self.path.parent)
+            except OSError:
+                self.file.close()
+                self.path.unlink()
+                raise
         # after our own is there: of two that begin at once, at least one sees the other
         if remove_parts(target, kind, self.path):
             self.discard()
@@ -78,7 +83,9 @@ class _Folder:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._number = os.open(path, os.O_RDONLY) if os.open in os.supports_dir_fd else None
+        # O_PATH, where there is one: a folder that takes files may show none (-wx)
+        flags = getattr(os, "O_PATH", os.O_RDONLY)
+        self._number = os.open(path, flags) if os.open in os.supports_dir_fd else None
 
     def check(self) -> None:
         """Raise OSError if the folder is no longer where it was."""

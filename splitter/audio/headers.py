@@ -39,6 +39,7 @@ class Header:
     skipped: int = 0  # samples that the decoder gives before the song begins
     slack: int = 0  # samples by which `samples` may be too many
     timed: bool = True  # it may state a duration, in seconds
+    sound: int | None = None  # the offset of sound whose size nobody knew when the head was written
 
 
 def read_header(peek: Peek) -> Header:
@@ -49,6 +50,8 @@ def read_header(peek: Peek) -> Header:
     if magic[:4] == b"RIFF" and magic[8:12] == b"AVI ":
         size = int.from_bytes(magic[4:8], "little")
         return Header(end=None if _is_open_ended(size) else size + 8)
+    if magic[:4] == b"FORM" and magic[8:12] in (b"AIFF", b"AIFC"):
+        return _read_aiff(peek)
     if magic[:4] == b"\x1a\x45\xdf\xa3":
         return _read_matroska(peek)
     if magic[:4] == b"\x30\x26\xb2\x75":
@@ -71,11 +74,20 @@ def _read_wave(peek: Peek) -> Header:
         elif name == b"data":
             size = long_size if size == 0xFFFFFFFF else size
             if _is_open_ended(size):
-                return Header()
+                return Header(sound=body)
             # the two contradict, and the file holds no more
             if body < riff_size + 8 < body + size and not peek(riff_size + 8, 1):
                 size = riff_size + 8 - body
             return Header(size // align if align else None, body + size)
+    return Header()
+
+
+def _read_aiff(peek: Peek) -> Header:
+    """Tell the sizes that sox writes into a pipe; of others FFmpeg knows."""
+    for name, body, size in _walk_chunks(peek, 12, ">4sI"):
+        if name == b"SSND":
+            is_open = size == 0xFFFFFFFF or abs(size - 0x7F000000) <= 0x1000
+            return Header(sound=body + 8 if is_open else None)
     return Header()
 
 
@@ -190,7 +202,7 @@ def _walk_chunks(peek: Peek, offset: int, form: str) -> Iterator[tuple[bytes, in
             return
         name, size = struct.unpack(form, head)
         yield name, offset + length, size
-        offset += length + size + (size % 2 if form[0] == "<" else 0)
+        offset += length + size + (size % 2 if form[-1] == "I" else 0)  # CAF has no padding
 
 
 def _read_matroska(peek: Peek) -> Header:

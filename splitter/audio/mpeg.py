@@ -291,13 +291,20 @@ def _find_inner(window: _Window, header: FrameHeader) -> int:
     return 0
 
 
+def measure_id3(head: bytes) -> int:
+    """Give the size of the ID3v2 tag that begins so, in bytes; 0 for none (id3.org/id3v2.4.0)."""
+    if head[:3] != b"ID3" or len(head) < 10 or max(head[6:10]) > 127:
+        return 0
+    footer = 10 * (head[5] >> 4 & 1)
+    return 10 + (head[6] << 21 | head[7] << 14 | head[8] << 7 | head[9]) + footer
+
+
 def _measure_tag(window: _Window, place: int = 0) -> int:
     """Give the bytes of the tag that begins here: ID3v2 and v1, APE or Lyrics3; 0 for none."""
     window.fill(place + 32)
     head = bytes(window.data[place : place + 32])
-    if head[:3] == b"ID3" and len(head) >= 10 and max(head[6:10]) < 128:  # id3.org/id3v2.4.0
-        footer = 10 * (head[5] >> 4 & 1)
-        return 10 + (head[6] << 21 | head[7] << 14 | head[8] << 7 | head[9]) + footer
+    if size := measure_id3(head):
+        return size
     if head[:3] == b"TAG":
         return 227 if head[3:4] == b"+" else 128
     if head[:8] == b"APETAGEX" and len(head) == 32:  # header or footer; the size is of the rest

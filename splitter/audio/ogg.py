@@ -9,6 +9,7 @@ have several links, as a radio begins another one with every title.
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import takewhile
 
 Peek = Callable[[int, int], bytes]  # (offset, size) → bytes, fewer where they are not known
 
@@ -141,12 +142,29 @@ def is_chained(peek: Peek) -> bool:
     return False
 
 
-def is_one_page(peek: Peek) -> bool:
+def is_one_page(peek: Peek, stream: bytes) -> bool:
     """Tell whether all sound is on one page, the first that has a place and the last."""
     for _, head in _hop(peek):
-        if int.from_bytes(head[6:14], "little", signed=True) > 0:
+        if _read_granule(head) > 0 and head[14:18] == stream:
             return bool(head[5] & _LAST)
     return False
+
+
+def list_streams(peek: Peek) -> list[bytes]:
+    """List the serial numbers of the streams that the first link begins with."""
+    heads = takewhile(lambda head: head[5] & _FIRST, (head for _, head in _hop(peek)))
+    return [head[14:18] for head in heads]
+
+
+def find_last_granule(peek: Peek, stream: bytes) -> int | None:
+    """Give the place that the last page of one stream of a file states; None if none does."""
+    heads = (head for _, head in _hop(peek) if head[14:18] == stream)
+    last = max(map(_read_granule, heads), default=-1)
+    return last if last >= 0 else None
+
+
+def _read_granule(head: bytes) -> int:
+    return int.from_bytes(head[6:14], "little", signed=True)
 
 
 @dataclass
@@ -200,16 +218,18 @@ class Ending:
 
     whole: bool  # it is all there, and its last packet, too
     last: bool  # it says that it is the last
-    granule: int  # the number of the last sample, for Vorbis
+    granule: int  # the number of the last sample, for Vorbis; below 0 if it states none
 
 
-def read_ending(ending: bytes) -> Ending:
-    """Find the last page in the last bytes of a file."""
+def read_ending(ending: bytes, stream: bytes = b"") -> Ending:
+    """Find the last page in the last bytes of a file, of one stream or of any."""
     place = ending.rfind(b"OggS")
+    while place >= 0 and stream and ending[place + 14 : place + 18] != stream:
+        place = ending.rfind(b"OggS", 0, place)
     page = ending[place:] if place >= 0 else b""
     if len(page) < _HEAD or len(page) < _HEAD + page[26]:
-        return Ending(False, False, 0)
+        return Ending(False, False, -1)
     goes_on = page[26] > 0 and page[_HEAD + page[26] - 1] == 255  # on a page that is missing
     last = bool(page[5] & _LAST)
     whole = len(page) >= _measure(page) and (last or not goes_on)
-    return Ending(whole, last, int.from_bytes(page[6:14], "little", signed=True))
+    return Ending(whole, last, _read_granule(page))

@@ -87,7 +87,7 @@ class SongReader:
         if self._decoder.most is None and stop > _LONGEST * self.rate:
             return None
         if self._decoder.most is not None and stop > self._decoder.most:
-            if self._reading.keep_partial:
+            if self._reading.keep_partial or not self._decoder.sure:
                 return None
             self._decoder.close()
             seconds = total / self.rate

@@ -16,6 +16,7 @@ from typing import Any, BinaryIO, Protocol
 from splitter.audio.decoder import UndecodableError
 
 _REMEMBERED = 1 << 26  # bytes of a pipe's opening, while its decoder is looked for
+_READ = 1 << 16  # bytes
 _ENDING = 1 << 17  # bytes; an Ogg page has at most 65307
 
 
@@ -35,6 +36,9 @@ class Source(Protocol):
 
     def read_at(self, offset: int, size: int) -> bytes:
         """Give bytes near the beginning, as far as they are known."""
+
+    def read_ahead(self, offset: int, size: int) -> bytes:
+        """Give bytes anywhere before anybody has read; a pipe remembers what comes before them."""
 
     def read_ending(self) -> bytes:
         """Give the last bytes; call it at the end."""
@@ -74,6 +78,10 @@ class SeekableSource:
         found = self._read(size) if self._seek(offset) >= 0 else b""
         self._seek(position)
         return found
+
+    def read_ahead(self, offset: int, size: int) -> bytes:
+        """Give the bytes at `offset`."""
+        return self.read_at(offset, size)
 
     def read_ending(self) -> bytes:
         """Give the last bytes."""
@@ -253,6 +261,14 @@ class PipeSource:
     def read_at(self, offset: int, size: int) -> bytes:
         """Give bytes of the opening, as far as it has come and is remembered."""
         return bytes(self._opening[offset : offset + size])
+
+    def read_ahead(self, offset: int, size: int) -> bytes:
+        """Wait for bytes of the opening, and put back what came meanwhile."""
+        self._waiting = b""
+        while len(self._opening) < offset + size and self._read(_READ):
+            self._waiting = b""
+        self._waiting = bytes(self._opening)
+        return self.read_at(offset, size)
 
     def read_ending(self) -> bytes:
         """Give the last bytes that came."""

@@ -5,6 +5,7 @@ from typing import Any
 import av
 
 from splitter.audio.decoder import UndecodableError
+from splitter.audio.fields import read_text
 from splitter.errors import AudioError
 
 _OUT_OF_STEP = 0.045  # seconds, from which on one notices (ITU-R BT.1359)
@@ -50,7 +51,7 @@ def _name(tracks: list[Any], track: Any) -> str:
 
 
 def _language(track: Any) -> str:
-    return str(track.metadata.get("language", "")).lower()
+    return read_text(track.metadata.get("language", "")).lower()
 
 
 def _count_channels(track: Any) -> int:

@@ -289,7 +289,7 @@ class Run:
         options, devices = self.options, self.options.device.split(",")
         exact = options.precision == "float32"
         compiled = compile_for_program(
-            self.model, devices, options.runtime, at_once=options.to_pipe, exact=exact
+            self.model, devices, options.runtime, low_latency=options.to_pipe, exact=exact
         )
         if compiled:
             return compiled, Computing(), ()

@@ -28,13 +28,16 @@ from splitter.paths import (
     open_path,
 )
 
-HEAD = 64  # bytes that tell a song from a picture
+HEAD = 400  # bytes that tell a song from a picture
 SIGNATURES = (  # at the very start of a file
     b"fLaC", b"OggS", b"ID3", b"caff", b".snd", b"wvpk", b"MAC ", b"MPCK", b"MP+", b"TTA", b"DSD ",
     b"FRM8", b"#!AMR", b"riff.\x91\xcf\x11", b"\x1aE\xdf\xa3", b"0&\xb2u\x8ef\xcf\x11", b"\x0bw",
+    b"FLV\x01", b"\0\0\x01\xba", b"Creative Voice File\x1a", b".RMF\0\0\0",
+    b"\x7f\xfe\x80\x01", b"\xfe\x7f\x01\x80", b"\x1f\xff\xe8\0", b"\xff\x1f\0\xe8",  # DTS
 )  # fmt: skip
+TRANSPORT = ((188, 0), (192, 4))  # bytes of MPEG-TS's packets, and of what Blu-ray puts before each
 CHUNKED = {
-    b"RIFF": (b"WAVE",),
+    b"RIFF": (b"WAVE", b"AVI "),
     b"RF64": (b"WAVE",),
     b"BW64": (b"WAVE",),
     b"RIFX": (b"WAVE",),
@@ -197,7 +200,12 @@ def has_sound(head: bytes) -> bool:
     chunked = CHUNKED.get(head[:4])
     if chunked:
         return head[8:12] in chunked
-    return head.startswith(SIGNATURES) or _is_mpeg_frame(head[:4])
+    return head.startswith(SIGNATURES) or _is_mpeg_frame(head[:4]) or _is_transport(head)
+
+
+def _is_transport(head: bytes) -> bool:
+    """Know MPEG-TS by the byte that begins each packet (ISO 13818-1, 2.4.3.2)."""
+    return any(head[start : 2 * size + start + 1 : size] == b"GGG" for size, start in TRANSPORT)
 
 
 def _walk(place: Path, search: Search) -> Iterator[Found]:

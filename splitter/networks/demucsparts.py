@@ -154,5 +154,6 @@ def make_norm(sizes: LevelSizes, index: int, features: int) -> nn.Module:
 def find_level(signal: Tensor, least: float = 1e-8) -> tuple[Tensor, Tensor]:
     """Return the mean and deviation of the mean of all channels, (batch, 1, 1)."""
     mono = signal.mean(1, keepdim=True)
-    deviation = torch.nan_to_num(mono.std(-1, keepdim=True))  # of one sample: none
-    return mono.mean(-1, keepdim=True), deviation + least
+    mean = mono.mean(-1, keepdim=True)
+    deviation = mono.std(-1, keepdim=True) if mono.shape[-1] > 1 else torch.zeros_like(mean)
+    return mean, deviation + least

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from splitter.devices import exact
 from splitter.networks.contract import Hop, Network, Share, Tile, Unbounded, Window
 from splitter.networks.wiener import PORTION, Covariance
 from splitter.schema import Range
@@ -133,8 +134,8 @@ def _filter_bins(stems: Tensor, mixture: Tensor, iterations: int) -> Tensor:
     # in double precision: covariances of a single voice are all but singular; one channel has
     # silence beside it
     beside = (0, 0, 0, 0, 0, 2 - channels)
-    heard = F.pad(mixture.permute(1, 2, 0, 3).to(torch.complex128), beside)
-    sources = F.pad(stems.permute(2, 0, 3, 1, 4).to(torch.complex128), beside)
+    heard = F.pad(exact(mixture).permute(1, 2, 0, 3), beside)
+    sources = F.pad(exact(stems).permute(2, 0, 3, 1, 4), beside)
     left, right = heard[:, None].unbind(-3)  # batch, source, frames, bins
     for _ in range(iterations):
         seen = Covariance.of(sources)
@@ -143,4 +144,4 @@ def _filter_bins(stems: Tensor, mixture: Tensor, iterations: int) -> Tensor:
         shares = place.times(power)
         inverse = shares.total().plus(LEAST**0.5).inverse()
         sources = torch.stack(shares.apply(*inverse.apply(left, right)), dim=-3)
-    return sources[:, :, :channels].permute(1, 3, 0, 2, 4).to(mixture.dtype)
+    return sources[:, :, :channels].permute(1, 3, 0, 2, 4).to(mixture)

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from splitter.devices import exact
 from splitter.networks.contract import Auxiliary
 
 CODE = 32  # features of a code
@@ -54,10 +55,10 @@ class Codebook(Auxiliary):
 
     def choose(self, vectors: Tensor) -> Tensor:
         """Return the number of the code nearest to each of (…, CODE)."""
-        codes = self.codes.double()  # which no autocast rounds: neighbours lie close together
+        codes = exact(self.codes)  # which no autocast rounds: neighbours lie close together
         # |v − c|² without |v|², which is the same for all
-        distances = codes.square().sum(1) - 2 * vectors.detach().double() @ codes.T
-        return distances.argmin(-1)
+        distances = codes.square().sum(1) - 2 * exact(vectors.detach()) @ codes.T
+        return distances.argmin(-1).to(vectors.device)
 
     def encode(self, signal: Tensor) -> Tensor:
         """Return the numbers (batch, rows, frames) of the codes for (batch, features, …)."""

@@ -25,6 +25,8 @@ PAIRS: dict[int, tuple[tuple[int, ...], ...]] = {
 
 def channel_pairs(channels: int, at_once: int) -> Sequence[Sequence[int]]:
     """Group a song's channels into those that a network of `at_once` channels gets together."""
+    if channels == at_once:
+        return [range(channels)]
     alone = [(channel,) for channel in range(channels)]
     return PAIRS.get(channels, alone) if at_once == 2 else alone
 

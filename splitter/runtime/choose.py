@@ -33,7 +33,7 @@ def compile_if_best(
     devices: Sequence[str],
     runtime: str = "auto",
     many: bool = False,  # songs at a time, which share the processor
-    at_once: bool = False,  # whether the first sound is waited for
+    low_latency: bool = False,  # whether the first sound is waited for
     exact: bool = True,  # in float32, also where the processor is faster in bfloat16
     processors: int = 0,  # to compute on; 0: all that this process may use
 ) -> Compiled | None:
@@ -54,7 +54,7 @@ def compile_if_best(
         threads = processors or count_processors()
         lanes = min(threads, MOST_LANES) if many else 1
         settings = Settings(threads, lanes, bfloat16=not exact and has_bfloat16())
-        return compile_model(choice, settings, CHUNK_OF_PIPE if at_once else CHUNK, at_once)
+        return compile_model(choice, settings, CHUNK_OF_PIPE if low_latency else CHUNK, low_latency)
     except (GraphError, ModelError, ImportError) as error:
         if runtime == "openvino":
             raise CommandError(

@@ -53,23 +53,25 @@ class Compiled:
     """A model that is ready to use, or will be in a moment."""
 
     def __init__(
-        self, choice: ModelChoice, settings: Settings, frames: int, at_once: bool = False
+        self, choice: ModelChoice, settings: Settings, frames: int, low_latency: bool = False
     ) -> None:
         self.name = choice.name
         self.hash = choice.hash
         self.config = choice.config
         self.lanes = settings.lanes  # songs at a time that keep the processor busy
         self.precision = "bfloat16" if settings.bfloat16 else "float32"
-        self._made_of = choice.resolve(), settings, frames, at_once
+        self._made_of = choice.resolve(), settings, frames, low_latency
         self._shares = choice.shares
         self._stopped = False
         self._prepare()
 
     def _prepare(self) -> None:
-        choice, settings, frames, at_once = self._made_of
+        choice, settings, frames, low_latency = self._made_of
         compiling = ThreadPoolExecutor(1, "splitter-compile")
         parts = [_prepare(folder, settings, frames, compiling) for folder in choice.folders]
-        self.parts = [replace(part, shape=replace(part.shape, at_once=at_once)) for part in parts]
+        self.parts = [
+            replace(part, shape=replace(part.shape, low_latency=low_latency)) for part in parts
+        ]
         compiling.shutdown(wait=False)
         self._process = os.getpid()
 
@@ -128,11 +130,11 @@ class Compiled:
 
 
 def compile_model(
-    choice: ModelChoice, settings: Settings, frames: int = CHUNK, at_once: bool = False
+    choice: ModelChoice, settings: Settings, frames: int = CHUNK, low_latency: bool = False
 ) -> Compiled:
     """Prepare a model for a processor, in chunks of so many frames.
 
-    `at_once`: what is computed is given before more sound is asked for.
+    `low_latency`: what is computed is given before more sound is asked for.
 
     Compiling goes on while the first song is opened. Raises GraphError for what only PyTorch can
     do, and ModelError for weights that cannot be read.
@@ -142,7 +144,7 @@ def compile_model(
     configs = [read_config(folder / CONFIG) for folder in choice.folders]
     if len({(config.rate, *config.stems) for config in configs}) > 1:
         raise GraphError("models of unlike rates or stems are averaged on PyTorch only")
-    return Compiled(choice, settings, frames, at_once)
+    return Compiled(choice, settings, frames, low_latency)
 
 
 def _prepare(folder: Path, settings: Settings, frames: int, compiling: ThreadPoolExecutor) -> Part:

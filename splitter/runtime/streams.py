@@ -43,7 +43,7 @@ class Spectral:
     late: int  # frames that masks come late
     context: int  # samples of mirror image at both ends of a song, a multiple of the grid
     grid: int  # samples
-    at_once: bool = False  # each mask is waited for before more sound is asked for
+    low_latency: bool = False  # each mask is waited for before more sound is asked for
 
     @property
     def margin(self) -> int:
@@ -201,7 +201,7 @@ def _mask(spectra: Iterable[Spectrum], steps: Steps, shape: Spectral) -> Iterato
         due = number, heard[0], heard[1]
         if ready:
             yield from masked(*ready)
-        if shape.at_once:
+        if shape.low_latency:
             yield from masked(number, steps.take(), heard[0], heard[1])
             due = None
     if due:
