@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import shutil
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -442,3 +443,16 @@ def test_examples_are_the_same_where_a_tensor_lies(pools: Pools) -> None:
         assert tensor.mixture.dtype == torch.float32 and tensor.bandwidth == array.bandwidth
         for mine, other in ((array.mixture, tensor.mixture), (array.vocals, tensor.vocals)):
             np.testing.assert_allclose(other.numpy(), mine, atol=1e-4 * np.abs(mine).max())
+
+
+def test_what_is_neither_a_stem_nor_in_a_folder_for_it_is_told(
+    data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = Path(shutil.copytree(data, tmp_path / "data"))
+    before = find_sources(folder)
+    assert not caplog.messages
+    sounds.write(folder / "half/vocals.wav", sounds.voice(1))
+    sounds.write(folder / "half/band.wav", sounds.voice(1))
+    assert find_sources(folder) == before
+    (told,) = caplog.messages
+    assert told.startswith(f"passed over 2 files, such as {folder / 'half/band.wav'}: neither")

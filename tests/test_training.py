@@ -443,3 +443,12 @@ def test_ranks_take_different_examples_of_a_batch(pools: Pools) -> None:
         for number in range(2)
     ]
     assert torch.equal(torch.cat([part.mixture for part in parts]), whole.mixture)
+
+
+def test_what_is_wrong_with_a_recipe_is_told_of_its_own_file(data: Path, tmp_path: Path) -> None:
+    sizes = {**RECIPE.sizes, "bands": [[7, 1]]}
+    (tmp_path / "mine.json").write_text(json.dumps({"sizes": sizes}))
+    done = call("train", data, "-o", "model", "--recipe", "mine.json", folder=tmp_path)
+    assert done.status == 2
+    (line,) = done.complaints
+    assert line.startswith("splitter: mine.json: ")

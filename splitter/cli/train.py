@@ -170,7 +170,7 @@ def train(
     target = pick_device(device)
     ranks, target = join_ranks(target)
     dtype = torch.float32 if precision == "float32" else training_dtype(target)
-    trainer = Trainer(plan, run, target, dtype, ranks)
+    trainer = Trainer(plan, run, target, dtype, ranks, recipe)
     if ranks.first:
         click.get_current_context().with_resource(_lock(run))  # until the command ends
     if trainer.load():

@@ -85,7 +85,9 @@ class Trainer:
         device: torch.device,
         dtype: torch.dtype,
         ranks: Ranks = Ranks(),
+        told: Path | None = None,  # whence the recipe is; what is wrong with it is told of that
     ) -> None:
+        self.told = told or run / RECIPE
         if recipe.batch % ranks.count:
             what = f"a batch of {recipe.batch} examples into {ranks.count} equal parts"
             raise DataError(f'cannot split {what}; change the recipe\'s "batch"')
@@ -97,7 +99,7 @@ class Trainer:
         self.config = Config(recipe.network, recipe.sizes, recipe.rate, recipe.channels)
         self.loss = self._choose("loss", LOSSES)
         make_optimizers = self._choose("optimizer", OPTIMIZERS)
-        check_memory(sketch_network(self.config, run / RECIPE), run / RECIPE)
+        check_memory(sketch_network(self.config, self.told), self.told)
         torch.manual_seed(recipe.seed)
         self.network = self._build()
         sizes = asdict(ARCHITECTURES[recipe.network](**recipe.sizes))  # also those by default
@@ -121,11 +123,11 @@ class Trainer:
         name = getattr(self.recipe, part)
         if name not in known:
             names = ", ".join(known)
-            raise DataError(f"{self.run}: unknown {part} {name!r}; choose from {names}")
+            raise DataError(f"{self.told}: unknown {part} {name!r}; choose from {names}")
         return known[name]
 
     def _build(self) -> Network:
-        network = build_network(self.config, self.run / RECIPE)
+        network = build_network(self.config, self.told)
         move_network(network, self.device)
         return network
 

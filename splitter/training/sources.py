@@ -14,6 +14,7 @@ Each file is decoded to the model's rate once, into `cache`, as float16 (its rou
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
@@ -29,6 +30,8 @@ from splitter.audio import SUFFIXES, Block, open_song, resample
 from splitter.errors import AudioError, DataError
 from splitter.paths import glob_all
 from splitter.training.recipe import Recipe
+
+log = logging.getLogger(__name__)
 
 ROUNDING = 4 * (2.0**-15) ** 2 / 12  # mean square of what 16 bits lose, and 6 dB more
 SILENT_DB = -85.0  # a band so far below the loudest one holds codec noise, no sound
@@ -107,28 +110,34 @@ def find_sources(data: Path) -> list[Files]:
         beside = by_folder.setdefault(path.parent, {}).setdefault(path.stem, path)
         if beside != path:
             raise DataError(f"{path}: {beside.name} beside it has the same name; keep one of them")
-    sources = []
+    sources: list[Files] = []
+    passed: list[Path] = []
     for folder, stems in by_folder.items():
         if {"vocals", "instrumental"} <= stems.keys():
             name = folder.relative_to(data).as_posix()
             sources.append(Files(name, stems["vocals"], stems["instrumental"]))
         else:
-            sources.extend(_single(data, path) for path in stems.values())
-    found = [source for source in sources if source.vocals or source.instrumental or source.mixture]
-    if not found:
+            for path in stems.values():
+                source = _single(data, path)
+                sources += [source] if source else []
+                passed += [] if source else [path]
+    if not sources:
         raise DataError(
             f"{data}: nothing to train on; add <song>/vocals.* and <song>/instrumental.*"
         )
-    return found
+    if passed:
+        why = "neither a stem beside the other one, nor in vocals/, instrumental/ or mixtures/"
+        log.warning("passed over %d files, such as %s: %s", len(passed), passed[0], why)
+    return sources
 
 
-def _single(data: Path, path: Path) -> Files:
+def _single(data: Path, path: Path) -> Files | None:
+    """Take a file for what its folder says; None if that says nothing."""
     relative = path.relative_to(data)
     kinds = ("vocals", "instrumental", "mixtures")
     kind = next((kind for kind in kinds if kind in relative.parts[:-1]), None)
-    return Files(
-        relative.with_suffix("").as_posix(), *(path if kind == each else None for each in kinds)
-    )
+    name = relative.with_suffix("").as_posix()
+    return Files(name, *(path if kind == each else None for each in kinds)) if kind else None
 
 
 def load_sources(found: Iterable[Files], cache: Path, rate: int) -> Iterator[Source]:
