@@ -10,9 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
+from scipy.ndimage import uniform_filter1d
 
 from splitter.audio import Block
 
@@ -188,14 +190,7 @@ def _add(music: Curve, tone: Curve, start: float, rate: int, place: float) -> No
     music[1, first : first + len(part)] += part * (1 + place) / 2
 
 
-def _smooth(curve: Curve, points: int) -> Curve:
-    """Average over `points` neighbours, along the first axis."""
-    kernel = np.ones(points) / points
-    rows = curve if curve.ndim > 1 else curve[:, None]
-    edges = ((points // 2, points - 1 - points // 2), (0, 0))
-    padded = np.pad(rows, edges, mode="edge")
-    columns = [np.convolve(column, kernel, mode="valid") for column in padded.T]
-    return np.stack(columns, axis=-1).reshape(curve.shape)
+_smooth = partial(uniform_filter1d, axis=0, mode="nearest")  # a curve, over so many points
 
 
 def _finish(signal: Curve, random: np.random.Generator) -> Block:
