@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -190,7 +189,10 @@ def _add(music: Curve, tone: Curve, start: float, rate: int, place: float) -> No
     music[1, first : first + len(part)] += part * (1 + place) / 2
 
 
-_smooth = partial(uniform_filter1d, axis=0, mode="nearest")  # a curve, over so many points
+def _smooth(curve: Curve, points: int) -> Curve:
+    """Average over `points` neighbours, along the first axis."""
+    smooth: Curve = uniform_filter1d(curve, points, axis=0, mode="nearest")
+    return smooth
 
 
 def _finish(signal: Curve, random: np.random.Generator) -> Block:
