@@ -52,6 +52,12 @@ class Server(BaseHTTPRequestHandler):
             if self.headers.get("If-Range", name) != name:
                 del self.headers["Range"]
             return self.give(content, cut=first, name=name)
+        if way == "nameless":  # the same, and nothing tells one file from the other
+            return self.give(CONTENT if first else CONTENT[::-1], cut=first)
+        if way == "speechless":
+            self.send_response_only(404, " ")
+            self.end_headers()
+            return None
         if way == "busy":
             return self.send_error(503) if first else self.give(CONTENT)
         if way == "missing":
@@ -362,3 +368,34 @@ def test_the_catalogue_names_what_can_be_converted() -> None:
         assert entry.family in ADAPTERS
         assert not entry.tried
         assert all(download.url.startswith("https://") for download in entry.downloads)
+
+
+def test_a_file_is_never_spliced_where_nothing_tells_its_version(server, tmp_path: Path) -> None:
+    address, asked = server
+    path = fetch_file(Download(f"{address}/nameless/x", ""), tmp_path, patience=SOON)
+    assert path.read_bytes() == CONTENT[::-1]
+    assert [range_ for _, range_ in asked] == [None, None]
+    with pytest.raises(ModelError, match="SHA-256 differs"):  # where a sum does, it is tried
+        asked.clear()
+        fetch_file(Download(f"{address}/nameless/y", SUM), tmp_path, patience=SOON)
+    assert asked[1][1] is not None
+
+
+def test_a_server_that_gives_no_reason_is_told_by_its_number(server, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"/speechless/x: the server says 404$"):
+        fetch_file(Download(f"{server[0]}/speechless/x", SUM), tmp_path, patience=SOON)
+
+
+@pytest.mark.parametrize("mirror", ["http://[::1", "ftp://here", "nowhere"])
+def test_a_mirror_that_is_no_address_is_one_line(mirror: str, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="is not an http or https address"):
+        fetch_file(Download("http://localhost/x", SUM), tmp_path, mirror, patience=SOON)
+
+
+def test_a_mirror_may_have_letters_that_addresses_have_not(server, tmp_path: Path) -> None:
+    address, asked = server
+    path = fetch_file(
+        Download("http://gone/x", SUM), tmp_path, f"{address}/good/mes modèles", patience=SOON
+    )
+    assert path.read_bytes() == CONTENT
+    assert asked[0][0].endswith("/good/mes%20mod%C3%A8les/x")

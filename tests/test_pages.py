@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from splitter.cli.listen import _write_for_jobs
+from splitter.cli.screen import Screen
 from splitter.errors import AudioError, MissingExtra, PageError
+from splitter.jobs import Job
 from splitter.pages import Curve, Listing, Take, find_takes, name_page, write_index, write_page
 from splitter.pages.pictures import COLUMNS, ROWS, TILE, Scale, cut_tiles, find_levels, sketch
 from tests import sounds
@@ -276,3 +280,88 @@ def test_links_that_lead_back_are_followed_once(tmp_path: Path) -> None:
     for name in ("all", "two"):
         (tmp_path / name).symlink_to(tmp_path)
     assert sorted(map(str, find_takes(tmp_path))) == ["a", "b"]
+
+
+def test_two_models_of_one_name_are_refused_before_any_work(
+    tmp_path: Path, small_model_folder: Path
+) -> None:
+    song = sounds.write(tmp_path / "song.wav", sounds.song(1))
+    again = shutil.copytree(small_model_folder, tmp_path / "run" / small_model_folder.name)
+    done = call("listen", song.name, "-m", small_model_folder, "-m", again, folder=tmp_path)
+    assert done.status == 2
+    assert "two of the models have the same name" in done.stderr
+    assert not (tmp_path / "song").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("-", "-m", "unet", "-m", "unet-fast"), "-: can be read only once"),
+        (("memory://songs/a.wav",), "download it first"),
+        (("a.wav", "-o", "-"), "-o -: name a folder"),
+        (("a.wav", "-o", "card.wav"), "-o card.wav: name a folder"),
+    ],
+)
+def test_what_cannot_be_heard_is_refused_before_any_work(
+    tmp_path: Path, arguments: tuple[str, ...], told: str
+) -> None:
+    if "memory" in arguments[0]:
+        pytest.importorskip("upath")
+    sounds.write(tmp_path / "a.wav", sounds.song(1))
+    done = call("listen", *arguments, folder=tmp_path)
+    assert done.status == 2
+    (line,) = done.complaints
+    assert told in line
+    assert [path.name for path in tmp_path.iterdir()] == ["a.wav"]
+
+
+def test_a_song_that_came_later_is_not_paired_with_another_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    jobs = []
+    for model, songs in (("first", "ac"), ("second", "abc")):
+        done = []
+        for song in songs:
+            stems = {"vocals": tmp_path / song / model / "vocals.wav"}
+            sounds.write(stems["vocals"], sounds.voice(0.1))
+            done.append(Job(tmp_path / f"{song}.wav", stems))
+        jobs.append(done)
+    pages = list(_write_for_jobs(Screen("none"), jobs, ["first", "second"], {}))
+    assert [page and page.parent.name for page in pages] == ["a", "c"]
+    for page in pages:
+        assert page
+        urls = [take["tracks"][0]["url"] for take in data_of(page)["takes"]]
+        assert urls == ["first/vocals.wav", "second/vocals.wav"]
+
+
+def test_stems_of_other_programs_stand_beside_ours(tmp_path: Path) -> None:
+    for folder, stem in (("Mine/a", "instrumental"), ("Theirs/a", "no_vocals")):
+        for name in ("vocals", stem):
+            sounds.write(tmp_path / folder / f"{name}.wav", sounds.voice(0.1))
+    assert call("listen", "Mine", "--against", "Theirs", folder=tmp_path).status == 0
+    takes = data_of(tmp_path / "Mine/a/listen.html")["takes"]
+    assert [[track["name"] for track in take["tracks"]] for take in takes] == [
+        ["vocals", "instrumental"]
+    ] * 2
+    assert takes[1]["tracks"][1]["url"].endswith("no_vocals.wav")
+
+
+def test_hidden_folders_hold_no_stems_and_songs_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    for folder in ("CD1/Intro", "CD2/Intro", ".Trash-1000/x"):
+        write_stems(tmp_path / "Lib" / folder)
+    done = call("listen", "Lib", folder=tmp_path)
+    assert done.status == 0, done.stderr
+    assert len(done.stdout.splitlines()) == 3
+    index = (tmp_path / "Lib/index.html").read_text(encoding="utf-8")
+    assert "CD1/Intro<" in index and "CD2/Intro<" in index and "Trash" not in index
+
+
+def test_a_library_that_a_link_leads_to_links_to_its_rivals(tmp_path: Path) -> None:
+    write_stems(tmp_path / "deep/real/a")
+    write_stems(tmp_path / "Est/a")
+    (tmp_path / "Lib").symlink_to(tmp_path / "deep/real")
+    assert call("listen", "Lib", "--against", "Est", folder=tmp_path).status == 0
+    takes = data_of(tmp_path / "Lib/a/listen.html")["takes"]
+    url = takes[1]["tracks"][0]["url"]
+    assert (tmp_path / "deep/real/a" / url).resolve() == tmp_path / "Est/a/vocals.wav"

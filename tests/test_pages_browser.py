@@ -232,6 +232,37 @@ def test_a_stem_that_is_gone_is_said_on_the_page(browser: Browser, tmp_path: Pat
     assert "vocals.wav cannot be played" in browser.run("document.body.innerText")
 
 
+def test_the_stems_that_are_left_play_on_where_one_is_gone(
+    browser: Browser, tmp_path: Path
+) -> None:
+    for name in ("vocals", "instrumental"):
+        sounds.write(tmp_path / f"{name}.wav", sounds.voice(8))
+    page = write_page(tmp_path / "listen.html", "Song", [find_takes(tmp_path)[Path()]])
+    (tmp_path / "vocals.wav").unlink()  # the first, which the other would follow
+    browser.open(page)
+    wait(browser, "!document.getElementById('trouble').hidden")
+    browser.run("void play()")
+    wait(browser, "settled && position() > 1.5")
+    assert browser.run("Math.abs(tracks[1].audio.currentTime - position()) < 0.1")
+
+
+def test_space_plays_after_a_slider_was_touched(opened: Browser) -> None:
+    opened.run("document.getElementById('position').focus()")
+    opened.press(" ", "Space")
+    wait(opened, "playing")
+
+
+def test_the_focus_stays_with_what_was_pressed(opened: Browser) -> None:
+    opened.run("document.querySelectorAll('#takes button')[1].focus()")
+    opened.press("x", "KeyX")
+    assert opened.run("document.activeElement.textContent") == "second"
+    opened.run("document.getElementById('blind').focus()")
+    press(opened, "#blind")
+    assert opened.run("document.activeElement.textContent") == "Hear 1"
+    press(opened, "#reveal")
+    assert opened.run("document.activeElement.id") == "blind"
+
+
 @pytest.mark.slow
 def test_a_song_of_an_hour_plays_from_its_middle(browser: Browser, tmp_path: Path) -> None:
     minute = np.concatenate([sounds.song(12, 22050)] * 5, axis=1)

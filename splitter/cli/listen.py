@@ -14,9 +14,11 @@ from click.core import ParameterSource
 from splitter.cli.command import Command, option, pass_screen, volume
 from splitter.cli.completion import complete_files, complete_folders, complete_models
 from splitter.cli.messages import complain
+from splitter.cli.options import PIPE
 from splitter.cli.parameters import parse_place
 from splitter.cli.screen import Screen, State
 from splitter.errors import PageError, SplitterError
+from splitter.paths import is_local, is_pipe
 from splitter.registry import DEFAULT_MODEL, ModelChoice
 
 if TYPE_CHECKING:
@@ -102,6 +104,7 @@ def listen(
     shows their waveforms and spectrograms. It is one HTML file that needs no server and no network.
     The paths of the pages are printed to standard output.
     """
+    names = _check_asked(songs, output, models)
     screen.show(State("loading"))
     from splitter.pages import find_takes
     from splitter.plots import import_imsave
@@ -134,7 +137,7 @@ def listen(
             well = _separate(screen, done, unseparated, asked, keep_existing=not models)
             jobs.append(done)
             failed = failed or not well
-        pages += _write_for_jobs(screen, jobs, chosen, others)
+        pages += _write_for_jobs(screen, jobs, names, others)
     written = [page for page in pages if page]
     if len(pages) > 1 and written:
         _write_index(written)
@@ -163,14 +166,16 @@ def write_pages(screen: Screen, jobs: Sequence[Job], model: ModelChoice) -> bool
 def _write_for_jobs(
     screen: Screen,
     jobs: Sequence[Sequence[Job]],  # by model
-    models: Sequence[str],
+    names: Sequence[str],  # of the models
     others: Mapping[Path, Mapping[Path, Take]],
 ) -> Iterator[Path | None]:
     from splitter.pages import Take, name_page
 
-    names = [ModelChoice.parse(model).name for model in models]
-    for versions in zip(*jobs, strict=True):  # of one song
-        if all(map(_is_done, versions)):
+    known = [{job.song: job for job in done} for done in jobs]
+    for song in known[0]:
+        # a song that came while the first model was at work is not by that one
+        versions = [by_song[song] for by_song in known if song in by_song]
+        if len(versions) == len(known) and all(map(_is_done, versions)):
             page = name_page(versions[0].stems)
             if len(versions) > 1:
                 page = page.parent.parent / PAGE
@@ -223,6 +228,25 @@ def _find_rivals(
             log.warning("%s: %s has no stems of it", title, folder)
 
 
+def _check_asked(songs: Sequence[Path], output: str, models: Sequence[str]) -> Sequence[str]:
+    """Refuse what cannot be heard, before any work; return the names of the models."""
+    names = [ModelChoice.parse(model).name for model in models or (DEFAULT_MODEL,)]
+    if len(set(names)) < len(names):
+        raise click.UsageError(
+            "two of the models have the same name; give one a folder of another name"
+        )
+    for song in songs:
+        if not is_local(song):
+            raise click.UsageError(
+                f"{song}: download it first; pages are of what lies on a disk here"
+            )
+        if len(names) > 1 and (str(song) == PIPE or is_pipe(song)):
+            raise click.UsageError(f"{song}: can be read only once; give one model, or a file")
+    if output == PIPE or Path(output).suffix.lower().removeprefix(".") in PLAYED:
+        raise click.UsageError(f"-o {output}: name a folder; pages and stems are several files")
+    return names
+
+
 def _check_unused(context: click.Context) -> None:
     """Refuse what says how songs are separated, where there are none: nothing would heed it."""
     named = {"models": "--model", "output": "--output", "container": "--format"}
@@ -262,7 +286,20 @@ def _write_index(pages: Sequence[Path]) -> None:
         folder = Path(os.path.commonpath([page.resolve().parent for page in pages]))
     except ValueError as error:  # on two drives
         raise PageError("cannot write an index: the pages are on different drives") from error
+    if folder == Path(folder.anchor):
+        log.warning("there is no index, since the pages have no folder in common")
+        return
     index = folder / INDEX
-    listings = [Listing(page.resolve().parent.name, page.resolve()) for page in pages]
-    write_index(index, folder.name or "Songs", listings)
-    click.echo(os.fsencode(os.path.relpath(index)))
+    places = [page.resolve() for page in pages]
+    listings = [Listing(_name_below(folder, page.parent), page) for page in places]
+    write_index(index, folder.name, listings)
+    try:
+        shown = os.path.relpath(index)
+    except ValueError:  # on another drive
+        shown = str(index)
+    click.echo(os.fsencode(shown))
+
+
+def _name_below(folder: Path, song: Path) -> str:
+    """Name a song's folder as seen from the index: songs of other albums may be called alike."""
+    return song.name if song == folder else song.relative_to(folder).as_posix()

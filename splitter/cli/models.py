@@ -276,11 +276,13 @@ def _explain_absence(name: str) -> str:
 @contextmanager
 def downloading(screen: Screen, name: str) -> Iterator[Callable[[int, int | None], None]]:
     """Show how far a download is, and the time that is left."""
-    pace = Pace()
+    pace: Pace | None = None
 
     def watch(done: int, total: int | None) -> None:
+        nonlocal pace
         size = f"{done / 1e6:.0f}" + (f" of {total / 1e6:.0f} MB" if total else " MB")
         fraction = done / total if total else None
+        pace = pace or Pace(fraction or 0.0)  # what was there before took no time
         left = [] if fraction is None else pace.left(fraction)
         screen.show(State(f"downloading {name}", fraction, [(size, size), *left]))
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import PurePath
 from threading import Lock
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
@@ -120,7 +121,7 @@ def _watch_as_json(screen: Screen, song: SongReader, stems: Iterator[Stems]) -> 
 
 
 def _name(song: SongReader) -> str:
-    return song.source.rpartition("/")[2]
+    return PurePath(song.source).name
 
 
 def _count_samples(block: Stems) -> int:
@@ -189,7 +190,7 @@ class BatchProgress:
         with self._lock:
             seconds = self.audio + sum(done for done, _ in self._current.values())
             size = self._bytes + sum(share for _, share in self._current.values())
-            song = next(iter(self._current), "").rpartition("/")[2]
+            song = PurePath(next(iter(self._current), "")).name
         ended, known = self.done + self.failed, self.extent.estimate()
         doing, failed = (
             f"separating {song or 'songs'}",

@@ -232,7 +232,7 @@ def _connect(ray: Any, address: str | None) -> None:
         if url.hostname and url.port:
             socket.create_connection((url.hostname, url.port), PATIENCE).close()
         ray.init(
-            address=address,
+            address=address or "local",  # or else Ray would join one that runs here already
             log_to_driver=False,
             configure_logging=False,
             include_dashboard=None if place else False,

@@ -13,7 +13,7 @@ const CACHED = 6; // pictures of a stem that are kept decoded
 const tracks = song.takes.flatMap((take, index) =>
   take.tracks.map((track) => ({ ...track, take: index, audio: makeAudio(track) })));
 const names = [...new Set(tracks.map((track) => track.name))]; // takes may have other stems
-const master = tracks.reduce((longest, track) => (track.seconds > longest.seconds ? track : longest)).audio;
+let master = chooseMaster();
 const mix = { heard: 0, muted: new Set(), solo: new Set(), level: new Map(names.map((name) => [name, 0])) };
 let playing = false;
 let place = 0; // seconds, where playing is false or a seek is under way
@@ -21,11 +21,21 @@ let seeking = 0; // counts seeks: only the last one goes on
 let settled = true; // no seek is under way
 let loop = null; // {start, end} in seconds
 
+/** Choose the stem that the others follow: the longest of those that can be played. */
+function chooseMaster() {
+  const sound = tracks.filter(({ audio }) => !audio.error);
+  return (sound.length ? sound : tracks).reduce((longest, track) => (track.seconds > longest.seconds ? track : longest)).audio;
+}
+
 function makeAudio(track) {
   const audio = new Audio();
   audio.preload = "metadata";
   audio.preservesPitch = false; // what is out of step is bent, not stretched
-  audio.addEventListener("error", () => complain(`${readable(track.url)} cannot be played. Is it where it was when this page was made?`));
+  audio.addEventListener("error", () => {
+    master = chooseMaster();
+    complain(`${readable(track.url)} cannot be played. Is it where it was when this page was made?`);
+  });
+  audio.addEventListener("timeupdate", () => audio === master && tick()); // timers of a hidden page are slow
   audio.src = track.url;
   return audio;
 }
@@ -157,6 +167,7 @@ function hearOther() {
 function startBlind() {
   blind = { pair: [], wins: new Map(song.takes.map((_, index) => [index, 0])), same: 0, rounds: 0 };
   nextRound();
+  $("takes").firstElementChild.focus(); // the button that was pressed is hidden now
 }
 
 function nextRound() {
@@ -177,19 +188,26 @@ function reveal() {
   const text = `Better in ${blind.rounds} rounds: ${wins}; no difference ${blind.same}.`;
   blind = null;
   update();
+  $("blind").focus();
   $("score").textContent = text;
 }
 
 function makeChoices() {
   const list = blind ? blind.pair : song.takes.map((_, index) => index);
-  $("takes").replaceChildren(...list.map((take, index) => {
+  const box = $("takes"); // its buttons stay, and with them the focus
+  while (box.children.length > list.length) box.lastElementChild.remove();
+  while (box.children.length < list.length) {
     const button = document.createElement("button");
     button.type = "button";
+    button.addEventListener("click", () => hear(button.take));
+    box.append(button);
+  }
+  list.forEach((take, index) => {
+    const button = box.children[index];
+    button.take = take;
     button.textContent = blind ? `Hear ${index + 1}` : song.takes[take].name;
     button.setAttribute("aria-pressed", take === mix.heard);
-    button.addEventListener("click", () => { hear(take); $("takes").children[index].focus(); });
-    return button;
-  }));
+  });
 }
 
 // ---- pictures ------------------------------------------------------------------------------------
@@ -485,7 +503,7 @@ const keys = {
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey) return;
   const own = event.target.closest("button, summary, input");
-  if (own && (event.key === " " || (own.type === "range" && /^(Arrow|Home)/.test(event.key)))) return;
+  if (own && (own.type === "range" ? /^(Arrow|Home)/.test(event.key) : event.key === " ")) return;
   const digit = /^(?:Digit|Numpad)([1-9])$/.exec(event.code);
   if (digit && names[digit[1] - 1] !== undefined) toggle(event.shiftKey ? mix.solo : mix.muted, names[digit[1] - 1]);
   else if (Object.hasOwn(keys, event.key)) keys[event.key]();
@@ -501,7 +519,6 @@ $("choice").hidden = song.takes.length < 2;
 new ResizeObserver(() => { drawOverview(); drawStems(); }).observe($("stems"));
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", update);
 setInterval(tick, 50);
-master.addEventListener("timeupdate", tick); // timers of a hidden page are slow
 (function frame() {
   if (playing) show();
   requestAnimationFrame(frame);

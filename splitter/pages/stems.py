@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
@@ -10,6 +11,8 @@ from pathlib import Path
 from splitter.audio import SUFFIXES
 from splitter.errors import DataError, reason
 from splitter.registry import INSTRUMENTAL, canonical_stem
+
+log = logging.getLogger(__name__)
 
 # a folder that has a sound file of one of these names holds the stems of a song
 NAMES = frozenset({"vocals", INSTRUMENTAL, "drums", "bass", "other", "guitar", "piano", "residual"})
@@ -45,16 +48,24 @@ def _walk(
     except OSError as error:
         raise DataError(f"{folder}: cannot be read ({reason(error)})") from error
     for path in inside:
+        if path.name.startswith("."):
+            continue
         if path.is_dir():
             folders.append(path)
-        elif path.suffix.lower() in SUFFIXES and not path.name.startswith("."):
+        elif path.suffix.lower() in SUFFIXES:
             stems[path.stem] = path
     if is_stems(stems):
         parts = _find_parts(stems)
         order = sorted(parts, key=lambda stem: (*(stem != first for first in FIRST), stem))
-        yield folder, Take(name, {stem: stems[stem] for stem in order})
+        named = {canonical_stem(stem): stems[stem] for stem in order}
+        if len(named) < len(order):  # two of them are called alike elsewhere
+            named = {stem: stems[stem] for stem in order}
+        yield folder, Take(name, named)
     for path in folders:
-        yield from _walk(path, name, above | {real})
+        try:
+            yield from _walk(path, name, above | {real})
+        except DataError as error:
+            log.warning("%s; passed over", error)
 
 
 def _find_parts(stems: Collection[str]) -> Collection[str]:

@@ -103,7 +103,10 @@ def _describe_curve(curve: Curve) -> dict[str, Any]:
 
 def _link(page: Path, target: Path) -> str:
     """Return the URL of a file as seen from a page, whatever its name holds."""
-    relative = os.path.relpath(target, page.parent)
+    try:
+        relative = os.path.relpath(target.resolve(), page.parent.resolve())
+    except ValueError:  # on another drive
+        return target.resolve().as_uri()
     return quote(os.fsencode(relative.replace(os.sep, "/")))
 
 

@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from splitter import __version__
 from splitter.catalogue import Download
@@ -22,6 +22,7 @@ from splitter.locks import try_lock
 
 PORTION = 1 << 16  # bytes
 SCHEMES = ("http", "https")
+ADDRESS = ":/?#[]@!$&'()*+,;=%~"  # what an address may hold as it is, beside letters and digits
 Watch = Callable[[int, int | None], None]  # bytes that are there, bytes in all if that is known
 
 
@@ -62,8 +63,9 @@ def fetch_file(
     With a `mirror`, the file of this name below that address. Raises ModelError.
     """
     url = f"{mirror.rstrip('/')}/{download.name}" if mirror else download.url
-    if urlsplit(url).scheme not in SCHEMES or not download.name:
+    if not _is_address(url) or not download.name:
         raise ModelError(f"{url}: is not an http or https address")
+    url = quote(url, safe=ADDRESS)
     target, part = folder / download.name, folder / f".{download.name}.part"
     if target.is_file() and _matches(target, download):
         return target
@@ -82,6 +84,13 @@ def fetch_file(
     return target
 
 
+def _is_address(url: str) -> bool:
+    try:
+        return urlsplit(url).scheme in SCHEMES
+    except ValueError:  # a bracket that is not closed, say
+        return False
+
+
 def _fetch(url: str, download: Download, part: Path, watch: Watch, patience: Patience) -> None:
     """Fetch what is missing of a part, as often as need be, until it is the whole file."""
     said = ""
@@ -89,11 +98,13 @@ def _fetch(url: str, download: Download, part: Path, watch: Watch, patience: Pat
         if attempt:
             time.sleep(patience.pause * 2 ** (attempt - 1))
         try:
-            _fetch_rest(url, part, watch, patience)
+            _fetch_rest(url, download, part, watch, patience)
             break
         except urllib.error.HTTPError as error:
             error.close()
-            said = f"the server says {error.code} {str(error.reason).splitlines()[0]}"
+            said = " ".join(
+                ["the server says", str(error.code), *str(error.reason).splitlines()[:1]]
+            )
             if error.code == 416:  # there is no more of it than we have
                 part.unlink(missing_ok=True)
             elif error.code < 500 and error.code not in (408, 429):
@@ -119,10 +130,14 @@ def _fetch(url: str, download: Download, part: Path, watch: Watch, patience: Pat
         )
 
 
-def _fetch_rest(url: str, part: Path, watch: Watch, patience: Patience) -> None:
-    """Fetch what is not there yet; raise OSError if the server ends too early."""
-    there = part.stat().st_size if part.is_file() else 0
+def _fetch_rest(url: str, download: Download, part: Path, watch: Watch, patience: Patience) -> None:
+    """Fetch what is not there yet; raise OSError if the server ends too early.
+
+    All of it, where nothing would tell that the rest is of another version of the file.
+    """
     version = part.with_suffix(".version")  # what the server calls the file that this is part of
+    sure = bool(download.sha256) or version.is_file()
+    there = part.stat().st_size if sure and part.is_file() else 0
     headers = {"User-Agent": f"splitter/{__version__}", "Accept-Encoding": "identity"}
     asked = f"bytes {there}-"
     if there:
