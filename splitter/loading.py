@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from splitter.errors import ModelError
 from splitter.memory import free_memory
 from splitter.networks import ARCHITECTURES, Augmented, Average, Network, Wiener, fold_batch_norms
 from splitter.networks.contract import move_network
+from splitter.networks.ensemble import AverageOfUnlike
 from splitter.networks.resampling import AtRate
 from splitter.paths import check_plain_file
 from splitter.registry import (
@@ -57,11 +58,20 @@ class Model:
     device: torch.device
     hash: str  # of config and weights; SHA-256, 16 hex digits
     precision: str = "auto"  # or "float32", where nothing less will do
+    share: float = 1  # how much it counts in an average
 
     @property
     def stems(self) -> tuple[str, ...]:
         """Return the names of all stems, the residual last."""
         return self.config.all_stems
+
+    @property
+    def parts(self) -> Sequence[Model]:
+        """Return the models that are run one by one and averaged: those of unlike tiles, or it."""
+        if not isinstance(self.network, AverageOfUnlike):
+            return [self]
+        pairs = zip(self.network.parts, self.network.shares, strict=True)
+        return [replace(self, network=part, share=share) for part, share in pairs]
 
 
 def load_model(
@@ -99,18 +109,30 @@ def _load_network(folder: Path) -> Network:
 
 
 def _improve(networks: Sequence[Network], choice: ModelChoice) -> Network:
-    """Make one network of several, and wrap it in what was chosen."""
-    network = networks[0]
-    if len(networks) > 1:
-        stems, rate = choice.config.stems, choice.config.rate
-        theirs = [read_config(folder / CONFIG) for folder in choice.folders]
-        picks = [[list(own.stems).index(stem) for stem in stems] for own in theirs]
-        alike = all(list(own.stems) == list(stems) for own in theirs)
-        heard = [
-            one if own.rate == rate else AtRate(one, own.rate, rate)
-            for one, own in zip(networks, theirs, strict=True)
-        ]
-        network = Average(heard, None if alike else picks, choice.shares)
+    """Make one network of several, and wrap it in what was chosen.
+
+    Networks that one cut of the song serves are averaged in their tiles, others as they are alone.
+    """
+    if len(networks) == 1:
+        return _wrap(networks[0], choice)
+    stems, rate = choice.config.stems, choice.config.rate
+    theirs = [read_config(folder / CONFIG) for folder in choice.folders]
+    picks = [[list(own.stems).index(stem) for stem in stems] for own in theirs]
+    alike = all(list(own.stems) == list(stems) for own in theirs)
+    heard = [
+        one if own.rate == rate else AtRate(one, own.rate, rate)
+        for one, own in zip(networks, theirs, strict=True)
+    ]
+    if len({one.own_tiles for one in heard}) == 1:
+        return _wrap(Average(heard, None if alike else picks, choice.shares), choice)
+    pairs = zip(heard, picks, strict=True)
+    return AverageOfUnlike(
+        [Average([_wrap(one, choice)], [pick]) for one, pick in pairs], choice.shares
+    )
+
+
+def _wrap(network: Network, choice: ModelChoice) -> Network:
+    """Wrap a network in what was chosen to make its estimate better."""
     if choice.tta:
         network = Augmented(network)
     return Wiener(network, choice.wiener) if choice.wiener else network

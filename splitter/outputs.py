@@ -13,7 +13,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, TypeAlias
 
-from splitter.audio import OutputFormat, SongReader, Tags, check_outputs, fit_format, fit_pipe
+from splitter.audio import (
+    OutputFormat,
+    SongReader,
+    Tags,
+    check_outputs,
+    fit_format,
+    fit_layout,
+    fit_pipe,
+)
 from splitter.errors import AudioError, SplitterError
 from splitter.paths import find_folder, is_there, place_inside
 from splitter.registry import Config
@@ -40,6 +48,8 @@ class Output:
             object.__setattr__(self, "folder", Path(self.folder))
         if isinstance(self.stems, str):
             object.__setattr__(self, "stems", (self.stems,))
+        if isinstance(self.format, str):
+            object.__setattr__(self, "format", OutputFormat(self.format))
 
 
 @dataclass(frozen=True)
@@ -127,6 +137,7 @@ def plan_stems(
     """
     try:
         settled = fit_format(output.format, song.rate, song.channels, song.bits)
+        fit_layout(settled, song.channels, song.layout)  # writing does so, too, but hours later
     except AudioError as error:
         raise AudioError(f"{song.source}: cannot have stems of that format ({error})") from error
     files = [target for target in targets.values() if isinstance(target, Path)]
@@ -143,7 +154,9 @@ def check_existing(files: Iterable[Path], output: Output, claimed: Collection[Pa
     """Raise AudioError if one of these files exists already and may not be replaced."""
     for path in files:
         if not output.overwrite and path not in claimed and is_there(path):
-            way_out = "--overwrite replaces it, --skip-existing leaves it"
+            way_out = (
+                "--overwrite replaces it, --skip-existing passes over songs that have all stems"
+            )
             raise AudioError(f"{path}: exists already; {way_out}")
 
 

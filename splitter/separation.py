@@ -11,7 +11,6 @@ What waits in memory is what the model has not answered yet.
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from collections.abc import Iterable, Iterator
 from numbers import Real
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
     from splitter.loading import Model
 
 Stems = dict[str, Block]  # name → (channels, samples)
+RATES = (1000, 768_000)  # Hz, of signals: at 1 Hz a second would take gigabytes
 MOST_CHANNELS = 64  # of a signal with fewer samples: more are samples that have taken their place
 LOUDEST = 1e6  # 120 dB beyond full scale: more is taken for garbage
 PORTION = 1 << 16  # samples of stems at a time: they, and what becomes of them, fit into a cache
@@ -173,8 +173,9 @@ def _as_block(signal: npt.ArrayLike, rate: int) -> Block:
     except (TypeError, ValueError, RuntimeError) as error:
         raise SplitterError(f"a signal is an array of numbers ({reason(error)})") from error
     song = np.atleast_2d(given)
-    if not isinstance(rate, Real) or not 1 <= rate < math.inf:
-        raise SplitterError(f"a rate is a number of Hz from 1, not {rate!r}")
+    low, high = RATES
+    if not isinstance(rate, Real) or isinstance(rate, bool) or not low <= rate <= high:
+        raise SplitterError(f"a rate is a number of Hz from {low} to {high}, not {rate!r}")
     if song.ndim != 2:
         raise SplitterError(f"a signal is (channels, samples), not {given.shape}")
     if song.shape[0] > max(MOST_CHANNELS, song.shape[1]):

@@ -88,7 +88,9 @@ def separate_song(
         tags = replace(tags, mark=Mark("", model.name, model.hash))
     with (
         saying_shortage(song.source),
-        write_stems(plan.targets, song.rate, song.channels, plan.format, tags) as writers,
+        write_stems(
+            plan.targets, song.rate, song.channels, plan.format, tags, song.layout
+        ) as writers,
     ):
         plan.check_existing()  # again, now that nobody else can write these stems
         blocks, bits = song.read_blocks(), _exact_bits(plan.format)
@@ -157,7 +159,7 @@ def _tell_decisions(
 
 def separate_file(
     song: Path | str,
-    output: Output = Output(),
+    output: Output | Path | str = Output(),
     model: Model | Streaming | ModelChoice | Path | str = DEFAULT_MODEL,
     computing: Computing = Computing(),
     progress: Progress | None = None,
@@ -165,11 +167,12 @@ def separate_file(
     """Separate a song file into stem files.
 
     Stems have the song's sample rate, channels and length, and its bit depth unless told otherwise.
-    `progress` is called with the seconds of song that are done, and those in all. What it raises
-    ends the work. Raises AudioError for a file that cannot be read or written, or that is there
-    already, unless `output` says overwrite; then no stem is left behind.
+    `output` may be a folder alone. `progress` is called with the seconds of song that are done, and
+    those in all. What it raises ends the work. Raises AudioError for a file that cannot be read or
+    written, or that is there already, unless `output` says overwrite; then no stem is left behind.
     """
     path = Path(song)
+    output = output if isinstance(output, Output) else Output(Path(output))
     watch = partial(_tell, progress) if progress else unwatched
     with open_song(path) as reader:
         name, config = _identify(model)

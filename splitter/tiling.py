@@ -20,6 +20,7 @@ The cores of its tiles overlap, and each is faded into the next by a window:
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
@@ -124,11 +125,12 @@ class Tile:
     kept: int  # samples of the core that are song
     skipped: int = 0  # samples of the core before them
     last: bool = False  # the song has no tile after it, as far as is known
+    part: int = 0  # which model hears it, of those that are averaged and have unlike tiles
 
     @property
-    def kind(self) -> tuple[tuple[int, ...], int]:
+    def kind(self) -> tuple[tuple[int, ...], int, int]:
         """Return what tiles of one batch have in common."""
-        return self.signal.shape, self.context
+        return self.signal.shape, self.context, self.part
 
     def keep(self, output: Block) -> Block:
         """Cut what is song out of what the network made of the core, (..., samples)."""
@@ -240,6 +242,46 @@ def mirror(signal: Block, before: int, after: int, beyond: str = "mirror") -> Bl
         return signal
     padded = np.pad(signal, ((0, 0), (before, after)), BEYOND[beyond])  # type: ignore[call-overload]
     return np.asarray(padded, np.float32)
+
+
+def share_blocks(blocks: Iterable[Block], count: int) -> Sequence[Iterator[Block]]:
+    """Give a stream to `count` readers; what waits in memory is as far as they are apart.
+
+    `itertools.tee` would keep up to 57 blocks that all have read.
+    """
+    source, waiting = iter(blocks), [deque[Block]() for _ in range(count)]
+
+    def read(own: deque[Block]) -> Iterator[Block]:
+        while True:
+            if not own:
+                block = next(source, None)
+                if block is None:
+                    return
+                for each in waiting:
+                    each.append(block)
+                del block
+            yield own.popleft()
+
+    return [read(own) for own in waiting]
+
+
+def in_step(streams: Sequence[Iterator[Block]]) -> Iterator[Sequence[Block]]:
+    """Cut streams of as many samples each, in pieces of any length, into pieces of the same."""
+    rests = [np.zeros(0, np.float32)] * len(streams)
+    while True:
+        rests = [_fetch(rest, stream) for rest, stream in zip(rests, streams, strict=True)]
+        samples = min(rest.shape[-1] for rest in rests)
+        if not samples:
+            return
+        yield [rest[..., :samples] for rest in rests]
+        rests = [rest[..., samples:] for rest in rests]
+
+
+def _fetch(rest: Block, stream: Iterator[Block]) -> Block:
+    """Return what is left of a piece, or the next one that is not empty, if there is one."""
+    while not rest.shape[-1] and (piece := next(stream, None)) is not None:
+        rest = piece
+    return rest
 
 
 def batched(items: Iterable[Item], size: int) -> Iterator[Sequence[Item]]:

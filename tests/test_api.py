@@ -64,9 +64,9 @@ def test_what_is_no_sound_is_told(small_model: Model) -> None:
             splitter.separate(signal, rate, small_model)
 
 
-@pytest.mark.parametrize("rate", [math.nan, math.inf, 0.5, -44100, "44100", None])
+@pytest.mark.parametrize("rate", [math.nan, math.inf, 1, True, 999, -44100, "44100", None])
 def test_what_is_no_rate_is_told(rate: Any, small_model: Model) -> None:
-    with pytest.raises(SplitterError, match="a rate is a number of Hz from 1, not"):
+    with pytest.raises(SplitterError, match="a rate is a number of Hz from 1000 to 768000, not"):
         splitter.separate(np.zeros((2, 100), np.float32), rate, small_model)
 
 
@@ -297,3 +297,14 @@ def test_a_spawned_child_works(small_model: Model, small_model_folder: Path) -> 
             for model in (str(small_model_folder), passed)
         ]
     assert there == pytest.approx([measure_vocals(song, small_model)] * 2, rel=1e-3)
+
+
+def test_a_folder_alone_and_the_name_of_a_format_will_do(
+    tmp_path: Path, small_model: Model
+) -> None:
+    song = sounds.write(tmp_path / "s.wav", sounds.song(0.2))
+    done = splitter.separate_file(song, str(tmp_path / "stems"), small_model)
+    assert done.stems["vocals"] == tmp_path / "stems/s/vocals.wav"
+    output = splitter.Output(tmp_path / "more", format="flac")  # type: ignore[arg-type]
+    done = splitter.separate_file(song, output, small_model)
+    assert done.stems["vocals"] == tmp_path / "more/s/vocals.flac"

@@ -159,3 +159,11 @@ def test_a_compressed_wav_that_was_written_to_a_pipe_is_whole(codec: str, tmp_pa
     path.write_bytes(sink.data)
     for source in (path, codecs.Pipe(bytes(sink.data))):
         assert abs(codecs.read(source).shape[1] - signal.shape[1]) < 2500  # blocks have 2036
+
+
+@pytest.mark.parametrize(("channels", "align"), [(0, 0), (65535, 4)])
+def test_a_head_without_channels_or_bytes_a_sample_is_one_line(channels: int, align: int) -> None:
+    head = struct.pack("<HHIIHH", 1, channels, 44100, 0, align, 16)
+    data = b"RIFF$\0\0\0WAVEfmt \x10\0\0\0" + head + b"data\0\0\0\0"
+    with pytest.raises(AudioError), open_song(io.BytesIO(data)) as song:
+        list(song.read_blocks())

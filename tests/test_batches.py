@@ -191,11 +191,11 @@ def test_failures_are_retried_bounded_and_grouped(separate: Separate, tmp_path: 
     assert sorted(filter(None, names)) == sorted(
         os.fsencode(song.relative_to(tmp_path)) for song in songs[:5]
     )
-    sounds.write(songs[0], sounds.noise(5000))  # another song now, which has not failed
+    sounds.write(songs[0], sounds.noise(5000))  # a good copy
     retried = separate(*command, "--retry-failed")
-    assert retried.status == 1 and "0 songs done, 4 failed" in retried.stderr
+    assert retried.status == 1 and "1 song done, 4 failed" in retried.stderr
     whole = separate(*command)
-    assert "1 song done, 4 failed" in whole.stderr
+    assert "0 songs done, 4 failed" in whole.stderr
     assert separate(songs[7], "--retry-failed").status == 2
 
 
@@ -525,3 +525,33 @@ def test_the_folder_of_a_song_has_its_name_however_it_was_reached(
     (tmp_path / "Album/sub").mkdir()
     done = separate("Album/sub/../t.wav", "--template", "{parent} {stem}.{ext}")
     assert done.stdout.splitlines() == ["Album vocals.wav", "Album instrumental.wav"]
+
+
+def test_songs_that_failed_are_tried_again_by_other_options(
+    separate: Separate, tmp_path: Path
+) -> None:
+    ok = sounds.write(tmp_path / "P/ok.wav", sounds.noise(44100))
+    (tmp_path / "P/cut.wav").write_bytes(ok.read_bytes()[:100_000])
+    assert separate("P", "-o", "S", "--failures", "f.z").status == 1
+    listed = (tmp_path / "f.z").read_bytes()
+    assert listed == b"P/cut.wav\0"
+    made = (tmp_path / "S/ok/vocals.wav").stat().st_mtime_ns
+    again = ("P", "-o", "S", "--retry-failed", "--failures", "f.z")
+    assert separate(*again, "--stems", "vocals").status == 1  # which does not help
+    assert (tmp_path / "f.z").read_bytes() == listed
+    done = separate(*again, "--keep-partial")
+    assert done.status == 0, done.stderr
+    assert "1 song done" in done.stderr
+    assert (tmp_path / "S/cut/vocals.wav").exists()
+    assert (tmp_path / "f.z").read_bytes() == b""
+    assert (tmp_path / "S/ok/vocals.wav").stat().st_mtime_ns == made
+
+
+def test_a_template_and_a_format_that_differ_are_refused(
+    separate: Separate, tmp_path: Path
+) -> None:
+    sounds.write(tmp_path / "s.wav", sounds.noise(3000))
+    done = separate("s.wav", "--template", "{name}.{stem}.mp3")
+    assert done.status == 2
+    assert "--template ends in .mp3, but stems are wav; add --format mp3" in done.stderr
+    assert separate("s.wav", "--template", "{name}.{stem}.flac", "-f", "flac").status == 0

@@ -318,7 +318,7 @@ def test_a_folder_with_a_config_of_something_else_is_no_place_for_a_model(tmp_pa
         ({"crop": 1 << 44}, 'cpu: there is not enough memory; give the recipe a smaller "batch"'),
         (
             {"sizes": {"window": 2048, "bands": [[1024, 1]], "width": 1024, "levels": 10}},
-            "mine.run/recipe.json: its weights need ",
+            "recipe.json: its weights need ",
         ),
     ],
     ids=["sound", "network"],

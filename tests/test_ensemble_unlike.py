@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import json
 import shutil
+import weakref
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from splitter.engines.lanes import make_lanes
+from splitter.engines.sharing import SharedNetwork
 from splitter.errors import ModelError
 from splitter.graphs import GraphError
-from splitter.loading import load_model
+from splitter.loading import Model, load_model
+from splitter.networks import Average
 from splitter.registry import CONFIG, ModelChoice
 from splitter.runtime.compiled import compile_model
 from splitter.runtime.openvino import Settings
-from splitter.separation import Computing, separate
+from splitter.separation import Computing, separate, separate_blocks
 from splitter.weights.adding import add_model
 from tests.foreign import bag_of, checkpoint_files, reference_song
 from tests.sounds import noise, write_small_model
@@ -44,18 +51,150 @@ def test_the_stems_that_all_estimate_are_averaged_by_weight(
     assert np.abs(stems["vocals"] + stems["instrumental"] - song).max() < 1e-6
 
 
-def test_the_one_with_the_shortest_tiles_hears_as_alone(
+@pytest.fixture(scope="module")
+def folders(small_model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Models of unlike tiles; those of `mask` are exact, and `low` is at half the rate."""
+    folder = tmp_path_factory.mktemp("unlike")
+    low = shutil.copytree(small_model_folder, folder / "low")
+    (low / CONFIG).write_text(json.dumps({**json.loads((low / CONFIG).read_text()), "rate": 22050}))
+    names = ("wave-demucs", "htdemucs", "bs-roformer", "mdx-net")
+    added = {name: add_model(folder / name, checkpoint_files(name)) for name in names}
+    return {**added, "mask": small_model_folder, "low": low}
+
+
+EXACT = Computing(precision="float32")
+PAIRS = [
+    ("bs-roformer", "wave-demucs"), ("wave-demucs", "bs-roformer"), ("htdemucs", "bs-roformer"),
+    ("mask", "bs-roformer"), ("wave-demucs", "mask"), ("htdemucs", "mdx-net"),
+]  # fmt: skip
+
+
+def separate_song(text: str, **given: int) -> np.ndarray:
+    """The vocals that a choice of models hears in a song of more than one tile of each."""
+    model = load_model(ModelChoice.parse(text, **given))  # type: ignore[arg-type]
+    assert len(model.parts) == text.count(",") + 1
+    return separate(reference_song(4.5), 44100, model, EXACT)["vocals"]
+
+
+@pytest.mark.parametrize(("one", "other"), PAIRS)
+def test_each_gives_in_an_average_what_it_gives_alone(
+    folders: dict[str, Path], one: str, other: str
+) -> None:
+    alone, quiet = separate_song(f"{folders[one]}"), separate_song(f"{folders[other]}")
+    texts = [f"{folders[one]}:1000000", f"{folders[other]}:1"]
+    for there in (separate_song(",".join(texts)), separate_song(",".join(texts[::-1]))):
+        assert decibels(alone, there - alone) > 90  # the other one is 120 dB below
+    there = separate_song(f"{folders[one]}:1,{folders[other]}:3")
+    expected = (alone + 3 * quiet) / 4
+    assert decibels(expected, there - expected) > 120  # float32 rounds at −150 dB
+
+
+@pytest.mark.parametrize("given", [{"tta": True}, {"wiener": 1}, {"tta": True, "wiener": 1}])
+def test_each_is_refined_as_it_is_alone(folders: dict[str, Path], given: dict[str, int]) -> None:
+    texts = [str(folders[name]) for name in ("wave-demucs", "mask")]
+    alone, both = (
+        [load_model(ModelChoice.parse(text, **given)) for text in each]  # type: ignore[arg-type]
+        for each in (texts, [",".join(texts)])
+    )
+    tiles = [EXACT.tile_shape(model.network) for model in alone]
+    assert [EXACT.tile_shape(part.network) for part in both[0].parts] == tiles
+    expected = sum(separate_song(text, **given) for text in texts) / 2
+    there = separate_song(",".join(texts), **given)
+    assert decibels(expected, there - expected) > 120  # float32 rounds at −150 dB
+
+
+@pytest.mark.parametrize("order", [("mask", "low"), ("low", "mask")])
+def test_a_model_of_another_rate_has_tiles_of_its_own(
+    folders: dict[str, Path], order: tuple[str, ...]
+) -> None:
+    both = load_model(ModelChoice(tuple(str(folders[name]) for name in order)))
+    song = noise(25 * 44100)  # of two tiles
+    alone = [separate(song, 44100, part, EXACT)["vocals"] for part in both.parts]
+    mask = separate(song, 44100, load_model(str(folders["mask"])), EXACT)["vocals"]
+    np.testing.assert_array_equal(alone[order.index("mask")], mask)
+    there = separate(song, 44100, both, EXACT)["vocals"]
+    expected = sum(alone) / 2
+    assert decibels(expected, there - expected) > 120  # float32 rounds at −150 dB
+
+
+@pytest.mark.parametrize("samples", [0, 1, 100, 50_000])
+def test_songs_shorter_than_a_tile_are_averaged(folders: dict[str, Path], samples: int) -> None:
+    names = ("bs-roformer", "wave-demucs", "mask")
+    choice, song = ModelChoice(tuple(str(folders[name]) for name in names)), noise(samples)
+    stems = separate(song, 44100, load_model(choice), EXACT)
+    alone = [separate(song, 44100, load_model(name), EXACT)["vocals"] for name in choice.names]
+    np.testing.assert_allclose(stems["vocals"], sum(alone) / 3, atol=1e-6)
+    assert stems["vocals"].shape == song.shape
+
+
+def test_no_more_is_computed_than_by_each_alone(folders: dict[str, Path]) -> None:
+    choice = ModelChoice((str(folders["bs-roformer"]), str(folders["mask"])))
+
+    def count(model: Model) -> int:
+        heard = 0
+
+        def hear(_: object, inputs: tuple[torch.Tensor, ...], __: object) -> None:
+            nonlocal heard
+            heard += inputs[0].shape[0] * inputs[0].shape[-1]
+
+        hooks = [part.network.register_forward_hook(hear) for part in model.parts]
+        separate(noise(500_000), 44100, model, EXACT)
+        for hook in hooks:
+            hook.remove()
+        return heard
+
+    alone = [count(load_model(name)) for name in choice.names]
+    assert count(load_model(choice)) == sum(alone)
+
+
+def test_memory_does_not_grow_with_the_song(folders: dict[str, Path]) -> None:
+    choice = ModelChoice((str(folders["bs-roformer"]), str(folders["wave-demucs"])))
+    alive, held = 0, []
+
+    def die() -> None:
+        nonlocal alive
+        alive -= 1
+
+    def blocks() -> Iterator[np.ndarray]:
+        nonlocal alive
+        for _ in range(400):
+            block = noise(4410)
+            weakref.finalize(block, die)
+            alive += 1
+            held.append(alive)
+            yield block
+
+    for _ in separate_blocks(blocks(), 44100, 2, load_model(choice), EXACT):
+        pass
+    assert max(held[200:]) == max(held[:200]) < 60  # blocks of 0.1 s: a tile of 4 s, and a step
+
+
+def test_lanes_share_the_work_of_models_with_unlike_tiles(folders: dict[str, Path]) -> None:
+    names = ("bs-roformer", "wave-demucs", "mask")
+    model = load_model(ModelChoice(tuple(str(folders[name]) for name in names)))
+    songs = [noise(samples, seed=samples) for samples in (200_000, 90_000, 300)]
+    expected = [separate(song, 44100, model, EXACT)["vocals"] for song in songs]
+    lanes = make_lanes([model, model], replace(EXACT, batch=2), 1)
+    with SharedNetwork(lanes) as network, ThreadPoolExecutor(3) as threads:
+        shared = replace(EXACT, runner=network.run)
+        made = list(threads.map(lambda song: separate(song, 44100, model, shared), songs))
+    for stems, alone in zip(made, expected, strict=True):
+        np.testing.assert_allclose(stems["vocals"], alone, atol=1e-6)  # batches sum otherwise
+
+
+def test_models_that_one_cut_serves_run_together(
     small_model_folder: Path, foreign: Path, tmp_path: Path
 ) -> None:
-    wide = add_model(tmp_path / "demucs", checkpoint_files("wave-demucs"))
-    song, exact = reference_song(2.5), Computing(precision="float32")
-    for one, other in ((foreign, wide), (wide, small_model_folder)):
-        both = load_model(ModelChoice.parse(f"{one}:1000000,{other}:1"))
-        assert both.network.own_tiles.context >= both.network.context
-        alone, there = (
-            separate(song, 44100, model, exact)["vocals"] for model in (load_model(str(one)), both)
-        )
-        assert decibels(alone, there - alone) > 80
+    other = write_small_model(tmp_path / "other", seed=1)
+    both = load_model(ModelChoice.parse(f"{small_model_folder}:1,{other}:3"))
+    networks = [load_model(str(folder)).network for folder in (small_model_folder, other)]
+    plain = replace(both, network=Average(networks, weights=[1.0, 3.0]))
+    assert len(both.parts) == 1
+    song = noise(100_000)
+    np.testing.assert_array_equal(
+        *(separate(song, 44100, model, EXACT)["vocals"] for model in (both, plain))
+    )
+    assert len(load_model(ModelChoice((str(foreign), str(foreign)))).parts) == 1
 
 
 def test_models_of_unlike_rates_are_averaged_at_the_higher_one(

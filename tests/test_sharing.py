@@ -38,6 +38,7 @@ class Double:
 
     batch: int = 1
     alone: bool = False
+    part: int = 0
 
     def __call__(self, signals: Signals, context: int) -> Signals:
         return 2 * signals[:, None, :, context:-context]
@@ -279,6 +280,20 @@ def test_a_lane_is_told_that_its_tile_is_all_there_is(count: int) -> None:
     with SharedNetwork([Told(), Told()], one_song=True) as network:
         check_pieces([*tiles, last], network.run([*tiles, replace(last, last=True)]))
     assert told == ([True] if count == 1 else [False] * count)
+
+
+def test_a_batch_is_of_one_model_and_the_lane_is_told_of_which() -> None:
+    told: list[tuple[int, float]] = []
+
+    class Told(Double):
+        def __call__(self, signals: Signals, context: int) -> Signals:
+            told.extend((self.part, signal[0, 0]) for signal in signals)
+            return super().__call__(signals, context)
+
+    tiles = [replace(tile, part=index % 3) for index, tile in enumerate(make_tiles(9))]
+    with SharedNetwork([Told(4)]) as network:
+        check_pieces(tiles, network.run(tiles))
+    assert sorted(told) == sorted((index % 3, float(index)) for index in range(9))
 
 
 def test_a_tile_that_is_alone_gets_all_threads(

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 
-from splitter.tiling import TileShape, batched, cut, mirror
+from splitter.tiling import TileShape, batched, cut, in_step, mirror, share_blocks
 from tests.sounds import noise
 
 SHAPE = TileShape(core=32, context=16, grid=8)
@@ -85,3 +87,29 @@ def test_a_shape_for_a_network_is_the_smallest_that_fits_its_grid(
 ) -> None:
     fitted = TileShape.for_network(core, context, 8)
     assert (fitted.core, fitted.context, fitted.grid) == (*shape, 8)
+
+
+def test_readers_of_one_stream_keep_what_they_are_apart() -> None:
+    made = 0
+
+    def count() -> Iterator[np.ndarray]:
+        nonlocal made
+        for made in range(1, 10):
+            yield np.full((1, 1), made, np.float32)
+
+    one, other = share_blocks(count(), 2)
+    assert [next(one)[0, 0] for _ in range(3)] == [1, 2, 3] and made == 3
+    assert [block[0, 0] for block in other] == list(range(1, 10))
+    assert [block[0, 0] for block in one] == list(range(4, 10))
+
+
+@pytest.mark.parametrize("samples", [0, 1, 7, 100])
+def test_streams_in_step_are_whole_and_cut_alike(samples: int) -> None:
+    song = noise(samples)
+    streams = [iter([song[:, :0], *in_blocks(song, size), song[:, :0]]) for size in (3, 8, 1000)]
+    pieces = list(in_step(streams))
+    for number in range(3):
+        whole = np.concatenate([song[:, :0], *(piece[number] for piece in pieces)], axis=-1)
+        np.testing.assert_array_equal(whole, song)
+    assert all(len({piece.shape for piece in group}) == 1 for group in pieces)
+    assert all(next(stream, None) is None for stream in streams)

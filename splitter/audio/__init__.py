@@ -4,6 +4,7 @@ from splitter.audio.blocks import Block
 from splitter.audio.checks import check_outputs, estimate_bytes
 from splitter.audio.files import PARTS, remove_parts
 from splitter.audio.formats import CLIPS, CONTAINERS, SUFFIXES, OutputFormat, fit_format, fit_pipe
+from splitter.audio.layouts import fit_layout
 from splitter.audio.lossy import through_aac, through_mp3
 from splitter.audio.marks import Mark, may_lack_mark, read_mark
 from splitter.audio.options import RawFormat, Reading, parse_raw
@@ -28,6 +29,7 @@ __all__ = [
     "check_outputs",
     "estimate_bytes",
     "fit_format",
+    "fit_layout",
     "fit_pipe",
     "may_lack_mark",
     "open_song",

@@ -26,6 +26,7 @@ class ChainDecoder:
         self._wanted = track
         self._first = self._decoder = self._open_link()
         self.rate, self.channels = self._first.rate, self._first.channels
+        self.places = self._first.places
         self.samples = self._first.samples
         self.sure = False  # of the whole chain
         self.most: int | None = None

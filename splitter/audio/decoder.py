@@ -39,6 +39,7 @@ class Decoder(Protocol):
 
     rate: int  # Hz
     channels: int
+    places: str | None  # the name of their layout (see `layouts`); None if the song states none
     samples: int | None  # as the header says
     sure: bool  # that is no estimate
     most: int | None  # samples that its bytes can hold; None if unknown

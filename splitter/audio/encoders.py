@@ -17,8 +17,8 @@ import soundfile
 
 from splitter.audio.blocks import Block, to_integers
 from splitter.audio.formats import Container, OutputFormat, find_bitrates, find_container
+from splitter.audio.layouts import fit_layout
 
-_LAYOUTS = ("mono", "stereo", "3.0", "quad", "5.0", "5.1", "6.1", "7.1")
 # Where Vorbis and Opus have the channels of wav: (xiph.org/vorbis/doc/Vorbis_I_spec.html, 4.3.9)
 _VORBIS_ORDER = {
     3: (0, 2, 1),
@@ -51,25 +51,32 @@ class Encoder(Protocol):
         """Free what is held; to a pipe, write nothing any more."""
 
 
-def open_encoder(file: BinaryIO, settled: OutputFormat, rate: int, channels: int) -> Encoder:
-    """Start to write a settled format (see `fit_format`) into a file or a pipe."""
+def open_encoder(
+    file: BinaryIO, settled: OutputFormat, rate: int, channels: int, layout: str | None = None
+) -> Encoder:
+    """Start to write a settled format (see `fit_format`) into a file or a pipe.
+
+    `layout` is the song's; raises AudioError if the format cannot hold it (see `fit_layout`).
+    """
+    fitted = fit_layout(settled, channels, layout)
     by_sndfile = {
         "ogg": True,
         "mp3": file.seekable(),
         "opus": channels in _MIXED_UP,
     }
-    encoder = SndfileEncoder if by_sndfile.get(settled.container) else FFmpegEncoder
-    return encoder(file, settled, rate, channels)
+    if by_sndfile.get(settled.container):
+        return SndfileEncoder(file, settled, rate, channels)
+    return FFmpegEncoder(file, settled, rate, fitted)
 
 
 class FFmpegEncoder:
     """Any format of FFmpeg's."""
 
-    def __init__(self, file: BinaryIO, settled: OutputFormat, rate: int, channels: int) -> None:
+    def __init__(self, file: BinaryIO, settled: OutputFormat, rate: int, layout: str) -> None:
         container = find_container(settled.container)
         self._bits = settled.bits or 16
         self._sample_format = _sample_format(container, self._bits)
-        self._layout = _LAYOUTS[channels - 1] if channels <= len(_LAYOUTS) else f"{channels}C"
+        self._layout = layout
         self._rate = rate
         self._written = 0
         self._sink = _Sink(file)

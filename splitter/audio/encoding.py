@@ -68,10 +68,16 @@ class DirectEncoder:
 
     gain = 1.0
 
-    def __init__(self, file: BinaryIO, settled: OutputFormat, rate: int, channels: int) -> None:
+    def __init__(
+        self,
+        file: BinaryIO,
+        settled: OutputFormat,
+        shape: tuple[int, int],
+        layout: str | None = None,
+    ) -> None:
         self.format = settled
         self.clipped = 0
-        self._encoder = open_encoder(file, settled, rate, channels)
+        self._encoder = open_encoder(file, settled, *shape, layout)
         bits = settled.bits or 16
         lossy = find_container(settled.container).lossy
         self._clamps = settled.clip != "float" if lossy else bits < 32
@@ -96,12 +102,20 @@ class DirectEncoder:
 class WaitingEncoder:
     """Keeps the blocks as floats until the peak is known, and encodes them then."""
 
-    def __init__(self, file: BinaryIO, settled: OutputFormat, shape: tuple[int, int], beside: Path):
+    def __init__(
+        self,
+        file: BinaryIO,
+        settled: OutputFormat,
+        shape: tuple[int, int],
+        beside: Path,
+        layout: str | None = None,
+    ) -> None:
         self.format = settled
         self.clipped = 0
         self.gain = 1.0
         self._file = file
-        self._rate, self._channels = shape
+        self._shape, self._layout = shape, layout
+        _, self._channels = shape
         self._floats = PartFile(beside, PARTS[1])
         self._encoder: DirectEncoder | None = None
 
@@ -115,7 +129,7 @@ class WaitingEncoder:
             self.format = replace(self.format, bits=32, dither=0)
         elif self.format.clip == "rescale" and peak > 1:
             self.gain = _largest(self.format) / peak
-        self._encoder = DirectEncoder(self._file, self.format, self._rate, self._channels)
+        self._encoder = DirectEncoder(self._file, self.format, self._shape, self._layout)
         for block in self._replay():
             self._encoder.write(block * np.float32(self.gain))
         self._encoder.close(peak)

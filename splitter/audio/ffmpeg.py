@@ -27,6 +27,7 @@ from splitter.audio.headers import (
     read_header,
     read_open_au,
 )
+from splitter.audio.layouts import name_layout
 from splitter.audio.mpeg import ADTS, has_gap, measure_id3, parse_adts
 from splitter.audio.native import read_native
 from splitter.audio.ogg import (
@@ -129,6 +130,7 @@ class FFmpegDecoder:
         rate = self._rate_of(shape) if self._first else shape.sample_rate
         self.rate: int = min(rate, _DSD_RATE) if self._is_dsd else rate
         self.layout: Any = shape.layout
+        self.places = name_layout(shape.layout)
         self.channels: int = len(shape.layout.channels)
         sample_format = context.format.name.rstrip("p") if context.format else "s16"
         lossless = context.codec.lossless
@@ -202,7 +204,7 @@ class FFmpegDecoder:
             return None
         bits = re.search(r"\d+", self._codec)  # none in the names of a-law and µ-law, which have 8
         size = (int(bits[0]) if bits else 8) // 8 * self.channels  # bytes
-        return max(self._source.measure() - (self._header.sound or 0), 0) // size
+        return max(self._source.measure() - (self._header.sound or 0), 0) // size if size else None
 
     def _estimate_samples(self) -> int | None:
         """Give FFmpeg's own idea of the length, good enough for a progress bar."""
@@ -450,7 +452,7 @@ def open_container(source: Source, raw: RawFormat | None) -> Any:
         options |= {"sample_rate": str(rate), "ch_layout": f"{channels}C"}
         options["skip_initial_bytes"] = str(offset)
     try:
-        return av.open(
+        container = av.open(
             stream,
             format=encoding,
             options=options,
@@ -459,6 +461,19 @@ def open_container(source: Source, raw: RawFormat | None) -> Any:
     except av.FFmpegError as error:
         source.check()
         raise UndecodableError("not an audio file, or its format is unknown") from error
+    _forget_orders(container)
+    return container
+
+
+def _forget_orders(container: Any) -> None:
+    """Take the places from channels in an order of their own, as QuickTime allows.
+
+    FFmpeg lists such an order in memory that PyAV (18) would free once for each layout it shows.
+    """
+    for context in filter(None, (track.codec_context for track in container.streams.audio)):
+        layout = context.layout  # to be shown once only
+        if layout.nb_channels and name_layout(layout) is None:
+            context.layout = f"{layout.nb_channels}C"
 
 
 def _find_behind_tag(source: Source) -> str | None:

@@ -53,6 +53,8 @@ class SongReader:
         decoder = self._decoder
         self.rate = decoder.rate  # Hz
         self.channels = self._decoder.channels
+        # where the channels stand, as FFmpeg names it: "5.1(side)"; None if the song does not say
+        self.layout = decoder.places
         self.bits = self._decoder.bits  # 16, 24 or 32: the depth to give back; 16 for lossy formats
         self.floating = self._decoder.floating  # the samples are floats, and may exceed full scale
         self._check_shape()

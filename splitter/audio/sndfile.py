@@ -17,6 +17,7 @@ class SndfileDecoder:
     """A file that seeks."""
 
     cover: bytes | memoryview | None = None
+    places: str | None = None  # soundfile does not tell
     most: int | None = None  # libsndfile looks itself
     sure = True
 

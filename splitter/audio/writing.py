@@ -29,10 +29,11 @@ class StemWriter:
     """A stem on its way into a file or a pipe.
 
     A file has its name only when the with-block ended well; otherwise nothing is left. A pipe gets
-    its blocks at once, and stays open. `samples` counts those that came in. When all is written,
-    `peak` is the largest magnitude of what was written, before any gain and before `clipped`
-    samples were cut off at full scale, `gain` is what they were multiplied by, and `format` says
-    what the file is.
+    its blocks at once, and stays open. `layout` says where the channels stand, as FFmpeg names it:
+    "5.1(side)"; AudioError is raised if the format cannot hold it. `samples` counts those that came
+    in. When all is written, `peak` is the largest magnitude of what was written, before any gain
+    and before `clipped` samples were cut off at full scale, `gain` is what they were multiplied by,
+    and `format` says what the file is.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class StemWriter:
         channels: int,
         wanted: OutputFormat = OutputFormat(),
         tags: Tags = Tags(),
+        layout: str | None = None,
     ) -> None:
         self.target = target
         self.samples = 0
@@ -57,9 +59,9 @@ class StemWriter:
             if isinstance(target, Path):
                 self._part = PartFile(target)
                 undo.callback(self._part.discard)
-                self._encoder = _open_encoder(self._part, settled, *shape)
+                self._encoder = _open_encoder(self._part, settled, shape, layout)
             else:
-                self._encoder = DirectEncoder(target, fit_pipe(settled), *shape)
+                self._encoder = DirectEncoder(target, fit_pipe(settled), shape, layout)
             undo.pop_all()
 
     @property
@@ -146,10 +148,12 @@ class StemWriter:
                 self.commit()
 
 
-def _open_encoder(part: PartFile, settled: OutputFormat, rate: int, channels: int) -> StemEncoder:
+def _open_encoder(
+    part: PartFile, settled: OutputFormat, shape: tuple[int, int], layout: str | None
+) -> StemEncoder:
     if must_wait(settled):
-        return WaitingEncoder(part.file, settled, (rate, channels), part.target)
-    return DirectEncoder(part.file, settled, rate, channels)
+        return WaitingEncoder(part.file, settled, shape, part.target, layout)
+    return DirectEncoder(part.file, settled, shape, layout)
 
 
 def _fit(tags: Tags, wanted: OutputFormat, name: str) -> Tags:
@@ -168,6 +172,7 @@ def write_stems(
     channels: int,
     wanted: OutputFormat = OutputFormat(),
     tags: Tags = Tags(),
+    layout: str | None = None,
 ) -> Iterator[dict[str, StemWriter]]:
     """Open a writer for each stem of a song: all files get their names in the end, or none.
 
@@ -180,7 +185,7 @@ def write_stems(
         for stem, target in targets.items():
             sign = -1 if len(writers) % 2 else 1
             turned = replace(wanted, dither=wanted.dither * sign)
-            writers[stem] = StemWriter(target, rate, channels, turned, tags.for_stem(stem))
+            writers[stem] = StemWriter(target, rate, channels, turned, tags.for_stem(stem), layout)
             cleanup.callback(writers[stem].discard)
         yield writers
         for writer in writers.values():

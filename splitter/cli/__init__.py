@@ -34,7 +34,7 @@ COMMANDS = {
     "doctor": "Say what is installed, what works, and what is wrong.",
 }
 
-EXIT_INTERRUPTED = 130
+ENDED = {130: "interrupted", 143: "terminated; run the same command again to go on"}
 
 
 class LazyCommands(Commands):
@@ -104,8 +104,8 @@ def main() -> None:
         screen.clear()
     if signals.number:  # or have dropped it
         status = 128 + signals.number
-    if status == EXIT_INTERRUPTED:
-        complain("interrupted")
+    if status in ENDED:
+        complain(ENDED[status])
     handle(end_at_once)  # there is nothing left to interrupt
     sys.exit(status)
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from difflib import get_close_matches
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import BinaryIO
 
 import click
@@ -200,6 +200,12 @@ def choose_output(options: Options, model: Config) -> Output:
             fit_pipe(settled)
     except SplitterError as error:
         raise click.UsageError(str(error)) from error
+    ending = PurePath(options.template).suffix[1:].lower()
+    if not file and ending in CONTAINERS and ending != form.container:
+        raise click.UsageError(
+            f"--template ends in .{ending}, but stems are {form.container}; add --format {ending}, "
+            "or let it end in .{ext}"
+        )
     with _naming("--template"):
         check_template(options.template, len(wanted or stems))
     if needs_tags(options.template) and not all(map(is_local, options.songs)):

@@ -36,15 +36,17 @@ class ProcessorLane:
         self.computing = computing
         self.batch = batch
         self.alone = False
+        self.part = 0
 
     def __call__(self, signals: Signals, context: int) -> Signals:
         """Separate (batch, channels, samples) into (batch, stems, channels, samples of core)."""
+        model = self.model.parts[self.part]
         if not self.alone:
-            return compute(signals, self.model, self.computing, context)
+            return compute(signals, model, self.computing, context)
         threads = torch.get_num_threads()
         torch.set_num_threads(count_processors())  # of this thread's work, and of new threads'
         try:
-            return compute(signals, self.model, self.computing, context)
+            return compute(signals, model, self.computing, context)
         finally:
             torch.set_num_threads(threads)
 
@@ -109,15 +111,15 @@ def fit_batch(model: Model, computing: Computing) -> int:
     """
     if model.device.type != "cuda":
         return 1
-    network = model.network
-    shape = computing.tile_shape(network)
-    samples = shape.core + 2 * shape.context
     torch.cuda.reset_peak_memory_stats(model.device)
     before = torch.cuda.memory_allocated(model.device)
-    silence = np.zeros((1, model.config.channels, samples), np.float32)
     with saying_shortage(str(model.device), DeviceError):
-        compute(silence, model, computing, shape.context)
-    tile = torch.cuda.max_memory_allocated(model.device) - before  # bytes
+        for part in model.parts:
+            shape = computing.tile_shape(part.network)
+            samples = shape.core + 2 * shape.context
+            silence = np.zeros((1, model.config.channels, samples), np.float32)
+            compute(silence, part, computing, shape.context)
+    tile = torch.cuda.max_memory_allocated(model.device) - before  # bytes, of the largest
     torch.cuda.empty_cache()  # what is kept for this stream is of no use to those of lanes
     free, _ = torch.cuda.mem_get_info(model.device)
     return max(1, min(MOST_TILES, int(free * MEMORY_SHARE / GPU_LANES / max(tile, 1))))

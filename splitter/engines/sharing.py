@@ -38,6 +38,7 @@ class Lane(Protocol):
 
     batch: int  # most tiles at once; halved, for good, when so many do not fit into memory
     alone: bool  # the tile that comes is all there is: the lane may use what others would
+    part: int  # of models that are averaged: whose tiles come
 
     def __call__(self, signals: Signals, context: int) -> Signals:
         """Separate (batch, channels, samples) into (batch, stems, channels, samples of core)."""
@@ -156,7 +157,7 @@ class SharedNetwork:
             batch = [self._waiting[index] for index in alike[: lane.batch]]
             for index in reversed(alike[: lane.batch]):
                 del self._waiting[index]
-            lane.alone = batch[0].alone
+            lane.alone, lane.part = batch[0].alone, batch[0].tile.part
             return lane, batch, len(self._lanes) == 1
 
     def _make_room(

@@ -48,6 +48,7 @@ from splitter.paths import is_file, is_local, is_there, locate, locate_folder
 
 JOURNAL = "splitter.jsonl"
 UNFINISHED = "not finished"  # the error of a line of the first schema about a song under way
+FAILED = 1  # the bit of a song's number that says so
 _SHARD = re.compile(r"splitter(\.\d+-of-\d+)?\.jsonl$")
 
 
@@ -70,7 +71,7 @@ class Journal:
         self.settings = dict(settings)
         self._folder = locate_folder(folder)
         self.made = Files(self._folder)
-        self._songs = Table()  # → the id with which each was done
+        self._songs = Table()  # → the id with which each was done, or failed
         self._begun: dict[str, tuple[str, list[str]]] = {}  # id → song, files
         self._fresh: dict[str, str] = {}  # song → id; done if its stems are there
         self._file: IO[bytes] | None = None
@@ -85,15 +86,15 @@ class Journal:
         known = self._identify(job)
         song = self._name(job)
         stems = [locate(path) for path in job.stems.values()]
-        done = self._songs[song] == hash(known) or self._fresh.get(song) == known
+        done = self._songs[song] == hash(known) & ~FAILED or self._fresh.get(song) == known
         done = done and not any(self.made.is_of_another(path, song) for path in stems)
         # other commands may have made other stems of it since, beside these
         done = done or all(self.made.is_of(path, song, known) for path in stems)
         return done and job.is_made
 
     def failed(self, job: Job) -> bool:
-        """Tell whether this song, as it is now, has failed."""
-        return self._songs[self._name(job)] == hash(("failed", self._identify(job)))
+        """Tell whether a song has failed when it was tried last, by whatever options."""
+        return self._songs[self._name(job)] & FAILED != 0
 
     def claim(self, job: Job) -> Job:
         """Return a job with the stems that it may write.
@@ -285,14 +286,14 @@ class Journal:
         done = entry.get("done")
         if isinstance(done, str) and done in self._begun:
             finished, files = self._begun.pop(done)
-            self._songs[finished] = hash(done)
+            self._songs[finished] = hash(done) & ~FAILED
             for name in files:
                 self.made.finish(name, done)
             return
         failed, song = entry.get("failed"), entry.get("song")
         if isinstance(failed, str) and failed in self._begun:
             song, files = self._begun.pop(failed)
-            self._songs[song] = hash(("failed", failed))
+            self._songs[song] = hash(failed) | FAILED
             for name in set(files).difference(pick_texts(entry.get("kept"))):
                 self.made.remove(name)
         elif isinstance(song, str) and isinstance(entry.get("id"), str):

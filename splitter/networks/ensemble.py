@@ -45,7 +45,9 @@ class Average(Network):
         self._context = max(network.context for network in networks)
         if self._tiles is not None:
             grid = self._tiles.grid if self._tiles.grid < self._tiles.core else 1
-            self._tiles = replace(self._tiles, context=-(-self._context // grid) * grid)
+            # what a network sees beyond the context of its own tiles, it does not hear alone either
+            context = max((network.own_tiles or network).context for network in networks)
+            self._tiles = replace(self._tiles, context=-(-context // grid) * grid)
 
     @property
     def grid(self) -> int:
@@ -73,6 +75,17 @@ class Average(Network):
             heard = signal[..., surplus : signal.shape[-1] - surplus]
             estimate: Tensor = network(heard, trim - surplus)
             yield estimate[:, list(self.picks[index])] if self.picks else estimate
+
+
+class AverageOfUnlike(Average):
+    """Average networks whose tiles differ: who runs them cuts the song anew for each of `parts`.
+
+    So each gives what it gives alone. What is given to all of them at once is averaged as ever.
+    """
+
+    def __init__(self, parts: Sequence[Network], shares: Sequence[float]) -> None:
+        super().__init__(parts, weights=shares)
+        self.parts, self.shares = tuple(parts), tuple(shares)
 
 
 def _surplus(tiles: TileShape | None, samples: int, trim: int) -> int:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import cache, partial
 from itertools import groupby
 
@@ -15,14 +16,46 @@ from splitter.devices import fast_dtype
 from splitter.loading import Model
 from splitter.runtime.channels import channel_pairs, give_pair, take_pair
 from splitter.runtime.computing import Computing, Piece
-from splitter.tiling import Block, Tile, batched, cut, join, stack_signals
+from splitter.tiling import (
+    Block,
+    Tile,
+    batched,
+    cut,
+    in_step,
+    join,
+    share_blocks,
+    stack_signals,
+)
 
 
 def estimate(blocks: Iterable[Block], model: Model, computing: Computing) -> Iterator[Piece]:
     """Yield the estimates (stems, channels, samples) of a song's blocks at the model's rate."""
+    parts = model.parts
+    if len(parts) == 1:
+        return _estimate_part(blocks, model, computing)
+    heard = share_blocks(blocks, len(parts))
+    streams = [_estimate_part(heard[n], part, computing, n) for n, part in enumerate(parts)]
+    return _average(streams, [part.share for part in parts])
+
+
+def _estimate_part(
+    blocks: Iterable[Block], model: Model, computing: Computing, part: int = 0
+) -> Iterator[Piece]:
+    """Yield the estimates of one of the models that are averaged, or of the only one."""
     shape = computing.tile_shape(model.network)
-    tiles, run = cut(blocks, shape), computing.runner
+    tiles: Iterable[Tile] = cut(blocks, shape)
+    if part:  # whoever runs all of them must know whose it is
+        tiles = (replace(tile, part=part) for tile in tiles)
+    run = computing.runner
     return join(run(tiles) if run else infer(tiles, model, computing), shape)
+
+
+def _average(streams: Sequence[Iterator[Piece]], shares: Sequence[float]) -> Iterator[Piece]:
+    """Average streams of estimates as they come."""
+    whole = sum(shares)
+    for pieces in in_step(streams):
+        counted = zip(pieces, shares, strict=True)
+        yield np.asarray(sum(piece * (share / whole) for piece, share in counted), np.float32)
 
 
 @cache
