@@ -7,8 +7,9 @@ time, so the pages are handed to it link by link (RFC 3533).
 from collections.abc import Iterator
 
 from splitter.audio.blocks import Block
+from splitter.audio.containers import open_container
 from splitter.audio.decoder import DamagedError, Fault, UndecodableError
-from splitter.audio.ffmpeg import FFmpegDecoder, open_container
+from splitter.audio.ffmpeg import FFmpegDecoder
 from splitter.audio.fitting import Fitter
 from splitter.audio.ogg import Links
 from splitter.audio.padding import drop_padding

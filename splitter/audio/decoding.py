@@ -8,9 +8,10 @@ mp3 that breaks off with silence, and takes a wav that breaks off for a shorter 
 from typing import BinaryIO
 
 from splitter.audio.chain import ChainDecoder
+from splitter.audio.containers import open_container
 from splitter.audio.decoder import Decoder, UndecodableError
 from splitter.audio.excess import Excess, find_excess
-from splitter.audio.ffmpeg import FFmpegDecoder, open_container
+from splitter.audio.ffmpeg import FFmpegDecoder
 from splitter.audio.freeformat import FreeFormatDecoder, find_free_format
 from splitter.audio.headers import find_narrow_samples, has_too_many_parts
 from splitter.audio.mp3 import MpegDecoder

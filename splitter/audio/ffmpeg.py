@@ -21,14 +21,11 @@ from splitter.audio.fields import read_text
 from splitter.audio.fitting import Fitter
 from splitter.audio.frames import Unpacker
 from splitter.audio.headers import (
-    RIFFS,
     Header,
-    is_open_rf64,
     read_header,
-    read_open_au,
 )
 from splitter.audio.layouts import name_layout
-from splitter.audio.mpeg import ADTS, has_gap, measure_id3, parse_adts
+from splitter.audio.mpeg import ADTS, has_gap
 from splitter.audio.native import read_native
 from splitter.audio.ogg import (
     find_last_granule,
@@ -41,7 +38,6 @@ from splitter.audio.options import RAW_ENCODINGS, RawFormat
 from splitter.audio.sources import Source
 from splitter.audio.tracks import choose_track
 
-_PCM_MAGIC = (*RIFFS, b"FORM")
 _MOV = "mov,mp4,m4a,3gp,3g2,mj2"
 # FFmpeg takes a track's duration from the file, not from an estimate; tolerance in seconds
 _DURATION_IS_EXACT = {
@@ -63,14 +59,6 @@ _CHECKSUMS = ("flac", "wavpack", "tta", "ape", "ac3")  # codecs whose frames hav
 _DSD_RATE = 352_800  # Hz, of DSD64: faster DSD has nothing but noise above
 _DENSEST = 6000  # samples per byte: FLAC has silence of 65,535 in 11 bytes (RFC 9639)
 _TOGETHER = 4096  # samples at least that are passed on: each array costs Python time of its own
-_PROBED = 1 << 19  # bytes of an ID3 tag, behind which FFmpeg finds everything
-_BEHIND_TAGS = {
-    b"fLaC": "flac",
-    b"TTA1": "tta",
-    b"MAC ": "ape",
-    b"MPCK": "mpc8",
-    b"MP+": "mpc",
-}
 _ITUNES_GAPLESS = re.compile(r"(?:\s*[0-9A-F]{8}){3}\s+([0-9A-F]{16})")  # …, samples
 _DEPTHS = {"u8": 16, "s16": 16, "s32": 24, "s64": 32, "flt": 32, "dbl": 32}
 
@@ -435,58 +423,6 @@ class FFmpegDecoder:
     def close(self) -> None:
         """Free what FFmpeg holds."""
         self._container.close()
-
-
-def open_container(source: Source, raw: RawFormat | None) -> Any:
-    """Let FFmpeg look what it is; raise UndecodableError if it does not know."""
-    stream, options = source.for_ffmpeg()  # a playlist must not open other files
-    if not source.seekable and source.read_at(0, 4) in _PCM_MAGIC:
-        options["probesize"] = "65536"  # bytes; FFmpeg would look for other codecs for 5 seconds
-    encoding = raw.encoding if raw else _find_behind_tag(source)
-    if raw:
-        options |= {"sample_rate": str(raw.rate), "ch_layout": f"{raw.channels}C"}
-    elif is_open_rf64(source.read_at):
-        options["ignore_length"] = "1"  # FFmpeg would believe that it is empty
-    elif found := read_open_au(source.read_at):  # FFmpeg would refuse it
-        encoding, offset, rate, channels = found
-        options |= {"sample_rate": str(rate), "ch_layout": f"{channels}C"}
-        options["skip_initial_bytes"] = str(offset)
-    try:
-        container = av.open(
-            stream,
-            format=encoding,
-            options=options,
-            metadata_errors="surrogateescape",  # see `read_text`
-        )
-    except av.FFmpegError as error:
-        source.check()
-        raise UndecodableError("not an audio file, or its format is unknown") from error
-    _forget_orders(container)
-    return container
-
-
-def _forget_orders(container: Any) -> None:
-    """Take the places from channels in an order of their own, as QuickTime allows.
-
-    FFmpeg lists such an order in memory that PyAV (18) would free once for each layout it shows.
-    """
-    for context in filter(None, (track.codec_context for track in container.streams.audio)):
-        layout = context.layout  # to be shown once only
-        if layout.nb_channels and name_layout(layout) is None:
-            context.layout = f"{layout.nb_channels}C"
-
-
-def _find_behind_tag(source: Source) -> str | None:
-    """Name the format behind an ID3 tag that is longer than FFmpeg looks; None leaves it to it."""
-    size = measure_id3(source.read_at(0, 10))
-    if size < _PROBED:
-        return None
-    head = source.read_ahead(size, 8)
-    if parse_adts(head):
-        return "aac"
-    if head[:2] == b"\x0b\x77":
-        return "eac3" if len(head) > 5 and head[5] >> 3 > 10 else "ac3"
-    return next((name for magic, name in _BEHIND_TAGS.items() if head.startswith(magic)), None)
 
 
 def _join_metadata(container: dict[str, str], track: dict[str, str]) -> dict[str, str]:
