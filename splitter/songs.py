@@ -145,9 +145,9 @@ def _tell_decisions(
         return
     how = "the processor, as a stream"
     if not isinstance(model, Streaming):
-        shape = computing.tile_shape(model.network)
-        seconds = (shape.core + 2 * shape.context) / model.config.rate
-        how = f"{model.device}, tiles of {seconds:.1f} s"
+        shapes = [computing.tile_shape(part.network) for part in model.parts]
+        seconds = [(shape.core + 2 * shape.context) / model.config.rate for shape in shapes]
+        how = f"{model.device}, tiles of {' and '.join(f'{each:.1f}' for each in seconds)} s"
     written = plan.format
     depth = f"{written.bitrate} bit/s" if written.bitrate else f"{written.bits} bits"
     log.debug(
