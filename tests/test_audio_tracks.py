@@ -127,3 +127,14 @@ def test_the_length_of_an_ogg_video_is_that_of_its_sound(
     assert codecs.read(path).shape[1] == codecs.SAMPLES
     with path.open("rb") as file:
         assert codecs.SAMPLES <= codecs.read(codecs.Pipe(file.read())).shape[1] < 102_000
+
+
+def test_a_video_without_sound_is_said_to_have_none(tmp_path: Path) -> None:
+    path = tmp_path / "silent.mp4"
+    with av.open(str(path), "w") as file:
+        picture = file.add_stream("mpeg4", rate=25)
+        picture.width = picture.height = 64
+        image = av.VideoFrame.from_ndarray(np.zeros((64, 64, 3), np.uint8), "rgb24")
+        file.mux([*picture.encode(image), *picture.encode(None)])
+    with pytest.raises(AudioError, match="has no sound in it$"):
+        open_song(path)

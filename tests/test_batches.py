@@ -555,3 +555,21 @@ def test_a_template_and_a_format_that_differ_are_refused(
     assert done.status == 2
     assert "--template ends in .mp3, but stems are wav; add --format mp3" in done.stderr
     assert separate("s.wav", "--template", "{name}.{stem}.flac", "-f", "flac").status == 0
+
+
+def test_a_list_of_lines_is_refused_with_a_way_out(separate: Separate, tmp_path: Path) -> None:
+    sounds.write(tmp_path / "a.wav", sounds.noise(3000))
+    (tmp_path / "lines.txt").write_text("a.wav\nb.wav\n")
+    done = separate("--files0-from", "lines.txt", "-o", "out")
+    assert done.status == 2
+    assert r"each name must end in a NUL byte; tr '\n' '\0' makes that of lines" in done.stderr
+
+
+def test_a_name_that_looks_like_a_file_of_another_kind_is_told_to_be_a_folder(
+    separate: Separate, tmp_path: Path
+) -> None:
+    sounds.write(tmp_path / "s.wav", sounds.noise(3000))
+    done = separate("s.wav", "--stems", "vocals", "-o", "karaoke.xyz")
+    assert done.status == 0
+    assert "-o karaoke.xyz: is taken for a folder" in done.stderr
+    assert "taken for" not in separate("s.wav", "--stems", "vocals", "-o", "a.xyz/").stderr

@@ -19,6 +19,7 @@ from splitter.audio.ogg import is_chained
 from splitter.audio.options import RawFormat
 from splitter.audio.sndfile import SndfileDecoder
 from splitter.audio.sources import ObjectSource, Patched, Source, open_source
+from splitter.audio.tracks import NO_SOUND
 
 
 def open_decoder(file: BinaryIO, raw: RawFormat | None = None, track: str | None = None) -> Decoder:
@@ -45,7 +46,7 @@ def open_decoder(file: BinaryIO, raw: RawFormat | None = None, track: str | None
         decoder = _open_ffmpeg(source, raw, track)
     except UndecodableError as error:
         if source.seekable and not raw and not _may_be_mp3(source.read_at(0, 3)):
-            return SndfileDecoder(source)
+            return _open_sndfile(source, error)
         if source.read_at(4, 4) == b"ftyp":
             reason = "its index lies at its end, so it can only be read as a file"
             raise UndecodableError(reason) from error
@@ -54,6 +55,16 @@ def open_decoder(file: BinaryIO, raw: RawFormat | None = None, track: str | None
     decoder.remarks[:0] = excess.remarks
     decoder.metadata |= excess.texts
     return decoder
+
+
+def _open_sndfile(source: Source, error: UndecodableError) -> Decoder:
+    """Let libsndfile try what FFmpeg could not; a file without sound in it has none for either."""
+    try:
+        return SndfileDecoder(source)
+    except UndecodableError:
+        if str(error) == NO_SOUND:
+            raise error from None
+        raise
 
 
 def _open_ffmpeg(source: Source, raw: RawFormat | None, track: str | None) -> Decoder:

@@ -11,6 +11,9 @@ from splitter.errors import AudioError
 _OUT_OF_STEP = 0.045  # seconds, from which on one notices (ITU-R BT.1359)
 
 
+NO_SOUND = "has no sound in it"
+
+
 def choose_track(container: Any, wanted: str | None) -> tuple[Any, list[str]]:
     """Choose a sound track by its number (from 1) or its language, and give remarks on it.
 
@@ -19,7 +22,7 @@ def choose_track(container: Any, wanted: str | None) -> tuple[Any, list[str]]:
     """
     tracks = list(container.streams.audio)
     if not tracks:
-        raise UndecodableError("has no sound in it")
+        raise UndecodableError(NO_SOUND)
     known = [track for track in tracks if track.codec_context is not None]
     if not known:
         raise UndecodableError("its sound is encrypted or in an unknown codec")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -30,6 +32,8 @@ from splitter.outputs import Output
 from splitter.paths import is_folder, is_local
 from splitter.registry import INSTRUMENTAL, Config, ModelChoice, canonical_stem
 from splitter.templates import TEMPLATE, check_template, escape, needs_tags
+
+log = logging.getLogger(__name__)
 
 PIPE = "-"
 DEFAULT_FORMAT = "wav"
@@ -249,6 +253,8 @@ def _find_file(options: Options, stems: Sequence[str]) -> Path | None:
     suffix = place.suffix[1:].lower()
     folder = options.to_pipe or options.output.endswith(("/", os.sep)) or is_folder(place)
     if folder or (suffix not in CONTAINERS and place.suffix.lower() not in SUFFIXES):
+        if re.fullmatch("[a-z][a-z0-9]{2,4}", suffix) and len(stems) == 1 and not folder:
+            log.warning("-o %s: is taken for a folder", options.output)
         return None
     if suffix not in CONTAINERS:
         known = ", ".join(CONTAINERS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -33,7 +34,7 @@ from splitter.jobs import (
     read_names,
 )
 from splitter.outputs import Output, name_stems
-from splitter.paths import is_folder, is_local, is_pipe, locate, locate_folder
+from splitter.paths import is_folder, is_local, is_pipe, is_there, locate, locate_folder
 from splitter.registry import ModelChoice
 from splitter.signals import Waiting
 from splitter.templates import needs_tags
@@ -160,6 +161,10 @@ class Plan:
         if self.options.files0_from is None:
             return b""
         names = self.options.files0_from.read()
+        if b"\0" not in names and b"\n" in names and not is_there(Path(os.fsdecode(names))):
+            raise click.UsageError(
+                "--files0-from: each name must end in a NUL byte; tr '\\n' '\\0' makes that of lines"
+            )
         if not _is_stdin(self.options.files0_from):  # --failures may replace it
             self.options.files0_from.close()
         return names

@@ -96,7 +96,11 @@ def _set_progress(context: click.Context, _: click.Parameter, kind: str | None) 
     help="Use this model, by name or folder; average several: a,b. `splitter models` lists them.",
 )
 @option("--overwrite", is_flag=True, help="Replace stems that exist.")
-@option("--skip-existing", is_flag=True, help="Skip songs whose stems this model has made; make the others.")
+@option(
+    "--skip-existing",
+    is_flag=True,
+    help="Skip songs whose stems this model has made; make the others.",
+)
 @option("-n", "--dry-run", is_flag=True, help="Print what would be written, and write nothing.")
 @volume
 @option("--include", multiple=True, metavar="GLOB", group=SONGS, help="Take only these songs.")
