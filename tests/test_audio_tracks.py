@@ -136,5 +136,5 @@ def test_a_video_without_sound_is_said_to_have_none(tmp_path: Path) -> None:
         picture.width = picture.height = 64
         image = av.VideoFrame.from_ndarray(np.zeros((64, 64, 3), np.uint8), "rgb24")
         file.mux([*picture.encode(image), *picture.encode(None)])
-    with pytest.raises(AudioError, match="has no sound in it$"):
+    with pytest.raises(AudioError, match=r"has no sound in it$"):
         open_song(path)

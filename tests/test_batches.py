@@ -562,7 +562,7 @@ def test_a_list_of_lines_is_refused_with_a_way_out(separate: Separate, tmp_path:
     (tmp_path / "lines.txt").write_text("a.wav\nb.wav\n")
     done = separate("--files0-from", "lines.txt", "-o", "out")
     assert done.status == 2
-    assert r"each name must end in a NUL byte; tr '\n' '\0' makes that of lines" in done.stderr
+    assert r"each name must end in a NUL byte; for lines: tr '\n' '\0'" in done.stderr
 
 
 def test_a_name_that_looks_like_a_file_of_another_kind_is_told_to_be_a_folder(

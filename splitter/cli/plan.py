@@ -163,7 +163,7 @@ class Plan:
         names = self.options.files0_from.read()
         if b"\0" not in names and b"\n" in names and not is_there(Path(os.fsdecode(names))):
             raise click.UsageError(
-                "--files0-from: each name must end in a NUL byte; tr '\\n' '\\0' makes that of lines"
+                "--files0-from: each name must end in a NUL byte; for lines: tr '\\n' '\\0'"
             )
         if not _is_stdin(self.options.files0_from):  # --failures may replace it
             self.options.files0_from.close()
