@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -14,7 +16,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from splitter.atomic import making, write_atomically
-from splitter.errors import ModelError
+from splitter.errors import ModelError, reason
 from splitter.memory import free_memory
 from splitter.networks import ARCHITECTURES, Augmented, Average, Network, Wiener, fold_batch_norms
 from splitter.networks.contract import move_network
@@ -234,7 +236,14 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
         flat[name] = flat[name].clone() if place in seen else flat[name]
         seen.add(place)
     with making(path) as beside:
-        safetensors.torch.save_file(flat, beside)
+        beside.touch()
+        mode = beside.stat().st_mode  # as the umask has it; what is put in its place is private
+        try:
+            safetensors.torch.save_file(flat, beside)
+        except safetensors.SafetensorError as error:
+            code = re.search(r"code: (\d+)", str(error))
+            raise OSError(int(code[1]) if code else errno.EIO, reason(error), str(path)) from error
+        beside.chmod(mode)
 
 
 def fill_network(network: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:

@@ -73,7 +73,7 @@ def place_inside(folder: Path, name: str) -> Path:
 
 def check_plain_file(place: Path) -> None:
     """Raise OSError for a pipe, a device or a folder: reading it may never end."""
-    if is_there(place) and not place.is_file():
+    if os.path.exists(place) and not place.is_file():  # noqa: PTH110 - Path's own would raise
         raise OSError(errno.EINVAL, "not a plain file")
 
 
@@ -186,7 +186,8 @@ def find_folder(place: Path) -> Path:
 
 def is_pipe(place: Path) -> bool:
     """Tell whether a path is one that can be read but once, such as bash's <(…)."""
-    return is_local(place) and is_there(place) and not (is_file(place) or is_folder(place))
+    there = is_local(place) and os.path.exists(place)  # noqa: PTH110 - Path's own would raise
+    return there and not (is_file(place) or is_folder(place))
 
 
 def locate(place: Path) -> Path:

@@ -130,7 +130,7 @@ class CentredStft(nn.Module):
             normalized=self.normed, length=samples,
         )  # fmt: skip
         edge = self.window[self.size // 2 :][: samples % self.hop]
-        if len(edge):
+        if len(edge) and spectrogram.shape[-1] <= samples // self.hop + 1:
             signal[..., -len(edge) :] *= (edge.square() / LEAST_SHARE).clamp(max=1)
         return signal.unflatten(0, spectrogram.shape[:-2])  # type: ignore[no-any-return]
 

@@ -737,3 +737,29 @@ def test_a_journal_knows_which_songs_have_failed(tmp_path: Path) -> None:
     ]
     again.begin(failed)
     assert not again.failed(failed)
+
+
+@pytest.mark.parametrize("end", ["failed", "killed"])
+def test_a_song_that_was_not_replaced_after_all_keeps_its_stems(tmp_path: Path, end: str) -> None:
+    """Of two libraries' songs of one name the second is begun by --overwrite, and fails."""
+    settings, out = {"model": "x"}, tmp_path / "out"
+    stems = {"vocals": out / "s/vocals.wav"}
+    first, second = (Job(tmp_path / name / "s.mp3", stems, 1, 1.0) for name in "AB")
+    with Journal(out, settings) as journal:
+        journal.begin(first)
+        make_file(stems["vocals"], b"first")
+        journal.add(first)
+    with Journal(out, settings) as journal:
+        assert journal.has(first)
+        journal.begin(second, overwrite=True)
+        if end == "failed":
+            journal.add(second, "is damaged")
+            assert journal.has(first)
+    with Journal(out, settings) as journal:
+        assert journal.has(first)
+        assert not journal.has(second)
+        assert not journal.claim(second).claimed
+        journal.begin(second, overwrite=True)
+        journal.add(second)
+        assert not journal.has(first)
+        assert journal.has(second)

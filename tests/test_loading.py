@@ -14,7 +14,13 @@ import torch
 
 import splitter
 from splitter.errors import ModelError
-from splitter.loading import build_network, load_model, read_tensors, save_model
+from splitter.loading import (
+    build_network,
+    load_model,
+    read_tensors,
+    save_model,
+    write_tensors,
+)
 from splitter.registry import (
     DEFAULT_MODEL,
     ModelChoice,
@@ -438,3 +444,21 @@ def test_a_wiener_filter_for_more_than_two_channels_is_refused(folder: Path) -> 
 def test_a_model_without_a_name_is_refused(text: str) -> None:
     with pytest.raises(ModelError, match="a name is missing"):
         ModelChoice.parse(text)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there is no umask")
+def test_weights_may_be_read_by_whom_the_umask_lets(
+    small_model_folder: Path, tmp_path: Path
+) -> None:
+    tensors = {"a": torch.ones(3), "b": torch.ones(3)}
+    tensors["c"] = tensors["a"]  # one tensor under two names
+    before = os.umask(0o027)
+    try:
+        write_tensors(tmp_path / "weights.safetensors", tensors)
+    finally:
+        os.umask(before)
+    assert (tmp_path / "weights.safetensors").stat().st_mode & 0o777 == 0o640
+    assert read_tensors(tmp_path / "weights.safetensors").keys() == {"a", "b", "c"}
+    with pytest.raises(OSError, match="No such file"):
+        write_tensors(tmp_path / "gone/weights.safetensors", tensors)
+    assert [path.name for path in tmp_path.iterdir()] == ["weights.safetensors"]

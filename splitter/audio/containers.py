@@ -12,6 +12,7 @@ from splitter.audio.options import RawFormat
 from splitter.audio.sources import Source
 
 _PCM_MAGIC = (*RIFFS, b"FORM")
+_MOST_OF_PIPE = 1 << 25  # bytes of a tag that are kept of a pipe, to look behind it
 _PROBED = 1 << 19  # bytes of an ID3 tag, behind which FFmpeg finds everything
 _BEHIND_TAGS = {
     b"fLaC": "flac",
@@ -64,7 +65,7 @@ def _forget_orders(container: Any) -> None:
 def _find_behind_tag(source: Source) -> str | None:
     """Name the format behind an ID3 tag that is longer than FFmpeg looks; None leaves it to it."""
     size = measure_id3(source.read_at(0, 10))
-    if size < _PROBED:
+    if size < _PROBED or (size > _MOST_OF_PIPE and not source.seekable):
         return None
     head = source.read_ahead(size, 8)
     if parse_adts(head):

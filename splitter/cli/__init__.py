@@ -34,7 +34,7 @@ COMMANDS = {
     "doctor": "Say what is installed, what works, and what is wrong.",
 }
 
-ENDED = {130: "interrupted", 143: "terminated; run the same command again to go on"}
+ENDED = {130: "interrupted", 143: "terminated"}
 
 
 class LazyCommands(Commands):

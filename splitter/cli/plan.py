@@ -83,7 +83,7 @@ class Plan:
                 if job.wrong and not self.extent.passed:
                     raise DataError(job.wrong)
                 self.extent.pass_by(job)
-                if self._wants(job):
+                if job.wrong or self._wants(job):
                     wanted += 1
                     yield job
         except DataError as error:

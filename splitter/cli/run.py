@@ -40,6 +40,7 @@ from splitter.outputs import Output, Target, check_existing, name_stems, plan_st
 from splitter.paths import is_local, is_pipe
 from splitter.registry import ModelChoice
 from splitter.signals import Waiting, end_at_once, handling
+from splitter.templates import needs_tags
 
 if TYPE_CHECKING:
     from splitter.engines import Outcome
@@ -117,7 +118,8 @@ class Run:
     def _is_batch(self, many: bool) -> bool:
         """Tell whether there is work for an engine: many songs, and no pipe among them."""
         many = many or self.journal is not None or self.options.engine == "ray"
-        return (many or self._stored) and STDIN not in self.options.songs
+        pipes = STDIN in self.options.songs or any(map(is_pipe, self.options.songs))
+        return (many or self._stored) and not pipes
 
     @property
     def _stored(self) -> bool:
@@ -307,7 +309,8 @@ class Run:
     def _targets(self, job: Job, reader: SongReader) -> Mapping[str, Target]:
         if self.options.to_pipe:
             return {(self.output.stems or self.stems)[0]: _find_stdout()}
-        if job.song == STDIN or is_pipe(job.song):  # only now it can say what it is called
+        tagged = is_pipe(job.song) and needs_tags(self.output.template)
+        if job.song == STDIN or tagged:  # only now it can say what it is called
             return name_stems(job.song, self.output, self.model.name, self.stems, reader.tags)
         return job.stems
 

@@ -253,6 +253,9 @@ class Journal:
                         if end is not None and size >= end:
                             break
                     self._sizes[path] = size
+            for _, names in self._begun.values():  # of a run that was killed
+                for name in names:
+                    self.made.give_back(name)
         except FileNotFoundError:
             return
         except OSError as error:
@@ -294,8 +297,11 @@ class Journal:
         if isinstance(failed, str) and failed in self._begun:
             song, files = self._begun.pop(failed)
             self._songs[song] = hash(failed) | FAILED
-            for name in set(files).difference(pick_texts(entry.get("kept"))):
+            kept = pick_texts(entry.get("kept"))
+            for name in set(files).difference(kept):
                 self.made.remove(name)
+            for name in kept:
+                self.made.give_back(name)
         elif isinstance(song, str) and isinstance(entry.get("id"), str):
             bare = entry.get("bare") is True
             self._take_beginning(entry["id"], song, pick_texts(entry.get("files")), bare)

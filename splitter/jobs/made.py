@@ -20,6 +20,7 @@ class Files:
         separator = os.sep if is_local(folder) else "/"
         self._start = f"{str(folder).rstrip('/' + separator)}{separator}"
         self._table = Table()
+        self._before: dict[str, int] = {}  # what was known of files that another song's job began
 
     def __contains__(self, path: object) -> bool:
         name = str(path)
@@ -47,13 +48,23 @@ class Files:
     def add(self, relative: str, song: str, bare: bool = False) -> None:
         """Take in a file of a song, if its name does not lead out of the folder."""
         if stays_inside(relative):
+            before = self._table[relative]
+            if before and before >> 32 != hash(song) >> 32:
+                self._before.setdefault(relative, before)
             self._table[relative] = hash(song) >> 32 << 32 | (BARE if bare else MARKED)
 
     def finish(self, relative: str, known: str) -> None:
         """Note which job has made a file that was taken in."""
+        self._before.pop(relative, None)
         if made := self._table[relative]:
             self._table[relative] = made & ~JOB | hash(known) & JOB
 
     def remove(self, relative: str) -> None:
         """Take a file out."""
+        self._before.pop(relative, None)
         self._table[relative] = 0
+
+    def give_back(self, relative: str) -> None:
+        """Note that a file is still the one that another song's job was to replace."""
+        if relative in self._before:
+            self._table[relative] = self._before.pop(relative)

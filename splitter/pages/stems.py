@@ -15,7 +15,10 @@ from splitter.registry import INSTRUMENTAL, canonical_stem
 log = logging.getLogger(__name__)
 
 # a folder that has a sound file of one of these names holds the stems of a song
-NAMES = frozenset({"vocals", INSTRUMENTAL, "drums", "bass", "other", "guitar", "piano", "residual"})
+NAMES = frozenset(
+    {"vocals", INSTRUMENTAL, "accompaniment", "no_vocals", "drums", "bass", "other"}
+    | {"guitar", "piano", "residual"}
+)
 PARTS = ("drums", "bass", "other")  # what an instrumental beside them is the sum of
 FIRST = ("vocals", INSTRUMENTAL)  # the others follow in the order of their names
 
@@ -76,7 +79,7 @@ def _find_parts(stems: Collection[str]) -> Collection[str]:
 
 def is_stems(names: Collection[str]) -> bool:
     """Tell by the names of sound files, without suffix, whether they are stems."""
-    return not NAMES.isdisjoint(map(canonical_stem, names))
+    return not NAMES.isdisjoint(names)
 
 
 def name_page(stems: Mapping[str, Path]) -> Path:

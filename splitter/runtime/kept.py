@@ -99,7 +99,7 @@ def _keep(path: Path, origin: str, shape: Spectral, network: Network) -> None:
         text = json.dumps(head).encode("utf-8")
         line = _pad(_hash(text) + b" " + text, b" ", 1) + b"\n"
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, line + exported)
+        write_atomically(path, line + exported, shared=True)
         kept = sorted(path.parent.glob("[!.]*"), key=lambda each: each.stat().st_mtime)
         for old in kept[:-MOST]:
             old.unlink()

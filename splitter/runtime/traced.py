@@ -49,7 +49,7 @@ def find_traced(folder: Path) -> Traced:
     traced = trace_model(config, folder / CONFIG)
     with suppress(OSError):  # then it is traced again next time
         cached.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(cached, write_traced(traced, origin).encode("utf-8"))
+        write_atomically(cached, write_traced(traced, origin).encode("utf-8"), shared=True)
     return traced
 
 

@@ -209,15 +209,17 @@ def _decode(path: Path, stored: Path, rate: int) -> None:
         raise AudioError(f"{path}: holds samples that are no sound; leave it out")
     content = BytesIO()
     # before it is rounded: the rounding's noise has no bandwidth
-    write_atomically(stored.with_suffix(".hz"), str(measure_bandwidth(samples, rate)).encode())
+    write_atomically(
+        stored.with_suffix(".hz"), str(measure_bandwidth(samples, rate)).encode(), True
+    )
     np.save(content, samples.astype(np.float16))
-    write_atomically(stored, content.getvalue())
+    write_atomically(stored, content.getvalue(), shared=True)
 
 
 def _remember(note: Path, measure: Callable[[], float]) -> float:
     """Return what was measured of samples, remembered beside them."""
     if not note.exists():
-        write_atomically(note, str(measure()).encode())
+        write_atomically(note, str(measure()).encode(), shared=True)
     return float(note.read_text(encoding="utf-8"))
 
 
