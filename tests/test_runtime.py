@@ -368,7 +368,7 @@ def test_a_pipes_first_sound_comes_when_the_network_has_heard_its_reach(
             read += block.shape[1]
             yield block
 
-    compiled = compile_if_best(ModelChoice((name,)), ["cpu"], at_once=True)
+    compiled = compile_if_best(ModelChoice((name,)), ["cpu"], low_latency=True)
     assert compiled is not None
     first = next(compiled.estimate(blocks(), 2))
     assert first.shape[-1] > 0

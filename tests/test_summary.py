@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from splitter.errors import DataError
+from splitter.errors import SplitterError
 from splitter.evaluation.scoring import (
     Failure,
     SongScores,
@@ -97,5 +97,5 @@ def test_scores_are_json_that_says_what_it_is(tmp_path: Path) -> None:
 
 
 def test_scores_that_cannot_be_written_are_one_clear_error(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"s\.json: cannot be written"):
+    with pytest.raises(SplitterError, match=r"s\.json: cannot be written"):
         write_scores(tmp_path / "missing" / "s.json", make_results(make_scores("a", 1)))
