@@ -365,3 +365,14 @@ def test_a_library_that_a_link_leads_to_links_to_its_rivals(tmp_path: Path) -> N
     takes = data_of(tmp_path / "Lib/a/listen.html")["takes"]
     url = takes[1]["tracks"][0]["url"]
     assert (tmp_path / "deep/real/a" / url).resolve() == tmp_path / "Est/a/vocals.wav"
+
+
+def test_songs_beside_stems_are_told_to_be_passed_over(tmp_path: Path) -> None:
+    write_stems(tmp_path / "Music/song1")
+    for name in ("song1", "song2"):
+        sounds.write(tmp_path / f"Music/{name}.wav", sounds.voice(0.1))
+    done = call("listen", "Music", folder=tmp_path)
+    assert done.status == 0
+    assert "Music: has stems, so 1 song is passed over, such as song2.wav;" in done.stderr
+    (tmp_path / "Music/song2.wav").unlink()
+    assert "passed over" not in call("listen", "Music", folder=tmp_path).stderr

@@ -13,7 +13,7 @@ from click.core import ParameterSource
 
 from splitter.cli.command import Command, option, pass_screen, volume
 from splitter.cli.completion import complete_files, complete_folders, complete_models
-from splitter.cli.messages import complain
+from splitter.cli.messages import complain, count
 from splitter.cli.options import PIPE
 from splitter.cli.parameters import parse_place
 from splitter.cli.screen import Screen, State
@@ -120,6 +120,7 @@ def listen(
         _check_unused(context)
     pages: list[Path | None] = []
     for place, takes in found.items():
+        _tell_passed_over(place, takes)
         for name, take in takes.items():
             title = (place / name).resolve().name
             rivals = _find_rivals(others, name, title)
@@ -245,6 +246,20 @@ def _check_asked(songs: Sequence[Path], output: str, models: Sequence[str]) -> S
     if output == PIPE or Path(output).suffix.lower().removeprefix(".") in PLAYED:
         raise click.UsageError(f"-o {output}: name a folder; pages and stems are several files")
     return names
+
+
+def _tell_passed_over(place: Path, takes: Mapping[Path, Take]) -> None:
+    """Name songs beside stems: a folder is heard for its stems, and they are not separated."""
+    from splitter.audio import SUFFIXES
+
+    if not takes or Path() in takes:
+        return
+    files = (path for path in sorted(place.iterdir()) if path.suffix.lower() in SUFFIXES)
+    songs = [path for path in files if Path(path.stem) not in takes and path.name[0] != "."]
+    if songs:
+        what = f"{count(len(songs), 'song')} {'is' if len(songs) == 1 else 'are'} passed over"
+        told = f"{place}: has stems, so {what}, such as {songs[0].name}"
+        log.warning("%s; name songs to hear them", told)
 
 
 def _check_unused(context: click.Context) -> None:
