@@ -264,6 +264,42 @@ def test_a_node_where_no_worker_can_start_is_told_once_and_left_alone(
     assert caplog.messages == ["no worker can start on node bad00000: nowhere: no such model"]
 
 
+def test_nodes_that_are_on_their_way_are_waited_for(caplog: pytest.LogCaptureFixture) -> None:
+    pytest.importorskip("ray")
+
+    class Late(FakeRay):
+        looks = 0
+
+        def nodes(self) -> list[dict[str, Any]]:
+            self.looks += 1
+            return super().nodes() if self.looks > 5 else []
+
+    assert len(run_on(Late({GOOD: 0}), FakeWorker, 12)) == 12
+    assert caplog.messages[0] == "no node of the cluster has a processor yet; waiting for one"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("splitter.engines.cluster.AWAITED", 0.0)
+        with pytest.raises(SplitterError, match="no node that is alive has a processor"):
+            run_on(Late({}), FakeWorker, 12)
+
+
+def test_workers_that_wait_for_the_processors_of_others_are_told(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("ray")
+
+    class Crowded(FakeRay):
+        waits = 0
+
+        def wait(self, calls: list[Any], **given: Any) -> tuple[list[Any], list[Any]]:
+            self.waits += 1
+            return super().wait(calls, **given) if self.waits > 6 else ([], calls)
+
+    monkeypatch.setattr("splitter.engines.cluster.BUSY", -1.0)
+    run_on(Crowded({GOOD: 2}), FakeWorker, 12)
+    told = "node 900d0000: its workers wait for processors that others use"
+    assert caplog.messages.count(told) == 1
+
+
 def test_a_cluster_where_no_worker_can_start_says_why() -> None:
     pytest.importorskip("ray")
     ray = FakeRay({BAD: 0, WORSE: 0})

@@ -36,6 +36,8 @@ log = logging.getLogger(__name__)
 POLL = 2.0  # seconds between looks at which nodes there are
 GRACE = 30.0  # seconds without new work for a node that lost a worker: it may be dead itself
 LEAVING = 150.0  # seconds without new work for a node that is taken away: it may be gone by then
+AWAITED = 600.0  # seconds for the first node, or for another: autoscalers take minutes
+BUSY = 60.0  # seconds after which a worker that has not started is told to wait for processors
 PATIENCE = 10.0  # seconds for a cluster to answer; Ray itself tries for a quarter of an hour
 
 
@@ -56,6 +58,7 @@ class _Member:
     actor: Any
     node: str
     hand: Hand = field(default_factory=lambda: Hand(0))  # once it has started
+    asked: float = field(default_factory=time.monotonic)  # when
 
     @property
     def place(self) -> str:
@@ -76,6 +79,8 @@ class _Cluster:
         self.resting: dict[str, float] = {}  # node → until when
         self.failures: dict[str, str] = {}  # node → why no worker can start there
         self.looked = -POLL  # when
+        self.alone = 0.0  # since when there is no node that can work; 0: there is one
+        self.told_to_wait: set[str] = set()  # nodes whose processors others use
 
     def run(self) -> Iterator[Outcome]:
         """Yield outcomes until there are no more songs."""
@@ -88,21 +93,44 @@ class _Cluster:
         return [node for node in self.ray.nodes() if node["Alive"]]
 
     def _look_around(self) -> None:
-        """Start workers on nodes that have too few; raise SplitterError if none can be had."""
+        """Start workers on nodes that have too few; raise SplitterError if none can be had.
+
+        Where no node has a processor yet, or any more, others may be on their way.
+        """
         if self.members and time.monotonic() < self.looked + POLL:
             return
         self.looked = time.monotonic()
         alive = [node for node in self._list_nodes() if node["Resources"].get("CPU", 0) >= 1]
         usable = [node for node in alive if node["NodeID"] not in self.failures]
         if not usable and not self.members:
-            reason = next(iter(self.failures.values()), "no node that is alive has a processor")
-            raise SplitterError(f"no node of the cluster can work ({reason}); run again to go on")
+            self._await_nodes()
+            return
+        self.alone = 0.0
+        self._tell_busy()
         known = Counter(member.node for member in self.members)
         for node in usable:
             name, gpus = node["NodeID"], int(node["Resources"].get("GPU", 0))
             wanted = max(gpus * self.asked.workers_per_gpu, 1)
             if wanted > known[name] and time.monotonic() > self.resting.get(name, 0):
                 self._start_workers(wanted - known[name], name, node["Resources"])
+
+    def _await_nodes(self) -> None:
+        """Wait for nodes, but not for ever, nor where none of those that there are can work."""
+        now = time.monotonic()
+        if self.failures or (self.alone and now > self.alone + AWAITED):
+            reason = next(iter(self.failures.values()), "no node that is alive has a processor")
+            raise SplitterError(f"no node of the cluster can work ({reason}); run again to go on")
+        if not self.alone:
+            self.alone = now
+            log.warning("no node of the cluster has a processor yet; waiting for one")
+
+    def _tell_busy(self) -> None:
+        """Say once of each node that its workers wait for processors that others use."""
+        for member in self.starting.values():
+            late = time.monotonic() > member.asked + BUSY
+            if late and member.node not in self.told_to_wait:
+                self.told_to_wait.add(member.node)
+                log.warning("%s: its workers wait for processors that others use", member.place)
 
     def _start_workers(self, number: int, node: str, resources: dict[str, float]) -> None:
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
