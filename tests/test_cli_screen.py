@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from splitter.cli import screen as screens
 from splitter.cli.messages import format_duration, format_speed, format_time
-from splitter.cli.progress import BatchProgress, Pace
+from splitter.cli.progress import BatchProgress, Pace, watch_items
 from splitter.cli.screen import Screen, State, compose
 from splitter.engines.worker import Outcome
 from splitter.jobs import Extent, Job
@@ -209,3 +209,27 @@ def test_training_says_how_far_it_is(log_lines: None, data: Path, tmp_path: Path
     assert any(line.startswith("decoding: 100%, ") for line in done.complaints)
     assert any(line.startswith("training mine.run: 0%") for line in done.complaints)
     assert any("step 2 of 2, " in line for line in done.complaints)
+
+
+def test_what_was_there_before_tells_nothing_of_the_time_that_is_left(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of 1,000 songs 600 are in the journal; the others take a minute each."""
+    now = 0.0
+    monkeypatch.setattr("splitter.cli.progress.time.monotonic", lambda: now)
+    shown: list[str] = []
+
+    class Kept(Screen):
+        def show(self, state: State) -> None:
+            shown.append(" ".join(long for long, _ in state.facts))
+
+    def score() -> Iterator[int]:
+        nonlocal now
+        for number in range(1000):
+            now += 60 if number >= 600 else 0
+            yield number
+
+    for number in watch_items(Kept("none"), score(), "scoring", 1000, "songs"):
+        if number == 610:
+            break
+    assert shown[-1] == "610 of 1000 songs 6:30:00 left"

@@ -30,6 +30,9 @@ PROGRESS = ("bar", "json", "none")
 Item = TypeVar("Item")
 
 
+AT_ONCE = 0.05  # seconds between items that are only looked up
+
+
 class Pace:
     """How long something has taken, and how long the rest will take at the average so far."""
 
@@ -220,10 +223,16 @@ class BatchProgress:
 def watch_items(
     screen: Screen, items: Iterable[Item], doing: str, total: int, thing: str
 ) -> Iterator[Item]:
-    """Pass items on and show how many of all have come; `total` 0 is unknown."""
+    """Pass items on and show how many of all have come; `total` 0 is unknown.
+
+    Those that come at once at the beginning were there before, and tell nothing of the others.
+    """
     pace = Pace()
+    there = True
     screen.show(State(doing))
     for number, item in enumerate(items, 1):
+        there = there and pace.taken < AT_ONCE
+        pace = Pace(number / total if total else 0.0) if there else pace
         yield item
         if total:
             fraction = number / total
