@@ -13,7 +13,7 @@ import json
 import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import MISSING, dataclass, fields, is_dataclass
+from dataclasses import dataclass, is_dataclass
 from pathlib import Path
 
 import click
@@ -168,10 +168,11 @@ def _keys(kind: type) -> Iterator[tuple[str, str, str]]:
             above.append(comment.strip())
         elif comment and name:
             told[name].append(comment.strip())
-    for one in fields(kind):
-        made = one.default_factory() if one.default is MISSING else one.default  # type: ignore[misc]
-        default = "" if is_dataclass(made) else f"`{json.dumps(made)}`"
-        yield one.name, default, " ".join(told[one.name])
+    usual = kind()
+    for name, comments in told.items():
+        value = getattr(usual, name)
+        default = "" if is_dataclass(value) else f"`{json.dumps(value)}`"
+        yield name, default, " ".join(comments)
 
 
 def make_files() -> dict[Path, str]:
