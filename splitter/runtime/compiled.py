@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cache, partial
-from itertools import tee
 from pathlib import Path
 
 import numpy as np
@@ -33,12 +32,11 @@ from splitter.runtime.openvino import (
 )
 from splitter.runtime.streams import Array, Spectral, estimate
 from splitter.runtime.traced import Traced, find_traced, hash_code
-from splitter.tiling import Block
+from splitter.tiling import Block, in_step, share_blocks
 
 _FLOATS = ("F16", "F32", "F64")
 CHUNK = 192  # frames at a time: fewer take longer each, more take memory
 CHUNK_OF_PIPE = 64  # whose reader waits
-PORTION = 1 << 16  # samples of estimates that are averaged at a time
 
 
 @dataclass(frozen=True)
@@ -89,14 +87,14 @@ class Compiled:
         if os.getpid() != self._process:  # a fork has none of the threads that compute
             self._prepare()
         pairs = channel_pairs(channels, self.config.channels)
-        heard = iter(tee(self._unless_stopped(blocks), len(pairs) * len(self.parts)))
+        heard = iter(share_blocks(self._unless_stopped(blocks), len(pairs) * len(self.parts)))
         networks = [
             _beside([self._hear(part, next(heard), pair) for pair in pairs]) for part in self.parts
         ]
         if len(networks) == 1:
             yield from networks[0]
             return
-        for pieces in zip(*map(_regroup, networks), strict=True):
+        for pieces in in_step(networks):
             yield np.average(pieces, axis=0, weights=self._shares).astype(np.float32)
 
     def stop(self) -> None:
@@ -209,15 +207,3 @@ def _beside(pairs: Sequence[Iterator[Array]]) -> Iterator[Array]:
     """Join the estimates of pairs of channels, which come in pieces of the same lengths."""
     for pieces in zip(*pairs, strict=True):
         yield pieces[0] if len(pieces) == 1 else np.concatenate(pieces, axis=1)
-
-
-def _regroup(pieces: Iterable[Array]) -> Iterator[Array]:
-    """Cut pieces of any length into portions of the same, and a rest."""
-    rest: Array | None = None
-    for piece in pieces:
-        rest = piece if rest is None else np.concatenate([rest, piece], axis=-1)
-        for _ in range(rest.shape[-1] // PORTION):
-            yield rest[..., :PORTION]
-            rest = rest[..., PORTION:]
-    if rest is not None and rest.shape[-1]:
-        yield rest
