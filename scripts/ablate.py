@@ -1,11 +1,13 @@
 """What each part of the training is worth: short trainings of equal time, side by side.
 
-    python scripts/ablate.py DATA -o ablation --minutes 4
+    python -m scripts.ablate DATA -o ablation --minutes 4
 
 Each row changes one thing in a recipe for 16 kHz mono, small enough that minutes say something, and
 trains from random weights for the same processor time: what is slower takes fewer steps. Scores are
 the median improvement of the vocals' SDR over the mixture, on songs and singers that no row trains
-on. Rows that are done are kept; the same command goes on with those that are not.
+on. Rows that are done are kept; the same command goes on with those that are not. With `--fold 1/4`
+they hear none of the first fourth of the sources (`scripts/folds.py`), on which
+`python -m scripts.unheard DATA --fold 1/4` can then judge the models that each row leaves.
 """
 
 from __future__ import annotations
@@ -13,25 +15,28 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from scripts.folds import choose_fold, name_source, read_fold
+from splitter.devices import training_dtype
 from splitter.memory import reuse_freed_memory
 from splitter.training.batches import batches
 from splitter.training.loop import Trainer, train_on
 from splitter.training.losses import LOSSES
 from splitter.training.mixing import Mixer
 from splitter.training.recipe import Mixing, Recipe, read_recipe
-from splitter.training.sources import Pools, find_sources, load_sources, sort_pools
+from splitter.training.sources import Files, Pools, find_sources, load_sources, sort_pools
 
 BASE = Path(__file__).with_name("ablation.json")
 # many steps in little time
 SMALL: Mapping[str, Any] = {"crop": 65536, "batch": 2, "warmup": 20}
 WARM = 2  # steps, slower than all others, that are not timed
+MODEL = "model"  # of a row, in its folder
 SHARE = 0.04  # of the time, by which the number of steps is told
 NOTHING = Mixing(
     equalizer=0, reverb_voice=0, reverb_music=0, pan=0, stretch=0, second_voice=0, second_music=0
@@ -70,6 +75,7 @@ def make_rows(base: Recipe) -> dict[str, Row]:
             replace(base, sizes={**base.sizes, "blocks": 5})
         ),
         **{f"loss: {loss}": Row(replace(base, loss=loss)) for loss in LOSSES if loss != base.loss},
+        "batches half as large": Row(replace(base, batch=max(1, base.batch // 2))),
         "no band folding": Row(replace(base, sizes=bands)),
         "half the window": Row(replace(base, sizes=coarse)),
         "aligned pairs only": mixed(aligned=1.0),
@@ -101,21 +107,26 @@ def main() -> None:
     parser.add_argument("--simulated", type=Path, help="a folder by scripts/simulate.py")
     parser.add_argument("--row", action="append", help="only this one; repeatable")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--fold", type=read_fold, help="sources that no row hears, such as 1/4")
     arguments = parser.parse_args()
     reuse_freed_memory()
     arguments.output.mkdir(parents=True, exist_ok=True)
     base = replace(read_recipe(arguments.recipe), seed=arguments.seed)
     cache = arguments.cache or arguments.output / "cache"
-    real = load(arguments.data, cache, base)
+    found = find_sources(arguments.data)
+    left_out = choose_fold(found, arguments.fold) if arguments.fold else set()
+    found = [files for files in found if name_source(files) not in left_out]
+    real = load(found, cache, base)
     table = arguments.output / "ablation.json"
-    kept = open_record(table, {"minutes": arguments.minutes, "recipe": asdict(base)}, parser)
+    settings = {"minutes": arguments.minutes, "recipe": asdict(base), "fold": arguments.fold}
+    kept = open_record(table, settings, parser)
     done: dict[str, Any] = kept["rows"]
     for name, row in make_rows(base).items():
         if name in done or (arguments.row and name not in arguments.row):
             continue
         if row.simulated and not arguments.simulated:
             continue
-        first = load(arguments.simulated, cache, base) if row.simulated else real
+        first = load(find_sources(arguments.simulated), cache, base) if row.simulated else real
         folder = arguments.output / name.translate(str.maketrans(" :,/()", "------"))
         done[name] = train(row, first, real, folder, arguments.minutes * 60)
         table.write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
@@ -134,13 +145,13 @@ def open_record(
     else:
         path.write_text(json.dumps(kept) + "\n", encoding="utf-8")
     if kept.get("settings") != settings:
-        parser.error(f"{path} is of other minutes, seed or recipe; give another --output")
+        parser.error(f"{path} is of other minutes, seed, fold or recipe; give another --output")
     return kept
 
 
-def load(data: Path, cache: Path, base: Recipe) -> Pools:
+def load(found: Sequence[Files], cache: Path, base: Recipe) -> Pools:
     """Decode what is not yet decoded."""
-    return sort_pools(load_sources(find_sources(data), cache, base.rate), base)
+    return sort_pools(load_sources(found, cache, base.rate), base)
 
 
 def train(row: Row, first: Pools, real: Pools, folder: Path, seconds: float) -> Mapping[str, Any]:
@@ -163,20 +174,22 @@ def run(
     steps = count_steps(recipe, Mixer(pools, recipe), folder, seconds)
     recipe = replace(recipe, steps=steps, validate_every=steps)
     device = torch.device("cpu")
-    trainer = Trainer(recipe, folder, device, torch.float32)
+    trainer = Trainer(recipe, folder, device, training_dtype(device))
     if start is not None:
         trainer.start_from(start.average, start.config, start.run)
     scores = (float("nan"), float("nan"))
     for progress in train_on(pools, trainer):
         if progress.sdr is not None and progress.improvement is not None:
             scores = (progress.sdr, progress.improvement)
+    trainer.export(folder / MODEL)
     return trainer, scores
 
 
 def count_steps(recipe: Recipe, mixer: Mixer, folder: Path, seconds: float) -> int:
     """Return how many steps take so long, by the processor time of a share of them."""
     folder.mkdir(parents=True, exist_ok=True)
-    trainer = Trainer(recipe, folder, torch.device("cpu"), torch.float32)
+    device = torch.device("cpu")
+    trainer = Trainer(recipe, folder, device, training_dtype(device))
     step, spent = 0, 0.0
     while step <= WARM or spent < SHARE * seconds:
         started = time.process_time()

@@ -1,30 +1,32 @@
-"""Compare models on sources that the first of them never heard, source by source.
+"""Compare models on sources that one of them never heard, source by source.
 
     python -m scripts.unheard DATA --heard FREE --model unet-free --model unet
+    python -m scripts.unheard DATA --fold 1/4 --model without-1 --model without-2
 
 DATA is what `splitter train` reads; FREE the part of it that the first model was trained on
-(`scripts/licensed.py` makes one). Voices that FREE lacks, of each folder, are mixed with music that
-it lacks, of each folder, at −3 dB; the tables have the SDR of the vocals over the mixture's in dB,
-the mean over mixtures. Aligned pairs give voices only, and a folder `validation` nothing. A model
-that was trained on these sources scores higher here than on new ones.
+(`scripts/licensed.py` makes one), or 1/4 the sources that it was not (`scripts/ablate.py`). Voices
+of each unheard folder are mixed with music of each, at −3 dB; the tables have the SDR of the vocals
+over the mixture's in dB, the mean over mixtures. Aligned pairs give voices only, and a folder
+`validation` nothing. A model that was trained on these sources scores higher here than on new ones.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
+from scripts.folds import choose_fold, name_source, read_fold
 from scripts.levels import LOUDNESS, RATE, Signal, read, rms
 from splitter import separate
 from splitter.loading import Model, load_model
 from splitter.metrics import usdr
 from splitter.training.augmentation import balance
-from splitter.training.sources import find_sources
+from splitter.training.sources import Files, find_sources
 
 SECONDS = 12  # of a mixture, at most
 LONGEST = 600  # seconds of a recording that are looked at
@@ -34,19 +36,16 @@ TRIES = 20  # to find such a part
 Paths = Mapping[str, list[Path]]
 
 
-def list_unheard(data: Path, heard: Path) -> tuple[Paths, Paths]:
-    """Return the voices and the music that `heard` lacks, by folder."""
-    known = {source.name for source in find_sources(heard)}
+def sort_unheard(unheard: Iterable[Files]) -> tuple[Paths, Paths]:
+    """Return voices and music, by source."""
     voices, music = defaultdict(list), defaultdict(list)
-    for source in find_sources(data):
-        if source.name in known or source.name.startswith("validation/"):
+    for files in unheard:
+        if files.name.startswith("validation/"):
             continue
-        is_pair = source.vocals and source.instrumental  # a folder each: their data set's name
-        folder = source.name.split("/")[0] if is_pair else source.name.rpartition("/")[0]
-        if source.vocals:
-            voices[folder].append(source.vocals)
-        elif source.instrumental:
-            music[folder].append(source.instrumental)
+        if files.vocals:
+            voices[name_source(files)].append(files.vocals)
+        elif files.instrumental:
+            music[name_source(files)].append(files.instrumental)
     return voices, music
 
 
@@ -83,15 +82,24 @@ def read_once(path: Path) -> Signal:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path)
-    parser.add_argument("--heard", type=Path, required=True)
+    left_out = parser.add_mutually_exclusive_group(required=True)
+    left_out.add_argument("--heard", type=Path, help="what the first model was trained on")
+    left_out.add_argument("--fold", type=read_fold, help="what it was not trained on, such as 1/4")
     parser.add_argument("--model", action="append", required=True)
     parser.add_argument("--times", type=int, default=1, help="that two folders are mixed")
     given = parser.parse_args()
     models: dict[str, Model] = {name: load_model(name) for name in given.model}
     gains: dict[tuple[str, str], list[list[float]]] = defaultdict(list)
-    voices, music = list_unheard(given.data, given.heard)
+    found = find_sources(given.data)
+    if given.fold:
+        fold = choose_fold(found, given.fold)
+        unheard = [files for files in found if name_source(files) in fold]
+    else:
+        known = {files.name for files in find_sources(given.heard)}
+        unheard = [files for files in found if files.name not in known]
+    voices, music = sort_unheard(unheard)
     if not voices or not music:
-        parser.error(f"{given.data}: holds no voices, or no music, that {given.heard} lacks")
+        parser.error(f"{given.data}: holds no voices, or no music, that were not heard")
     for singer, band, voice, piece in mixtures(voices, music, given.times):
         song = voice + piece
         gained = [

@@ -16,11 +16,11 @@ import pytest
 import soundfile
 import torch
 
-from scripts import licensed, listen, mutants, mutate
+from scripts import folds, licensed, listen, mutants, mutate
 from scripts.draw_vocals import Prior, Repeater
 from scripts.semi_supervised import deal, find_song
 from splitter.loading import load_model, save_model
-from splitter.training.sources import Recording, Source
+from splitter.training.sources import Recording, Source, find_sources
 from tests import sounds
 from tests.commands import ENVIRONMENT, ROOT
 
@@ -197,6 +197,26 @@ def test_models_are_compared_on_sources_that_one_never_heard(
     assert rows["instrumental/band"][1] == rows["all"][1]
     told = run_script("unheard.py", data, "--heard", data, *model, status=2)
     assert "holds no voices, or no music" in told
+    told = run_script("unheard.py", data, "--fold", "1/2", *model)
+    names = [line.split(" | ")[0].strip("| ") for line in told.splitlines() if line]
+    assert {"karaoke", "instrumental/band"} < set(names)
+    assert not {"vocals/new", "vocals/known", "instrumental/game"} & set(names)
+    run_script("unheard.py", data, "--fold", "3/2", *model, status=2)
+
+
+def test_every_source_is_in_one_fold(tmp_path: Path) -> None:
+    sizes = {f"vocals/{name}/x": size for size, name in enumerate("abcde", 1)}
+    sizes |= {f"instrumental/{name}/sub/x": 10 for name in "fgh"}
+    for name, size in sizes.items():
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / f"{name}.wav").write_bytes(bytes(size))
+    for song in ("karaoke/one", "karaoke/two", "validation/song"):
+        for stem in ("vocals", "instrumental"):
+            (tmp_path / song).mkdir(parents=True, exist_ok=True)
+            (tmp_path / song / f"{stem}.wav").write_bytes(bytes(3))
+    one, two = folds.deal(find_sources(tmp_path), 2)
+    assert one == {"karaoke", "vocals/c", "vocals/b", "instrumental/f"}
+    assert two == {"vocals/e", "vocals/d", "vocals/a", "instrumental/g", "instrumental/h"}
 
 
 def test_bands_and_pauses_are_compared(tmp_path: Path) -> None:
@@ -265,6 +285,7 @@ def test_ablation_rows_are_kept_and_compared(tmp_path: Path) -> None:
     run_script("ablate.py", *common, "--row", "baseline", "--row", "loss: complex")
     rows = json.loads((tmp_path / "run/ablation.json").read_text(encoding="utf-8"))["rows"]
     assert list(rows) == ["baseline", "loss: complex"]
+    assert load_model(str(tmp_path / "run/baseline/model")).config.rate == 16000
     assert all(row["steps"] >= 1 and math.isfinite(row["improvement"]) for row in rows.values())
 
 
