@@ -721,6 +721,15 @@ def test_a_length_that_is_only_estimated_makes_no_stem_anew(
     assert "skipped; it is not known how long they are" in done.stderr
 
 
+def test_a_dry_run_misses_what_the_run_would_miss(
+    separate: Callable[..., Done], tmp_path: Path
+) -> None:
+    sounds.write(tmp_path / "song.wav", sounds.noise(2000))
+    done = separate("song.wav", "--dry-run", "--device", "cpu,warp")
+    assert (done.status, done.stdout) == (2, "")
+    assert "no device is called 'warp'" in done.stderr
+
+
 def test_a_song_that_is_not_there_fails_in_a_dry_run_too(
     separate: Callable[..., Done], tmp_path: Path
 ) -> None:

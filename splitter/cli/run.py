@@ -73,6 +73,11 @@ class Run:
 
     def preview(self, jobs: Iterable[Job]) -> bool:
         """Print what would be written; tell whether nothing stands in the way of any song."""
+        if self.options.device != "auto" and self.options.engine == "local":
+            from splitter.devices import pick_device
+
+            for device in self.options.device.split(","):
+                pick_device(device)
         well = _all_well(self._preview(job) for job in map(self._skip, self._sound(jobs)) if job)
         return well and not self.plan.unread and not self.refused
 
