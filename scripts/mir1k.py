@@ -39,9 +39,8 @@ from splitter.training.loop import Trainer, train_on
 from splitter.training.recipe import RECIPE, Recipe, read_recipe, write_recipe
 from splitter.training.sources import find_sources, load_sources, sort_pools
 
-DEFAULT = [
-    Path(__file__).with_name(name) for name in ("mir1k.json", "mir1k-2.json", "mir1k-3.json")
-]
+NAMES = ("mir1k.json", "mir1k-2.json", "mir1k-3.json", "mir1k-4.json")
+DEFAULT = [Path(__file__).with_name(name) for name in NAMES]
 FOLLOWED = 12  # every so many test clips are in the learning curve
 DATA, CACHE = "data", "cache"  # folders of the output
 RUN, MODEL = "run-{}", "model-{}"  # and of each network
