@@ -2,7 +2,8 @@
 
 The stems of `01 Track.mp3` and `01 Track.flac` are named after the whole names, suffix and all. If
 that is not enough, the song's folder is named instead, then both, then a hash of its path. All
-songs of one folder that would write one file are marked alike, whatever their order.
+songs of one folder that would write one file are marked alike, whatever their order. So is a song
+whose stems would need a folder where a file lies, such as another song.
 
 One file is what some disk takes for one: names that differ in case only are kept apart everywhere,
 so that a library can move to another disk.
@@ -19,7 +20,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from splitter.errors import DataError
-from splitter.paths import NAME_BYTES, cut_name, find_folder, locate
+from splitter.paths import NAME_BYTES, cut_name, find_folder, is_file, is_local, locate
 from splitter.templates import fold_name
 
 Stems: TypeAlias = Mapping[str, Path]  # name → file
@@ -63,13 +64,20 @@ def _fold_folder(folder: str) -> str:
 
 
 def _find_collisions(named: Sequence[Stems], taken: Container[str]) -> list[int]:
-    """Return the indices of all songs with a file that another one has, too, or that is taken."""
+    """Return the indices of all songs with a file that another has, too, or that cannot be."""
     owners: dict[str, list[int]] = {}
     for index, stems in enumerate(named):
         for path in set(map(identify, stems.values())):
             owners.setdefault(path, []).append(index)
     shared = (own for path, own in owners.items() if len(own) > 1 or path in taken)
-    return sorted({index for own in shared for index in own})
+    barred = (index for index, stems in enumerate(named) if _find_barrier(stems))
+    return sorted({index for own in shared for index in own}.union(barred))
+
+
+def _find_barrier(stems: Stems) -> Path | None:
+    """Return a file that lies where the stems need a folder."""
+    folders = {stem.parent for stem in stems.values()}
+    return next((folder for folder in folders if is_local(folder) and is_file(folder)), None)
 
 
 def _tell(songs: Sequence[Path], wanted: Sequence[Stems], named: Sequence[Stems]) -> None:
@@ -94,6 +102,9 @@ def _tell(songs: Sequence[Path], wanted: Sequence[Stems], named: Sequence[Stems]
             )
         elif len(indices) > 1:
             log.warning("%s: would all become %s; they become %s", together, paths[0], instead)
+        elif barrier := _find_barrier(wanted[indices[0]]):
+            told = "%s: cannot become %s, as %s is a file; it becomes %s"
+            log.warning(told, together, paths[0], barrier, instead)
         else:
             log.warning(
                 "%s: another song becomes %s; this one becomes %s", together, paths[0], instead

@@ -83,9 +83,7 @@ def separate_song(
     """
     started = time.monotonic()
     _tell_decisions(song, plan, model, computing)
-    tags = plan.tags
-    if plan.output.tags:
-        tags = replace(tags, mark=Mark("", model.name, model.hash))
+    tags = replace(plan.tags, mark=Mark("", model.name, model.hash))
     with (
         saying_shortage(song.source),
         write_stems(

@@ -721,6 +721,21 @@ def test_a_length_that_is_only_estimated_makes_no_stem_anew(
     assert "skipped; it is not known how long they are" in done.stderr
 
 
+def test_a_song_that_has_the_name_of_a_folder_of_stems_harms_none(
+    separate: Callable[..., Done], tmp_path: Path
+) -> None:
+    for name in ("a.wav", "a.flac", "b.wav.flac", "b.wav", "c.wav"):
+        sounds.write(tmp_path / name, sounds.noise(2000))
+    (tmp_path / "c").write_bytes((tmp_path / "c.wav").read_bytes())
+    wanted = separate(".", "-n").stdout.splitlines()
+    done = separate(".")
+    assert done.status == 0, done.stderr
+    assert sorted(done.stdout.splitlines()) == sorted(wanted)
+    assert len(wanted) == 12 and all((tmp_path / path).is_file() for path in wanted)
+    assert f"a.flac ({tmp_path.name})/vocals.wav" in wanted
+    assert "c.wav: cannot become c/vocals.wav, as c is a file" in done.stderr
+
+
 def test_a_dry_run_misses_what_the_run_would_miss(
     separate: Callable[..., Done], tmp_path: Path
 ) -> None:
@@ -775,6 +790,16 @@ def test_stems_of_a_part_or_of_another_model_are_not_those_that_are_asked_for(
     done = separate("song.wav", "--skip-existing")
     assert done.status == 0 and vocals.stat() == before
     assert done.complaints == ["song.wav: its stems are there already, skipped"]
+    done = separate("song.wav", "--skip-existing", "--start", 0, "--duration", 1)
+    assert "skipped; it is not known which part of the song they are" in done.stderr
+    for options, told in (
+        (("--rate", 16000), "has 44100 Hz instead of 16000"),
+        (("--rate", 16000, "--mono"), "has 2 channels instead of 1"),
+        (("--rate", 16000, "--mono", "--bits", 24), "has 16 bits instead of 24"),
+        ((), "has 16000 Hz instead of 44100"),
+    ):
+        done = separate("song.wav", "--skip-existing", *options)
+        assert done.status == 0 and f"vocals.wav {told}" in done.stderr
     done = separate("song.wav", "--skip-existing", "--wiener", 1)  # a model by another hash
     assert done.status == 0 and "there, but made by another model" in done.stderr
     assert vocals.stat() != before

@@ -3,7 +3,15 @@
 from splitter.audio.blocks import Block
 from splitter.audio.checks import check_outputs, estimate_bytes
 from splitter.audio.files import PARTS, remove_parts
-from splitter.audio.formats import CLIPS, CONTAINERS, SUFFIXES, OutputFormat, fit_format, fit_pipe
+from splitter.audio.formats import (
+    CLIPS,
+    CONTAINERS,
+    SUFFIXES,
+    OutputFormat,
+    find_shape,
+    fit_format,
+    fit_pipe,
+)
 from splitter.audio.layouts import fit_layout
 from splitter.audio.lossy import through_aac, through_mp3
 from splitter.audio.marks import Mark, may_lack_mark, read_mark
@@ -28,6 +36,7 @@ __all__ = [
     "Tags",
     "check_outputs",
     "estimate_bytes",
+    "find_shape",
     "fit_format",
     "fit_layout",
     "fit_pipe",

@@ -184,7 +184,9 @@ class Run:
         if existing == "keep" and job.is_made:
             log.info("%s: its stems are there already", job.song)
             return None
-        found = look_at_stems(job, self.reading, self.model) if existing == "skip" else None
+        found = None
+        if existing == "skip":
+            found = look_at_stems(job, self.reading, self.model, self.output.format)
         if found is None:
             return job
         song = str(job.song)
