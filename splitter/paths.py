@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shlex
 from collections.abc import Hashable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -54,6 +55,7 @@ def count_bytes(name: str) -> int:
 
 def cut_name(name: str, most: int) -> str:
     """Return as much of a name as fits into a number of bytes, cut between two characters."""
+    name = name[: max(most, 0)]  # a character takes a byte or more
     while name and count_bytes(name) > most:
         name = name[:-1]
     return name.rstrip()
@@ -89,7 +91,7 @@ def open_path(place: str) -> Path:
     if scheme == "file":
         return Path(rest)
     if scheme in ("http", "https"):
-        raise SplitterError(f"{place}: write curl -sL {place} | splitter separate -")
+        raise SplitterError(f"{place}: write curl -sL {shlex.quote(place)} | splitter separate -")
     if scheme not in STORES:
         known = ", ".join(f"{store}://" for store in STORES if store != "memory")
         raise SplitterError(f"{place}: cannot be opened; download it, or name a file or {known}")

@@ -52,7 +52,10 @@ def test_the_default_track_is_taken_or_else_the_one_with_most_channels(
     assert caplog.messages == [line]
 
 
-@pytest.mark.parametrize(("track", "level"), [("1", MONO), ("2", STEREO), ("GER", MONO)])
+@pytest.mark.parametrize(
+    ("track", "level"),
+    [("1", MONO), ("2", STEREO), ("GER", MONO), ("de", MONO), ("deu", MONO), ("en", STEREO)],
+)
 def test_a_track_is_chosen_by_its_number_or_its_language(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, track: str, level: float
 ) -> None:

@@ -113,7 +113,7 @@ def _check(wanted: OutputFormat, container: Container, rate: int, channels: int)
             f"{name}: cannot hold {wanted.bits} bits; choose {_list(container.codecs)}"
         )
     if wanted.bitrate is not None and not container.lossy:
-        raise AudioError(f"{name}: has no bitrate; choose a bit depth instead")
+        raise AudioError(f"{name}: has no bitrate; choose mp3, ogg, opus or m4a for one")
     if wanted.clip not in CLIPS:
         raise AudioError(f"{wanted.clip}: not a way to handle clipping; choose {_list(CLIPS)}")
     if wanted.clip == "float" and not container.lossy and 32 not in container.codecs:

@@ -10,8 +10,16 @@ from splitter.errors import AudioError
 
 _OUT_OF_STEP = 0.045  # seconds, from which on one notices (ITU-R BT.1359)
 
-
 NO_SOUND = "has no sound in it"
+
+# codes of one language, in ISO 639-1 and both kinds of 639-2: containers hold any of them
+_LANGUAGES = """
+ar ara, bg bul, ca cat, cs ces cze, da dan, de deu ger, el ell gre, en eng, es spa, et est,
+eu eus baq, fa fas per, fi fin, fr fra fre, he heb, hi hin, hr hrv, hu hun, id ind, is isl ice,
+it ita, ja jpn, ko kor, la lat, lt lit, lv lav, ms msa may, nl nld dut, no nor nb nob, pl pol,
+pt por, ro ron rum, ru rus, sk slk slo, sl slv, sr srp, sv swe, th tha, tr tur, uk ukr, vi vie,
+zh zho chi
+"""
 
 
 def choose_track(container: Any, wanted: str | None) -> tuple[Any, list[str]]:
@@ -40,8 +48,10 @@ def choose_track(container: Any, wanted: str | None) -> tuple[Any, list[str]]:
 
 
 def _find(tracks: list[Any], wanted: str) -> Any:
+    alike = (codes.split() for codes in _LANGUAGES.split(","))
+    names = {wanted.lower()}.union(*(codes for codes in alike if wanted.lower() in codes))
     for number, track in enumerate(tracks, 1):
-        if wanted.lower() in (str(number), _language(track)) and track.codec_context:
+        if names & {str(number), _language(track)} and track.codec_context:
             return track
     names = ", ".join(_name(tracks, track) for track in tracks)
     raise AudioError(f"has no sound track {wanted!r}; choose {names}")

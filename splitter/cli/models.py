@@ -35,6 +35,7 @@ from splitter.registry import (
 )
 
 SUMMARY, SEAM = "Summary: ", "Seam: "  # in a card
+CHANGE_IT = "change it in the catalogue"
 TIMED_SECONDS, TIMED_RATE = 20, 44100  # of noise, by which networks are timed
 
 log = logging.getLogger(__name__)
@@ -182,10 +183,8 @@ def add(files: tuple[Path, ...], name: str | None, config: Path | None, family: 
     """
     from splitter.weights.adding import add_model
 
-    folder = add_model(
-        added_folder() / check_name(files[0].stem if name is None else name), files, config, family
-    )
-    _tell_added(folder)
+    called = check_name(files[0].stem if name is None else name, "give another with --name")
+    _tell_added(add_model(added_folder() / called, files, config, family))
 
 
 def _tell_added(folder: Path) -> None:
@@ -240,7 +239,7 @@ def get(
     for name in wanted:
         if name not in entries:
             raise CommandError(f"{name}: {_explain_absence(name)}")
-    missing = [name for name in wanted if check_name(name) not in list_added()]
+    missing = [name for name in wanted if check_name(name, CHANGE_IT) not in list_added()]
     for name in wanted:
         if name not in missing:
             log.info("%s is installed already; `splitter models remove %s` deletes it", name, name)
@@ -357,10 +356,11 @@ def remove(names: tuple[str, ...]) -> None:
         folder.unlink() if folder.is_symlink() else shutil.rmtree(folder)
 
 
-def check_name(name: str) -> str:
+def check_name(name: str, way_out: str) -> str:
     """Refuse a name that is no folder's, or that of a model that came with splitter."""
-    if not re.fullmatch(r"[\w+-][\w.+-]*", name):
-        raise click.UsageError(f"--name {name!r}: use letters, digits, dots and dashes")
+    if not (is_plain_name(name) and re.fullmatch(r"[\w.+-]+", name)):
+        told = "it must be a folder's on every system, of letters, digits, dots and dashes"
+        raise click.UsageError(f"{name!r} cannot be the name of a model: {told}; {way_out}")
     if name in list_models():
-        raise click.UsageError(f"--name {name!r}: belongs to a model that came with splitter")
+        raise click.UsageError(f"{name!r} belongs to a model that came with splitter; {way_out}")
     return name

@@ -244,6 +244,8 @@ def _choose_stem(given: str, stems: Sequence[str]) -> str:
         INSTRUMENTAL if name in ("other", "others", "rest") else known[close[0]] if close else ""
     )
     way_out = f"did you mean {meant}?" if meant in stems else f"it has {', '.join(stems)}"
+    if len(words := name.split()) > 1 and set(words) <= known.keys():
+        way_out = "put commas between names"
     raise click.UsageError(f"--stems: this model has no stem {given!r}; {way_out}")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
@@ -41,7 +42,9 @@ def explain_command(group: str, name: str, commands: Sequence[str]) -> str:
     if close:
         return f"{group} has no command {name!r}; did you mean {close[0]!r}?"
     if top and (Path(name).suffix or Path(name).exists() or "://" in name):
-        return f"{name} is not a command; to separate it, write: {group} separate {name}"
+        return (
+            f"{name} is not a command; to separate it, write: {group} separate {shlex.quote(name)}"
+        )
     return f"{group} has no command {name!r}; choose {', '.join(commands)}"
 
 
@@ -49,7 +52,9 @@ def _explain_option(error: click.NoSuchOption) -> str:
     name, context = error.option_name, error.ctx
     for argument in sys.argv[1:]:
         if argument.startswith(name) and Path(argument).exists():
-            return f"there is no option {name}; to name the file, write ./{argument}"
+            return (
+                f"there is no option {name}; to name the file, write {shlex.quote(f'./{argument}')}"
+            )
     if context is None:
         return error.message
     command, path = context.command, context.command_path

@@ -7,12 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory, gettempdir
 
+from splitter.audio import SUFFIXES
 from splitter.engines.worker import Outcome, Worker
 from splitter.errors import AudioError, StoppedError, reason
 from splitter.jobs import Job
 from splitter.objects import fetch, store
 from splitter.outputs import check_existing
-from splitter.paths import is_local
+from splitter.paths import NAME_BYTES, cut_name, is_local
 
 
 def separate_stored(
@@ -60,9 +61,15 @@ def _tell_places(error: str, here: Job, job: Job) -> str:
 
 def _localise(job: Job, folder: Path) -> Job:
     """Give what lies in a store a place in a folder here."""
-    song = job.song if is_local(job.song) else folder / "song" / job.song.name
+    song = job.song if is_local(job.song) else folder / "song" / _shorten(job.song)
     stems = {
         name: path if is_local(path) else folder / name / path.name
         for name, path in job.stems.items()
     }
     return replace(job, song=song, stems=stems)
+
+
+def _shorten(song: Path) -> str:
+    """Return a name that a disk takes: those in stores may be longer."""
+    suffix = song.suffix if song.suffix.lower() in SUFFIXES else ""
+    return cut_name(song.name.removesuffix(suffix), NAME_BYTES) + suffix

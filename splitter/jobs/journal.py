@@ -282,7 +282,8 @@ class Journal:
         self._times[path] = at
 
     def _complain(self, verb: str, error: Exception) -> DataError:
-        return JournalError(f"{self.path}: cannot be {verb} ({reason(error)})")
+        named = error.filename if isinstance(error, OSError) else None
+        return JournalError(f"{named or self.path}: cannot be {verb} ({reason(error)})")
 
     def _take(self, entry: dict[str, Any]) -> None:
         """Take in a line; one whose beginning is not known means nothing."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -47,7 +48,7 @@ def open_plain(path: Path, mode: str) -> IO[bytes]:
     )
     if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         file.close()
-        raise OSError(None, "it is not a plain file")
+        raise OSError(errno.EINVAL, "it is not a plain file", str(path))
     return file
 
 
