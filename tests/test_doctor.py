@@ -11,8 +11,17 @@ from pathlib import Path
 import pytest
 
 from scripts.licensed import is_free
+from splitter.cli.doctor import _list_models
 from splitter.cli.models import list_licences
-from splitter.registry import CARD, DEFAULT_MODEL, find_model, list_models
+from splitter.errors import SplitterError
+from splitter.registry import (
+    CARD,
+    CONFIG,
+    DEFAULT_MODEL,
+    added_folder,
+    find_model,
+    list_models,
+)
 from tests.commands import call, start
 
 
@@ -34,6 +43,18 @@ def test_doctor_says_its_first_line_before_torch_is_there(tmp_path: Path) -> Non
     assert process.returncode == 1
     assert output.startswith(b"splitter ") and b"everything works" not in output
     assert b"splitter: torch is broken" in complaints
+
+
+def test_doctor_looks_at_models_that_were_added(
+    tmp_path: Path, small_model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    shutil.copytree(small_model_folder, added_folder() / "good")
+    assert any(line.startswith("added: good  ") for line in _list_models())
+    shutil.copytree(small_model_folder, added_folder() / "bad")
+    (added_folder() / "bad" / CONFIG).write_text("{")
+    with pytest.raises(SplitterError, match=r"bad/config\.json"):
+        list(_list_models())
 
 
 def test_doctor_names_a_model_that_is_broken(

@@ -15,13 +15,13 @@ from splitter.cli.messages import complain
 from splitter.cli.models import describe_model
 from splitter.cli.screen import Screen, State
 from splitter.errors import SplitterError
-from splitter.registry import find_model, list_models
+from splitter.registry import find_model, list_added, list_models
 
 PACKAGES = (
     *("numpy", "scipy", "soundfile", "soxr", "av", "mutagen", "safetensors", "librosa"),
-    "openvino",
+    *("openvino", "musdb", "click", "pyyaml", "platformdirs"),
 )
-EXTRAS = ("museval", "matplotlib", "ray", "fsspec")
+EXTRAS = ("museval", "matplotlib", "ray", "universal-pathlib", "s3fs", "gcsfs")
 
 
 @click.command()
@@ -90,6 +90,14 @@ def _list_models() -> Iterator[str]:
         raise SplitterError("splitter was installed without its models; install it again")
     for name in names:
         yield f"model: {describe_model(find_model(name))}"
+    broken = []
+    for name in list_added():
+        try:
+            yield f"added: {describe_model(find_model(name))}"
+        except SplitterError as error:
+            broken.append(str(error))
+    if broken:
+        raise SplitterError("; ".join(broken))
 
 
 def _list_devices() -> Iterator[str]:

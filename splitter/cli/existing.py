@@ -86,9 +86,9 @@ def look_at_stems(
 
 def _compare(stem: Sound, wanted: Sound) -> str | None:
     """Say what tells a stem from the one that is asked for; None if nothing does."""
-    if stem.seconds is not None and wanted.seconds is not None:
-        if abs(stem.seconds - wanted.seconds) > MARGIN:
-            return f"lasts {stem.seconds:.2f} s instead of {wanted.seconds:.2f} s"
+    lasts, should = stem.seconds, wanted.seconds
+    if lasts is not None and should is not None and abs(lasts - should) > MARGIN:
+        return f"lasts {lasts:.2f} s instead of {should:.2f} s"
     for name, unit in (("rate", "Hz"), ("channels", "channels"), ("bits", "bits")):
         one, other = getattr(stem, name), getattr(wanted, name)
         if one is not None and other is not None and one != other:
