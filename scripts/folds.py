@@ -17,7 +17,7 @@ from splitter.training.sources import Files
 def name_source(files: Files) -> str:
     """Return the folder that stands for a source: vocals/gtsinger, or mir1k of mir1k/train/x."""
     depth = 1 if files.vocals and files.instrumental else 2
-    return "/".join(files.name.split("/")[:depth])
+    return "/".join(files.name.split("/")[:-1][:depth]) or "."
 
 
 def deal(found: Sequence[Files], count: int) -> list[set[str]]:

@@ -67,6 +67,19 @@ def test_a_missing_folder_is_named(tmp_path: Path) -> None:
         find_sources(tmp_path / "nosuch")
 
 
+def test_decoding_does_not_change_sound_nor_hold_it_all(tmp_path: Path) -> None:
+    """A whole file of noise: in blocks of the reader, and through a resampler."""
+    noise = sounds.noise(300_000)
+    for stem in ("vocals", "instrumental"):
+        sounds.write(tmp_path / "song" / f"{stem}.flac", noise)
+    (source,) = load_sources(find_sources(tmp_path), tmp_path / "cache", 44100)
+    assert source.vocals and source.vocals.length == noise.shape[1]
+    assert np.abs(source.vocals.samples - noise).max() < 2e-4
+    assert source.vocals.loudness == pytest.approx(np.sqrt(np.mean(noise**2)), rel=1e-3)
+    (half,) = load_sources(find_sources(tmp_path), tmp_path / "cache", 22050)
+    assert half.vocals and half.vocals.length == 150_000
+
+
 def test_files_are_decoded_once(data: Path, tmp_path: Path) -> None:
     first = list(load_sources(find_sources(data), tmp_path, 44100))
     stamps = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
@@ -216,6 +229,22 @@ def test_music_in_key_is_from_another_clip_of_the_same_song(tmp_path: Path) -> N
     recipe = replace(RECIPE, mixing=replace(plain, in_key=1.0), weights=weights)
     mixer = Mixer(sort_pools(sources, recipe), recipe)
     assert {pair(mixer.example(index)) for index in range(60)} == {(2, 2), (8, 8), (16, 16)}
+
+
+def test_what_leaked_into_a_voice_is_learned_with_its_own_music_only(tmp_path: Path) -> None:
+    sung = sounds.noise(44100 * 8)
+    sung[:, RECIPE.crop :] *= np.float32(1e-3)
+    for song in ("anna_1_01", "anna_1_02"):
+        sounds.write(tmp_path / "pairs" / song / "vocals.wav", sung)
+        music = sounds.noise(44100 * 8, seed=1)
+        sounds.write(tmp_path / "pairs" / song / "instrumental.wav", music)
+    sources = list(load_sources(find_sources(tmp_path), tmp_path / "cache", 44100))
+    plain = Mixing(aligned=1, stretch=0, equalizer=0, reverb_voice=0, reverb_music=0, pan=0)
+    for mixing, silent in ((plain, False), (replace(plain, in_key=1), True)):
+        recipe = replace(RECIPE, mixing=mixing)
+        mixer = Mixer(sort_pools(sources, recipe), recipe)
+        voices = [mixer.example(index).vocals for index in range(20)]
+        assert any(not voice.any() for voice in voices) == silent
 
 
 def test_a_short_recording_begins_anywhere_in_an_example(tmp_path: Path) -> None:

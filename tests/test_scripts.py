@@ -20,7 +20,7 @@ from scripts import folds, licensed, listen, mutants, mutate
 from scripts.draw_vocals import Prior, Repeater
 from scripts.semi_supervised import deal, find_song
 from splitter.loading import load_model, save_model
-from splitter.training.sources import Recording, Source, find_sources
+from splitter.training.sources import Files, Recording, Source, find_sources
 from tests import sounds
 from tests.commands import ENVIRONMENT, ROOT
 
@@ -214,6 +214,14 @@ def test_every_source_is_in_one_fold(tmp_path: Path) -> None:
         for stem in ("vocals", "instrumental"):
             (tmp_path / song).mkdir(parents=True, exist_ok=True)
             (tmp_path / song / f"{stem}.wav").write_bytes(bytes(3))
+    names = ("vocals/a", "vocals/gt/sub/b", "song", "pairs/song", "mir1k/train/clip")
+    pairs = [name.endswith(("song", "clip")) for name in names]
+    files = [
+        Files(name, tmp_path, tmp_path if pair else None)
+        for name, pair in zip(names, pairs, strict=True)
+    ]
+    told = ["vocals", "vocals/gt", ".", "pairs", "mir1k"]
+    assert [folds.name_source(each) for each in files] == told
     one, two = folds.deal(find_sources(tmp_path), 2)
     assert one == {"karaoke", "vocals/c", "vocals/b", "instrumental/f"}
     assert two == {"vocals/e", "vocals/d", "vocals/a", "instrumental/g", "instrumental/h"}

@@ -222,6 +222,11 @@ def test_a_run_of_another_recipe_is_not_gone_on_with(tmp_path: Path) -> None:
         ([], "the whole file must be a JSON object"),
         ({"mixing": None}, "mixing must be a JSON object"),
         ({"mixing": {"pan": 2}}, "mixing.pan is 2; it must be a number from 0 to 1"),
+        ({"mixing": {"level_spread": -5}}, "mixing.level_spread is -5; it must be a number from 0"),
+        (
+            {"mixing": {"loudness": [-12, -30]}},
+            r"mixing.loudness is \[-12, -30\]; .* lower one first",
+        ),
         ({"learning_rate": float("nan")}, "learning_rate is nan"),
         ({"weights": [["a", 1]]}, r"weights\[0\] is \['a', 1\]"),
         ({"warmup": 0}, "warmup is 0"),
@@ -434,6 +439,30 @@ if number == 0:
     command = [sys.executable, "-c", program, str(tmp_path / "meet")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=ENVIRONMENT)
     assert done.stdout.splitlines() == ["3.0 3.0 False"] * 2, done.stderr
+
+
+def test_ranks_keep_the_codes_of_the_first(tmp_path: Path) -> None:
+    """A code that begins anew lies where a vector lies, and not between those of two ranks."""
+    program = """
+import os, sys, torch
+from splitter.networks.quantising import CODE, Codebook
+from splitter.training.ranks import Ranks
+number = 0 if os.fork() else 1
+torch.distributed.init_process_group("gloo", f"file://{sys.argv[1]}", rank=number, world_size=2)
+torch.manual_seed(0)
+network = Codebook(2, 8)
+vectors = torch.full((64, CODE), [1.0, -1.0][number])
+network._follow(vectors, network.choose(vectors))
+network.expand.bias.grad = torch.zeros(2)
+Ranks(number, 2).average(network)
+os.write(1, f"{network.codes.round().unique().tolist()}\\n".encode())
+torch.distributed.destroy_process_group()
+if number == 0:
+    os.wait()
+"""
+    command = [sys.executable, "-c", program, str(tmp_path / "meet")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=ENVIRONMENT)
+    assert done.stdout.splitlines() == ["[1.0]"] * 2, done.stderr
 
 
 def test_ranks_take_different_examples_of_a_batch(pools: Pools) -> None:

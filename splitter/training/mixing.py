@@ -118,17 +118,22 @@ class Mixer:
         mixing = self.recipe.mixing
         crop = elsewhere = Crop.draw(source.length, self.recipe, random)
         recording = source.instrumental
-        if mixing.in_key and random.random() < mixing.in_key:
+        apart = bool(mixing.in_key) and random.random() < mixing.in_key
+        if apart:
             parts = self.parts[_name_of_song(source)]
             other = parts[int(random.integers(len(parts)))]
             assert other.instrumental
             recording = other.instrumental
             elsewhere = Crop.draw(other.length, self.recipe, random, crop.stretch)
-        vocals = self.put(crop.take(source.vocals, self.recipe))
-        music = self.put(elsewhere.take(recording, self.recipe))
         limits = [part.bandwidth / crop.stretch for part in (source.vocals, recording)]
         gain = float(decibels(random.uniform(-1, 1) * mixing.aligned_level))
-        if mixing.aligned_changed and random.random() < mixing.aligned_changed:
+        changed = bool(mixing.aligned_changed) and random.random() < mixing.aligned_changed
+        music = self.put(elsewhere.take(recording, self.recipe))
+        if apart or changed:  # what leaked into the voice is no part of it any more
+            vocals = self._take(crop, source.vocals, "vocals")
+        else:
+            vocals = self.put(crop.take(source.vocals, self.recipe))
+        if changed:
             vocals, limits[0] = change_source(vocals, "vocals", limits[0], self.recipe, random)
             music, limits[1] = change_source(music, "instrumental", limits[1], self.recipe, random)
         return vocals * gain, music, min(limits)
@@ -247,9 +252,8 @@ class Crop:
         """Read the crop as (recipe.channels, recipe.crop), between silence if it is shorter."""
         stored = recording.samples[:, self.start : self.start + self.length]
         after = recipe.rate * self.stretch
-        signal = resample_signal(
-            np.asarray(stored, np.float32), recipe.rate, round(after), quality="LQ"
-        )
+        sound = np.ascontiguousarray(stored, np.float32)
+        signal = resample_signal(sound, recipe.rate, round(after), quality="LQ")
         signal = fit_channels(signal, recipe.channels)
         signal = signal[:: -1 if self.swap else 1, : recipe.crop] * np.float32(self.sign)
         missing = recipe.crop - signal.shape[-1]
@@ -261,7 +265,7 @@ def fit_channels(signal: npt.NDArray[np.floating], channels: int) -> Block:
     """Spread a mono signal (1, samples) over `channels`, or mix (2, samples) down to one."""
     if len(signal) > channels:
         signal = signal.mean(axis=0, keepdims=True, dtype=np.float32)
-    return np.array(np.broadcast_to(signal, (channels, signal.shape[-1])), np.float32)
+    return np.array(np.broadcast_to(signal, (channels, signal.shape[-1])), np.float32, order="C")
 
 
 def _name_of_song(source: Source) -> str:

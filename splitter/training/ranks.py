@@ -2,6 +2,8 @@
 
 `torchrun --nproc-per-node N -m -- splitter train …` starts N of them. All hold the same weights:
 after each step's backward pass the gradients and the running statistics of norms are averaged.
+What parts with a loss of their own keep, such as the codes of a codebook, is the first one's: a
+code that began anew where a vector lies would lie nowhere, if it were a mean of several.
 """
 
 from __future__ import annotations
@@ -14,6 +16,8 @@ from datetime import timedelta
 import torch
 import torch.distributed
 from torch import Tensor, nn
+
+from splitter.networks.contract import find_auxiliaries
 
 PATIENCE = timedelta(hours=6)  # the others wait while one validates
 
@@ -35,11 +39,22 @@ class Ranks:
         return indices[self.number :: self.count]
 
     def average(self, network: nn.Module) -> None:
-        """Average gradients and running statistics over all processes, in one message."""
+        """Average gradients and running statistics over all processes, in one message.
+
+        What auxiliary parts keep becomes the first process's.
+        """
         if self.count == 1:
             return
+        kept = [buffer for part in find_auxiliaries(network) for buffer in part.buffers()]
+        for buffer in kept:
+            torch.distributed.broadcast(buffer, 0)
+        firsts = set(map(id, kept))
         gradients = [p.grad for p in network.parameters() if p.grad is not None]
-        statistics = [buffer for buffer in network.buffers() if buffer.is_floating_point()]
+        statistics = [
+            buffer
+            for buffer in network.buffers()
+            if buffer.is_floating_point() and id(buffer) not in firsts
+        ]
         parts = [*gradients, *statistics]
         together = torch.cat([part.flatten() for part in parts])
         torch.distributed.all_reduce(together)

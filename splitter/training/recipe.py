@@ -11,12 +11,16 @@ from typing import Annotated, Any
 from splitter.atomic import write_atomically
 from splitter.errors import DataError, reason
 from splitter.registry import Rate
-from splitter.schema import Range, parse, read_json
+from splitter.schema import Range, Words, parse, read_json
 
 RECIPE = "recipe.json"  # in the folder of a run
 
 Share = Annotated[float, Range(0, 1)]
 Decibels = Annotated[float, Range(-120, 120)]
+Spread = Annotated[float, Range(0, 120)]  # dB
+Loudness = Annotated[
+    tuple[Decibels, Decibels], Words(lambda pair: pair[0] <= pair[1], "the lower one first")
+]
 Factor = Annotated[float, Range(0, 1e6)]
 Count = Annotated[int, Range(1, 2**48)]
 
@@ -30,16 +34,16 @@ class Mixing:
     no_music: Share = 0.03  # of the others: a voice alone
     second_voice: Share = 0.15  # of voices: two at once
     second_music: Share = 0.25  # of music: two pieces at once
-    aligned_level: Decibels = 3.0  # ± dB of voice against music in aligned pairs
+    aligned_level: Spread = 3.0  # ± dB of voice against music in aligned pairs
     aligned_changed: Share = 0.0  # of aligned pairs: both stems are changed, each as if alone
     # of aligned pairs: the music is from anywhere in the same song; song_1 and song_2 are one song
     in_key: Share = 0.0
     level_mean: Decibels = -1.0  # dB of voice against music in random mixes
-    level_spread: Decibels = 5.0  # its standard deviation
-    loudness: tuple[Decibels, Decibels] = (-30.0, -12.0)  # dBFS (RMS) of the mix
+    level_spread: Spread = 5.0  # its standard deviation
+    loudness: Loudness = (-30.0, -12.0)  # dBFS (RMS) of the mix
     stretch: Share = 0.14  # ± part of tempo and pitch, by resampling
     equalizer: Share = 0.6  # sounds filtered by a smooth random curve
-    equalizer_range: Decibels = 9.0  # ± dB at six points, an octave or more apart
+    equalizer_range: Spread = 9.0  # ± dB at six points, an octave or more apart
     reverb_voice: Share = 0.35  # voices in a room
     reverb_music: Share = 0.10  # music in one
     width: Share = 0.0  # stereo sources made wider or narrower
@@ -73,7 +77,7 @@ class Mixing:
     opposed: Share = 0.0  # examples with the voice on one side, and the music on the other
     live: Share = 0.0  # examples in one room, where each microphone hears all
     master: Share = 0.0  # examples whose sum was compressed and clipped softly
-    pan: Share = 0.5  # of sources in the middle or mono: moved by up to ± 6 dB between channels
+    pan: Share = 0.5  # sources that are moved by up to ± 6 dB between channels
 
 
 @dataclass(frozen=True)

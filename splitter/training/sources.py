@@ -15,18 +15,19 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
 from functools import partial
-from io import BytesIO
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 
-from splitter.atomic import write_atomically
-from splitter.audio import SUFFIXES, Block, open_song, resample
+from splitter.atomic import making, write_atomically
+from splitter.audio import SUFFIXES, open_song, resample
 from splitter.errors import AudioError, DataError
 from splitter.paths import glob_all
 from splitter.training.recipe import Recipe
@@ -36,6 +37,7 @@ log = logging.getLogger(__name__)
 ROUNDING = 4 * (2.0**-15) ** 2 / 12  # mean square of what 16 bits lose, and 6 dB more
 SILENT_DB = -85.0  # a band so far below the loudest one holds codec noise, no sound
 SPECTRUM_WINDOW = 4096  # samples
+_PART = 256 * SPECTRUM_WINDOW  # samples that are looked at together
 
 
 @dataclass(frozen=True)
@@ -198,22 +200,34 @@ def _load(path: Path, cache: Path, rate: int) -> Recording:
 
 
 def _decode(path: Path, stored: Path, rate: int) -> None:
-    with open_song(path) as song:
-        blocks = list(resample(song.read_blocks(), song.rate, rate, song.channels))
-    if not blocks:
-        raise AudioError(f"{path}: contains no sound; remove it from the training data")
-    samples = np.concatenate(blocks, axis=-1)
-    if len(samples) > 2:  # a voice may be on any of them
-        samples = samples.mean(axis=0, keepdims=True)
-    if not np.abs(samples).max() <= np.finfo(np.float16).max:  # nor where it is no number
-        raise AudioError(f"{path}: holds samples that are no sound; leave it out")
-    content = BytesIO()
-    # before it is rounded: the rounding's noise has no bandwidth
-    write_atomically(
-        stored.with_suffix(".hz"), str(measure_bandwidth(samples, rate)).encode(), True
-    )
-    np.save(content, samples.astype(np.float16))
-    write_atomically(stored, content.getvalue(), shared=True)
+    """Decode a file block by block, however long it is; note its bandwidth beside it."""
+    spectrum = _Spectrum(rate)
+    with open_song(path) as song, making(stored, shared=True) as beside:
+        shape = (song.channels if song.channels < 3 else 1, 0)
+        with beside.open("wb") as file:
+            head = _write_head(file, shape)
+            for block in resample(song.read_blocks(), song.rate, rate, song.channels):
+                # a voice may be on any of more than two channels
+                kept = block if len(block) < 3 else block.mean(axis=0, keepdims=True)
+                if not np.abs(kept).max() <= np.finfo(np.float16).max:  # nor where it is no number
+                    raise AudioError(f"{path}: holds samples that are no sound; leave it out")
+                spectrum.add(kept)  # before it is rounded: the noise of that has no bandwidth
+                file.write(kept.T.astype("<f2").tobytes())
+                shape = (len(kept), shape[1] + kept.shape[1])
+            file.seek(0)
+            if _write_head(file, shape) != head:
+                raise AudioError(f"{path}: is too long; cut it into parts")
+        if not shape[1]:
+            raise AudioError(f"{path}: contains no sound; remove it from the training data")
+        note = str(spectrum.find_bandwidth()).encode()
+        write_atomically(stored.with_suffix(".hz"), note, shared=True)
+
+
+def _write_head(file: BinaryIO, shape: tuple[int, int]) -> int:
+    """Write the head of an array whose last axis grows; return its size in bytes."""
+    told = {"descr": "<f2", "fortran_order": True, "shape": shape}
+    np.lib.format.write_array_header_1_0(file, told)
+    return file.tell()
 
 
 def _remember(note: Path, measure: Callable[[], float]) -> float:
@@ -224,8 +238,10 @@ def _remember(note: Path, measure: Callable[[], float]) -> float:
 
 
 def root_mean_square(samples: npt.NDArray[np.floating]) -> float:
-    """Return the root of the mean square of all samples."""
-    return float(np.sqrt(np.mean(np.square(samples, dtype=np.float32))))
+    """Return the root of the mean square of all samples, (channels, samples)."""
+    parts = _cut(samples, _PART)
+    energy = sum(float(np.square(part, dtype=np.float32).sum(dtype=np.float64)) for part in parts)
+    return math.sqrt(energy / max(samples.size, 1))
 
 
 def measure_bandwidth(samples: npt.NDArray[np.floating], rate: int) -> float:
@@ -233,14 +249,47 @@ def measure_bandwidth(samples: npt.NDArray[np.floating], rate: int) -> float:
 
     What is left there is a codec's noise, or that of rounding to 16 bits.
     """
-    size = SPECTRUM_WINDOW
-    mono = samples.astype(np.float32).mean(0)
-    mono = np.pad(mono, (0, -len(mono) % size))
-    window = np.hanning(size).astype(np.float32)
-    frames: Block = mono.reshape(-1, size) * window
-    power = (np.abs(np.fft.rfft(frames)) ** 2).mean(0)
-    bins_wide = 8
-    smooth = np.convolve(power, np.ones(bins_wide) / bins_wide, mode="same")
-    floor = max(smooth.max() * 10 ** (SILENT_DB / 10), ROUNDING * np.square(window).sum())
-    heard = np.flatnonzero(smooth > floor)
-    return float((heard[-1] + 1) * rate / size) if len(heard) else rate / 2
+    spectrum = _Spectrum(rate)
+    for part in _cut(samples, _PART):
+        spectrum.add(part)
+    return spectrum.find_bandwidth()
+
+
+def _cut(samples: npt.NDArray[np.floating], size: int) -> Iterator[npt.NDArray[np.floating]]:
+    return (samples[..., start : start + size] for start in range(0, samples.shape[-1], size))
+
+
+class _Spectrum:
+    """The mean power of a sound's frames, gathered as the sound comes."""
+
+    def __init__(self, rate: int) -> None:
+        self.rate = rate
+        self.window = np.hanning(SPECTRUM_WINDOW).astype(np.float32)
+        self.power = np.zeros(SPECTRUM_WINDOW // 2 + 1)
+        self.frames = 0
+        self.rest = np.zeros(0, np.float32)  # samples that fill no frame yet
+
+    def add(self, samples: npt.NDArray[np.floating]) -> None:
+        """Add (channels, samples) that follow on what came before."""
+        mono = np.concatenate([self.rest, samples.astype(np.float32).mean(0)])
+        whole = len(mono) - len(mono) % SPECTRUM_WINDOW
+        self.rest = mono[whole:]
+        for part in _cut(mono[:whole], _PART):
+            self._add_frames(part.reshape(-1, SPECTRUM_WINDOW))
+
+    def _add_frames(self, frames: npt.NDArray[np.float32]) -> None:
+        self.power += (np.abs(np.fft.rfft(frames * self.window)) ** 2).sum(0)
+        self.frames += len(frames)
+
+    def find_bandwidth(self) -> float:
+        """Return the frequency in Hz above which there is no sound; half the rate in silence."""
+        if len(self.rest):
+            self._add_frames(np.pad(self.rest, (0, SPECTRUM_WINDOW - len(self.rest)))[None])
+            self.rest = self.rest[:0]
+        power = self.power / max(self.frames, 1)
+        bins_wide = 8
+        smooth = np.convolve(power, np.ones(bins_wide) / bins_wide, mode="same")
+        rounding = ROUNDING * np.square(self.window).sum()
+        floor = max(smooth.max() * 10 ** (SILENT_DB / 10), rounding)
+        heard = np.flatnonzero(smooth > floor)
+        return float((heard[-1] + 1) * self.rate / SPECTRUM_WINDOW) if len(heard) else self.rate / 2
