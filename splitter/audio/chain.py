@@ -13,6 +13,7 @@ from splitter.audio.ffmpeg import FFmpegDecoder
 from splitter.audio.fitting import Fitter
 from splitter.audio.ogg import Links
 from splitter.audio.padding import drop_padding
+from splitter.audio.rest import Rest
 from splitter.audio.sources import PipeSource, Source
 
 
@@ -90,7 +91,9 @@ class ChainDecoder:
         return decoded
 
     def find_fault(self, _: int) -> Fault | None:
-        """Say what is missing in the middle or at the end of the last link."""
+        """Say what is missing in the middle or at the end of the last link, and what is left."""
+        if rest := Rest(self._links.lost).describe():
+            self.remarks.append(rest)
         return Fault(self._damage) if self._damage else self._fault
 
     def close(self) -> None:

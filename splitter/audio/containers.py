@@ -5,16 +5,16 @@ from typing import Any
 import av
 
 from splitter.audio.decoder import UndecodableError
-from splitter.audio.headers import RIFFS, is_open_rf64, read_open_au
+from splitter.audio.headers import RIFFS, is_open_wave, read_open_au
 from splitter.audio.layouts import name_layout
 from splitter.audio.mpeg import measure_id3, parse_adts
 from splitter.audio.options import RawFormat
 from splitter.audio.sources import Source
 
 _PCM_MAGIC = (*RIFFS, b"FORM")
-_MOST_OF_PIPE = 1 << 25  # bytes of a tag that are kept of a pipe, to look behind it
+MOST_OF_PIPE = 1 << 25  # bytes of a tag that are kept of a pipe, to look behind it
 _PROBED = 1 << 19  # bytes of an ID3 tag, behind which FFmpeg finds everything
-_BEHIND_TAGS = {
+BEHIND_TAGS = {
     b"fLaC": "flac",
     b"TTA1": "tta",
     b"MAC ": "ape",
@@ -31,8 +31,8 @@ def open_container(source: Source, raw: RawFormat | None) -> Any:
     encoding = raw.encoding if raw else _find_behind_tag(source)
     if raw:
         options |= {"sample_rate": str(raw.rate), "ch_layout": f"{raw.channels}C"}
-    elif is_open_rf64(source.read_at):
-        options["ignore_length"] = "1"  # FFmpeg would believe that it is empty
+    elif is_open_wave(source.read_at, source.seekable):
+        options["ignore_length"] = "1"  # FFmpeg would believe the size that it states
     elif found := read_open_au(source.read_at):  # FFmpeg would refuse it
         encoding, offset, rate, channels = found
         options |= {"sample_rate": str(rate), "ch_layout": f"{channels}C"}
@@ -65,11 +65,11 @@ def _forget_orders(container: Any) -> None:
 def _find_behind_tag(source: Source) -> str | None:
     """Name the format behind an ID3 tag that is longer than FFmpeg looks; None leaves it to it."""
     size = measure_id3(source.read_at(0, 10))
-    if size < _PROBED or (size > _MOST_OF_PIPE and not source.seekable):
+    if size < _PROBED or (size > MOST_OF_PIPE and not source.seekable):
         return None
     head = source.read_ahead(size, 8)
     if parse_adts(head):
         return "aac"
     if head[:2] == b"\x0b\x77":
         return "eac3" if len(head) > 5 and head[5] >> 3 > 10 else "ac3"
-    return next((name for magic, name in _BEHIND_TAGS.items() if head.startswith(magic)), None)
+    return next((name for magic, name in BEHIND_TAGS.items() if head.startswith(magic)), None)

@@ -5,26 +5,38 @@ libsndfile, skips encoder delays and edit lists, and says when data is missing. 
 mp3 that breaks off with silence, and takes a wav that breaks off for a shorter one.)
 """
 
+from types import SimpleNamespace
 from typing import BinaryIO
 
 from splitter.audio.chain import ChainDecoder
-from splitter.audio.containers import open_container
+from splitter.audio.containers import BEHIND_TAGS, MOST_OF_PIPE, open_container
 from splitter.audio.decoder import Decoder, UndecodableError
 from splitter.audio.excess import Excess, find_excess
 from splitter.audio.ffmpeg import FFmpegDecoder
 from splitter.audio.freeformat import FreeFormatDecoder, find_free_format
 from splitter.audio.headers import find_narrow_samples, has_too_many_parts
 from splitter.audio.mp3 import MpegDecoder
+from splitter.audio.mpeg import measure_id3
+from splitter.audio.native import read_native
 from splitter.audio.ogg import is_chained
 from splitter.audio.options import RawFormat
+from splitter.audio.rest import begins_song
 from splitter.audio.sndfile import SndfileDecoder
-from splitter.audio.sources import ObjectSource, Patched, Source, open_source
+from splitter.audio.sources import ObjectSource, Patched, PipeSource, Shifted, Source, open_source
 from splitter.audio.tracks import NO_SOUND
 
 
 def open_decoder(file: BinaryIO, raw: RawFormat | None = None, track: str | None = None) -> Decoder:
     """Find the decoder of a file or a stream; raise UndecodableError if there is none."""
     source = open_source(file)
+    if size := 0 if raw else _measure_front_tag(source):
+        return _open_behind_tag(source, file, size, track)
+    return _open(source, file, raw, track)
+
+
+def _open(
+    source: Source, file: BinaryIO | Shifted, raw: RawFormat | None, track: str | None
+) -> Decoder:
     if not raw and not source.read_at(0, 1):
         source.check()
         raise UndecodableError("is empty, 0 bytes; copy or download it anew")
@@ -54,6 +66,33 @@ def open_decoder(file: BinaryIO, raw: RawFormat | None = None, track: str | None
     source.forget()
     decoder.remarks[:0] = excess.remarks
     decoder.metadata |= excess.texts
+    return decoder
+
+
+def _measure_front_tag(source: Source) -> int:
+    """Measure the ID3 tags before a file of a kind that FFmpeg does not look for behind them."""
+    size = 0
+    while more := measure_id3(source.read_ahead(size, 10)):
+        size += more
+        if size > MOST_OF_PIPE and not source.seekable:
+            return 0
+    head = source.read_ahead(size, 64) if size else b""
+    return size if begins_song(head) and not head.startswith(tuple(BEHIND_TAGS)) else 0
+
+
+def _open_behind_tag(whole: Source, file: BinaryIO, size: int, track: str | None) -> Decoder:
+    """Show decoders what is behind a tag, and read the tag itself."""
+    texts = read_native(whole, "mp3")
+    if whole.seekable:
+        shifted = Shifted(file, size)
+        decoder = _open(ObjectSource(shifted), shifted, None, track)
+    else:
+        read = whole.restart()
+        while size and (passed := read(size)):
+            size -= len(passed)
+        whole.forget()
+        decoder = _open(PipeSource(SimpleNamespace(read=read)), file, None, track)
+    decoder.native = texts | decoder.native
     return decoder
 
 

@@ -1,6 +1,5 @@
 """Decoding by FFmpeg, through PyAV, which brings its own: nothing has to be installed."""
 
-import re
 from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import av
 import numpy as np
 
+from splitter.audio.ac3 import divide_packet
 from splitter.audio.blocks import Block
 from splitter.audio.decoder import (
     INAUDIBLE,
@@ -17,40 +17,22 @@ from splitter.audio.decoder import (
     UndecodableError,
     describe_break,
 )
-from splitter.audio.fields import read_text
+from splitter.audio.fields import join_metadata
 from splitter.audio.fitting import Fitter
 from splitter.audio.frames import Unpacker
-from splitter.audio.headers import (
-    Header,
-    read_header,
-)
+from splitter.audio.headers import Header, read_header
 from splitter.audio.layouts import name_layout
-from splitter.audio.mpeg import ADTS, has_gap
+from splitter.audio.lengths import DURATION_IS_EXACT, StatedLength
+from splitter.audio.mpeg import ADTS, has_gap, measure_tag
 from splitter.audio.native import read_native
-from splitter.audio.ogg import (
-    find_last_granule,
-    has_broken_pages,
-    is_one_page,
-    list_streams,
-    read_ending,
-)
+from splitter.audio.ogg import has_broken_pages, is_one_page, list_streams
 from splitter.audio.options import RAW_ENCODINGS, RawFormat
+from splitter.audio.padding import cut_out
+from splitter.audio.rest import MOV, Rest, find_rest, has_rest, is_counted_by_packets, measure_tags
+from splitter.audio.segments import MOST, begins_unlike
 from splitter.audio.sources import Source
 from splitter.audio.tracks import choose_track
 
-_MOV = "mov,mp4,m4a,3gp,3g2,mj2"
-# FFmpeg takes a track's duration from the file, not from an estimate; tolerance in seconds
-_DURATION_IS_EXACT = {
-    "flac": 0.0,
-    "aiff": 0.0,
-    "caf": 0.0,
-    "w64": 0.0,
-    "au": 0.0,
-    "wv": 0.0,
-    "tta": 0.0,
-    "ape": 0.0,
-    _MOV: 0.002,  # an edit list may count in milliseconds
-}
 # containers that count without a pause; seconds that may be missing all the same
 _WITHOUT_GAPS = {"flac": 0.0, "asf": INAUDIBLE}
 # they begin and end anywhere, so that what comes before the first good frame is no damage
@@ -59,11 +41,11 @@ _CHECKSUMS = ("flac", "wavpack", "tta", "ape", "ac3")  # codecs whose frames hav
 _DSD_RATE = 352_800  # Hz, of DSD64: faster DSD has nothing but noise above
 _DENSEST = 6000  # samples per byte: FLAC has silence of 65,535 in 11 bytes (RFC 9639)
 _TOGETHER = 4096  # samples at least that are passed on: each array costs Python time of its own
-_ITUNES_GAPLESS = re.compile(r"(?:\s*[0-9A-F]{8}){3}\s+([0-9A-F]{16})")  # …, samples
+_JOINED = "is joined from unlike recordings, of which only the first can be read; split it"
 _DEPTHS = {"u8": 16, "s16": 16, "s32": 24, "s64": 32, "flt": 32, "dbl": 32}
 
 
-class FFmpegDecoder:
+class FFmpegDecoder(StatedLength):
     """One sound track of whatever FFmpeg reads; closes the container in the end."""
 
     def __init__(
@@ -91,15 +73,18 @@ class FFmpegDecoder:
         self._undecoded = 0  # packets
         self._torn = False  # a packet is shorter than it should be
         self._damage: str | None = None  # where something good has come since
-        self._sound_end = 0  # bytes, behind the last packet
+        self._sound_end = 0  # bytes, behind the last packet that could be decoded
+        self._joined = False  # a recording has begun that the decoder does not fit
         self._priming = 0  # samples before the song that a track's duration may include
         self._last_frame = 0, 0  # samples: decoded, and by the container
         self._first_granule = 0
         self._decoded = 0  # samples
         self._first_place: Fraction | None = None  # seconds, by the container
+        self._following = Fraction(0)  # seconds, where the last frame ends
         self._lost = 0  # samples that it has counted on its way to the last frame, and nobody got
         self._packets = self._read_packets()
         self._frames = self._decode()
+        self._first: Any = None
         self._first = next(self._frames, None)  # only now rate and channels are certain
         self._describe(raw)
         if self._first is None and (self._failed or self.samples):
@@ -132,9 +117,12 @@ class FFmpegDecoder:
             self.bits, self.floating = 24, False
         if raw:
             self.bits = RAW_ENCODINGS[raw.encoding]
-        self.metadata = _join_metadata(self._container.metadata, self._track.metadata)
+        self.metadata = join_metadata(self._container.metadata, self._track.metadata)
         self.native = {} if raw else read_native(self._source, self._format)
-        self._header = Header() if raw else read_header(self._source.read_at)
+        source = self._source
+        self._header = Header() if raw else read_header(source.read_at, source.seekable)
+        self.remarks += filter(None, [self._header.remark])
+        source.keep(self._header.stop or 0)
         self._duration = self._find_duration()
         self._skipped = self._header.skipped
         self._exact = self._find_samples()
@@ -142,9 +130,9 @@ class FFmpegDecoder:
         paged = self._format == "ogg" and (self._ogg_alone or self.samples is not None)
         self.sure = self._exact is not None or paged
         self.most: int | None = None
-        if self._source.seekable:
+        if source.seekable:
             densest = 1 if self._codec.startswith("pcm_") else _DENSEST
-            self.most = self._source.measure() * densest + PADDING
+            self.most = source.measure() * densest + PADDING
 
     @property
     def _is_dsd(self) -> bool:
@@ -156,69 +144,11 @@ class FFmpegDecoder:
         pictures = [v for v in self._container.streams.video if v.disposition & attached]
         return sorted(pictures, key=lambda v: v.metadata.get("comment") != "Cover (front)")
 
-    def _find_duration(self) -> int | None:
-        """Give the track's duration in samples where the file states it."""
-        track = self._track
-        if self._format not in _DURATION_IS_EXACT or not track.duration:
-            return None
-        if self._format in ("w64", "aiff") and not self._codec.startswith("pcm_"):
-            return None  # FFmpeg counts bytes there
-        if self._format == _MOV and (track.start_time or 0) > 0:
-            return None  # an empty edit is a part of it, or is not
-        if self._format == "flac":
-            return int(track.duration)  # in samples, also where the head states a wrong rate
-        return self._to_samples(track.duration, track)
-
-    @property
-    def _itunes(self) -> str:
-        """Give iTunes' note of delay and length; in another container it is of another file."""
-        return str(self.metadata.get("itunsmpb", "")) if self._format == _MOV else ""
-
-    def _find_samples(self) -> int | None:
-        """Give the number of samples that the file states, exactly; None where it does not."""
-        gapless = _ITUNES_GAPLESS.match(self._itunes)
-        if gapless:
-            return int(gapless[1], 16)
-        return self._header.samples or (None if self._is_open else self._duration)
-
-    @property
-    def _is_open(self) -> bool:
-        """Tell whether its head was written before anybody knew how long the sound would be."""
-        return self._header.sound is not None
-
-    def _measure_sound(self) -> int | None:
-        """Count the samples of PCM from its first byte to the end of the file."""
-        if not self._source.seekable or not self._codec.startswith("pcm_"):
-            return None
-        bits = re.search(r"\d+", self._codec)  # none in the names of a-law and µ-law, which have 8
-        size = (int(bits[0]) if bits else 8) // 8 * self.channels  # bytes
-        return max(self._source.measure() - (self._header.sound or 0), 0) // size if size else None
-
-    def _estimate_samples(self) -> int | None:
-        """Give FFmpeg's own idea of the length, good enough for a progress bar."""
-        if self._is_open:  # FFmpeg would believe other sizes in the same head
-            return self._measure_sound()
-        skipped = 0
-        if self._codec == "opus" and self._format == "ogg":
-            head = self._track.codec_context.extradata or b""
-            skipped = int.from_bytes(head[10:12], "little") * self.rate // 48000
-        if self._source.seekable and not self._ogg_alone:
-            end = self._find_ogg_end()
-            return None if end is None else max(end - skipped, 0)
-        duration: int | None = self._container.duration  # microseconds
-        if not duration or duration < 0:
-            return None
-        return max(round(duration * self.rate / 1_000_000) - skipped, 0)
-
-    def _find_ogg_end(self) -> int | None:
-        """Give what the last page of the track states: samples, or those at 48 kHz of Opus."""
-        if self._source.seekable and not self._ogg_alone:
-            return find_last_granule(self._source.read_at, self._ogg_stream)
-        ending = read_ending(self._source.read_ending(), self._ogg_stream)
-        return ending.granule if ending.granule >= 0 else None
-
     def read_arrays(self, patient: bool) -> Iterator[Block]:
         """Yield what is decoded as (channels, samples), some frames at a time."""
+        return cut_out(self._read_frames(patient), 0, self._header.cut)
+
+    def _read_frames(self, patient: bool) -> Iterator[Block]:
         frame, decoded, skipped = self._first, 0, self._skipped
         unpack = Unpacker().unpack
         fitter = Fitter(self.rate, self.layout, self.remarks.append)
@@ -240,6 +170,11 @@ class FFmpegDecoder:
                 waiting, passed = [], decoded
             frame = next(self._frames, None)
         yield from [*waiting, fitter.finish()]
+        if self._joined:
+            place = min(decoded, self._exact or decoded)
+            self._damage = self._damage or f"{_JOINED} after {place / self.rate:.2f} s"
+            if not patient:
+                raise DamagedError(self._damage)
 
     def _rate_of(self, frame: Any) -> int:
         """Return the rate in Hz of a frame that was just decoded."""
@@ -250,20 +185,35 @@ class FFmpegDecoder:
         """Yield frames; what cannot be decoded only leaves its mark."""
         first = self._ogg_vorbis
         for packet in self._packets:
+            if self._begins_another(packet):
+                return
+            shorter, junk = self._cut_junk(packet)
             try:
-                frames = self._track.codec_context.decode(packet)[int(first) :]
+                frames = self._track.codec_context.decode(shorter)[int(first) :]
             except av.FFmpegError:
                 self._failed = True
                 self._undecoded += 1
                 continue
             first = False
             for frame in frames:
+                if self._changes_flac(frame):
+                    return
                 if frame.samples:
                     self._last_frame = frame.samples, self._stated_samples(frame, packet)
                     self._note_place(frame)
                     yield frame
+            if packet.size and packet.pos is not None:
+                self._sound_end = packet.pos + packet.size - len(junk.rstrip(b"\0"))
+            self._failed |= len(junk) > measure_tag(junk[:32])
             # a short packet of PCM is no more than that: `find_fault` counts
             self._torn |= packet.is_corrupt and not self._codec.startswith("pcm_")
+
+    def _cut_junk(self, packet: Any) -> tuple[Any, bytes]:
+        """Divide a packet of AC-3 in its frame and what FFmpeg has joined to it."""
+        if self._format not in ("ac3", "eac3") or not packet.size:
+            return packet, b""
+        frame, junk = divide_packet(bytes(packet))
+        return (av.Packet(frame), junk) if junk else (packet, b"")
 
     def _read_packets(self) -> Iterator[Any]:
         packets = self._container.demux(self._track, *self._find_pictures()[:1])
@@ -271,7 +221,8 @@ class FFmpegDecoder:
             try:
                 packet = next(packets, None)
             except av.FFmpegError:
-                self._failed, packet = True, None
+                # in Ogg the pages tell, and what lies behind them is no damage
+                self._failed, packet = self._failed or self._format != "ogg", None
             if packet is None:
                 self._source.check()
                 return
@@ -280,33 +231,47 @@ class FFmpegDecoder:
                 continue
             if packet.size and packet.pts is not None and packet.pts < 0:
                 self._priming = max(self._priming, self._to_samples(-packet.pts, packet))
-            if packet.size:
-                self._sound_end = (packet.pos or 0) + packet.size
             yield packet
+
+    def _begins_another(self, packet: Any) -> bool:
+        """Note a packet of a joined Matroska file that is not for this decoder."""
+        if "matroska" not in self._format or not packet.size or packet.pts is None:
+            return False
+        jump = packet.pts * packet.time_base - self._following
+        if jump < -INAUDIBLE and packet.pos:
+            size = min(max(packet.pos - self._sound_end, 0), MOST)
+            between = self._source.read_at(self._sound_end, size)
+            self._joined = begins_unlike(self._track.codec_context, between)
+        return self._joined
+
+    def _changes_flac(self, frame: Any) -> bool:
+        """Note a FLAC joined from unlike ones: FFmpeg gives some of it twice, and some not."""
+        first = self._first
+        self._joined |= bool(
+            self._format == "flac"
+            and first
+            and (frame.sample_rate, frame.layout.name) != (first.sample_rate, first.layout.name)
+        )
+        return self._joined
 
     def _note_place(self, frame: Any) -> None:
         """Compare the place of a frame with the number of samples before it."""
         if frame.pts is not None:
             place = Fraction(frame.pts * frame.time_base)
+            self._following = place + Fraction(frame.samples, frame.sample_rate)
             self._first_place = place if self._first_place is None else self._first_place
             self._lost = round((place - self._first_place) * frame.sample_rate) - self._decoded
         self._decoded += frame.samples
 
     def _stated_samples(self, frame: Any, packet: Any) -> int:
         """Give the frame's length as the container has it, which cuts the last one to measure."""
-        if self._format == _MOV and packet.duration and packet.time_base:
+        if self._format == MOV and packet.duration and packet.time_base:
             return self._to_samples(packet.duration, packet)
         return int(frame.samples)
 
-    def _to_samples(self, duration: int, timed: Any) -> int:
-        """Convert from the time base of a packet or a track."""
-        seconds: Fraction = duration * timed.time_base
-        rate: int = self._track.codec_context.sample_rate
-        return round(seconds * rate)
-
     def find_end(self, decoded: int) -> int:
         """Drop the padding that fills the last frames of lossy codecs."""
-        if self._codec.startswith("pcm_") and self._format != _MOV:
+        if self._codec.startswith("pcm_") and self._format != MOV:
             return decoded  # has no padding, and FFmpeg's count of it may be an estimate
         last, stated = self._last_frame
         end = self._exact
@@ -319,9 +284,10 @@ class FFmpegDecoder:
 
     def find_fault(self, decoded: int) -> Fault | None:
         """Compare what came with what the header states."""
+        rest = self._find_rest().describe()  # first: a pipe remembers little
         exact = self._exact
         tolerance = self._header.slack + self._priming
-        tolerance += round(_DURATION_IS_EXACT.get(self._format, 0.0) * self.rate)
+        tolerance += round(DURATION_IS_EXACT.get(self._format, 0.0) * self.rate)
         fault = None
         if exact is not None and decoded < exact - tolerance:
             fault = self._describe_shortage(decoded, exact)
@@ -329,13 +295,25 @@ class FFmpegDecoder:
             fault = describe_break(decoded, self.rate, end)
         elif self._is_torn() or (self._failed and self._failure_counts(decoded)):
             fault = describe_break(decoded, self.rate, exact)
-        elif self._failed and self._format == _MOV:  # tags and junk are no packets of it
+        elif self._failed and self._format == MOV:  # tags and junk are no packets of it
             fault = describe_break(decoded, self.rate, decoded + self._last_frame[0])
         if fault is None:
             fault = self._find_gap(decoded)
-        if self._damage and (fault is None or fault.inaudible):
+        if self._damage and (fault is None or fault.inaudible or self._joined):
             return Fault(self._damage)
+        if fault is None and rest:
+            self.remarks.append(rest)
         return fault
+
+    def _find_rest(self) -> Rest:
+        """Look for what lies behind the sound, where its format tells where that is."""
+        place = self._sound_end if is_counted_by_packets(self._format) else self._header.stop
+        if self._format == "ogg":
+            place = self._find_page().end
+        if not place or not has_rest(self._format):
+            return Rest()
+        heard = place if self._header.cut else self._sound_end
+        return find_rest(self._source, self._format, place, heard)
 
     def _find_gap(self, decoded: int) -> Fault | None:
         """Look for what FFmpeg passes over without a word: by pages or frames, else by time."""
@@ -360,7 +338,7 @@ class FFmpegDecoder:
 
     def _describe_shortage(self, decoded: int, exact: int) -> Fault | None:
         if self._has_gaps():
-            if self._format == _MOV and exact - decoded - self._lost <= INAUDIBLE * self.rate:
+            if self._format == MOV and exact - decoded - self._lost <= INAUDIBLE * self.rate:
                 return None  # the rest is there: `_find_gap` tells
             return Fault(f"has gaps: {exact - decoded} of its samples are missing")
         if self._format == "flac" and not self._failed:
@@ -397,7 +375,7 @@ class FFmpegDecoder:
         """Tell whether it ends within a page or a packet; without an end it may be a recording."""
         if self._torn or self._format != "ogg":
             return self._torn and not self._is_open
-        ending = read_ending(self._source.read_ending())
+        ending = self._find_page()
         if ending.whole and not ending.last:
             self.remarks.append("is a recording without an end; its last moment may be missing")
         return not ending.whole
@@ -406,26 +384,15 @@ class FFmpegDecoder:
         """Tell sound that is missing at the end from tags and junk behind the sound."""
         if self._is_open and self._undecoded <= 1:
             return False  # what was written into a pipe ends anywhere
-        if self._exact is None and self._format == "wv" and self._ends_in_tags():
-            return False  # which FFmpeg knows of a file only
+        if self._exact is None and self._ends_in_tags():
+            return False
         return self._exact is None or decoded < self._exact
 
     def _ends_in_tags(self) -> bool:
-        """Tell whether nothing but tags comes behind the last packet."""
-        rest, ending = self._source.measure() - self._sound_end, self._source.read_ending()
-        if rest <= len(ending):
-            return rest > 0 and ending[-rest:].startswith((b"APETAGEX", b"TAG", b"ID3"))
-        if ending[-128:].startswith(b"TAG"):
-            rest, ending = rest - 128, ending[:-128]
-        size = int.from_bytes(ending[-20:-16], "little")  # of a large cover, without the tag's head
-        return ending[-32:-24] == b"APETAGEX" and rest - size in (0, 32)
+        """Tell whether nothing but tags and zeros comes behind the last packet."""
+        rest = find_rest(self._source, "", self._sound_end)
+        return rest.size <= measure_tags(self._source.read_ending())
 
     def close(self) -> None:
         """Free what FFmpeg holds."""
         self._container.close()
-
-
-def _join_metadata(container: dict[str, str], track: dict[str, str]) -> dict[str, str]:
-    """Join the two places where formats keep their tags; the container's come first."""
-    texts = [*track.items(), *container.items()]
-    return {read_text(key).lower(): read_text(value) for key, value in texts}

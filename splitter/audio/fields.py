@@ -70,3 +70,9 @@ def read_text(text: str) -> str:
         return content.decode("utf-8")
     except UnicodeDecodeError:
         return content.decode("cp1252", "replace")
+
+
+def join_metadata(container: dict[str, str], track: dict[str, str]) -> dict[str, str]:
+    """Join the two places where formats keep their tags; the container's come first."""
+    texts = [*track.items(), *container.items()]
+    return {read_text(key).lower(): read_text(value) for key, value in texts}

@@ -2,13 +2,15 @@
 
 Decoders are content with what there is. To tell a whole song from one that breaks off, and to drop
 the padding that some decoders leave at the end, the container itself is asked: sizes in the head of
-wav, AVI, CAF, Matroska and ASF. (Of mp3, see `mpeg`; of Ogg, see `ogg`.)
+wav, W64, AIFF, AU, AVI, CAF, MP4, Matroska and ASF. (Of mp3, see `mpeg`; of Ogg, see `ogg`.)
 """
 
 import struct
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import takewhile
+
+from splitter.audio.rest import MOV, begins_song, count_zeros, measure_part
 
 Peek = Callable[[int, int], bytes]  # (offset, size) → bytes, fewer where they are not known
 
@@ -27,6 +29,10 @@ _AU_ENCODINGS = {
 }
 _AU_HEAD = 1 << 20  # bytes; the text in it is a remark
 RIFFS = (b"RIFF", b"RF64", b"BW64")  # BW64: ITU-R BS.2088, with RF64's long sizes
+_BOXES = (b"ftyp", b"free", b"skip", b"wide", b"moov", b"mdat")
+_W64_TAIL = bytes.fromhex("f3acd3118cd100c04f8edb8a")
+_W64 = bytes.fromhex("726966662e91cf11a5d628db04c10000")
+_MORE = 1 << 14  # bytes: 0.1 s of sound (see `decoder.Fault`)
 _WAVE_CODES = (1, 3, 0xFFFE)  # integers, floats, extensible: all of one size per sample
 
 
@@ -40,13 +46,20 @@ class Header:
     slack: int = 0  # samples by which `samples` may be too many
     timed: bool = True  # it may state a duration, in seconds
     sound: int | None = None  # the offset of sound whose size nobody knew when the head was written
+    stop: int | None = None  # the offset behind the part that holds the sound, by its size
+    cut: int | None = None  # samples, behind which decoders go on with what is no sound
+    remark: str | None = None
 
 
-def read_header(peek: Peek) -> Header:
-    """Recognise the container and read the lengths in its head."""
+def read_header(peek: Peek, whole: bool = False) -> Header:
+    """Recognise the container and read the lengths in its head; a `whole` file has no more bytes.
+
+    What goes on behind the end that a WAV states is sound (see `_goes_on`).
+    """
     magic = peek(0, 16)
     if magic[:4] in RIFFS and magic[8:12] == b"WAVE":
-        return _read_wave(peek)
+        header = _read_wave(peek)
+        return _reopen(peek, header) if whole and _goes_on(peek, header.stop) else header
     if magic[:4] == b"RIFF" and magic[8:12] == b"AVI ":
         size = int.from_bytes(magic[4:8], "little")
         return Header(end=None if _is_open_ended(size) else size + 8)
@@ -58,6 +71,12 @@ def read_header(peek: Peek) -> Header:
         return _read_asf(peek)
     if magic[:4] == b"caff":
         return _read_caf(peek)
+    if magic == _W64:
+        return _read_w64(peek)
+    if magic[:4] == b".snd":
+        return _read_au(peek)
+    if magic[4:8] in _BOXES:
+        return _read_boxes(peek)
     return Header()
 
 
@@ -78,8 +97,29 @@ def _read_wave(peek: Peek) -> Header:
             # the two contradict, and the file holds no more
             if body < riff_size + 8 < body + size and not peek(riff_size + 8, 1):
                 size = riff_size + 8 - body
-            return Header(size // align if align else None, body + size)
+            return Header(size // align if align else None, body + size, stop=body + size)
     return Header()
+
+
+def _goes_on(peek: Peek, stop: int | None) -> bool:
+    """Tell whether sound goes on where its size ends, and neither a chunk nor anything known is.
+
+    A recorder that crashes leaves an old size, and one of more than 4 GB begins at 0 again.
+    """
+    if stop is None:
+        return False
+    place = stop + count_zeros(peek, stop)
+    head = peek(place, 64)
+    size = measure_part(head, "wav")
+    is_part = size > 0 and bool(peek(place + size - 1, 1))
+    return not (is_part or begins_song(head)) and bool(peek(place + _MORE, 1))
+
+
+def _reopen(peek: Peek, header: Header) -> Header:
+    """Let sound go on to the end of the file."""
+    place = next(body for name, body, _ in _walk_chunks(peek, 12, "<4sI") if name == b"data")
+    text = f"its header ends its sound after {_name_size((header.stop or 0) - place)}"
+    return Header(sound=place, remark=f"{text}, but it goes on; all up to the file's end is read")
 
 
 def _read_aiff(peek: Peek) -> Header:
@@ -87,8 +127,55 @@ def _read_aiff(peek: Peek) -> Header:
     for name, body, size in _walk_chunks(peek, 12, ">4sI"):
         if name == b"SSND":
             is_open = size == 0xFFFFFFFF or abs(size - 0x7F000000) <= 0x1000
-            return Header(sound=body + 8 if is_open else None)
+            return Header(sound=body + 8) if is_open else Header(stop=body + size)
     return Header()
+
+
+def _read_w64(peek: Peek) -> Header:
+    """Read Sony Wave64: chunks named by a GUID, whose sizes count their heads, in steps of 8."""
+    align, place = 0, 40
+    for _ in range(_CHUNKS):
+        head = peek(place, 40)
+        size = int.from_bytes(head[16:24], "little")
+        if len(head) < 40 or size < 24:
+            return Header()
+        if head[:16] == b"fmt " + _W64_TAIL:
+            code, channels, bits = struct.unpack_from("<HH10xH", head, 24)
+            align = channels * -(-bits // 8) if code in _WAVE_CODES else 0
+        elif head[:16] == b"data" + _W64_TAIL:
+            end = place + size
+            return Header((size - 24) // align if align else None, end, stop=end)
+        place += -(-size // 8) * 8
+    return Header()
+
+
+def _read_au(peek: Peek) -> Header:
+    """Read the size of the sound, which decoders do not look at; all ones are an open one."""
+    head = peek(0, 24)
+    if len(head) < 24:
+        return Header()
+    offset, size, code, _, channels = struct.unpack(">5I", head[4:])
+    known = code in _AU_ENCODINGS and 0 < channels <= 64 and 0 < size < 0xFFFFFFFF
+    if not known:
+        return Header()
+    bits = int("".join(filter(str.isdigit, _AU_ENCODINGS[code])) or 8)
+    samples = size // (bits // 8 * channels)
+    return Header(samples, stop=offset + size, cut=samples)
+
+
+def _read_boxes(peek: Peek) -> Header:
+    """Find the end of the sound of an MP4, and whether its index tells of its first part alone."""
+    timed = b"mvex" not in _walk_boxes(peek)
+    place = 0
+    for _ in range(_CHUNKS):
+        head = peek(place, 16)
+        size = measure_part(head, MOV)
+        if not size:
+            break
+        if head[4:8] == b"mdat":
+            return Header(stop=place + size, timed=timed)
+        place += size
+    return Header(timed=timed)
 
 
 def find_narrow_samples(peek: Peek) -> dict[int, bytes]:
@@ -107,9 +194,9 @@ def find_narrow_samples(peek: Peek) -> dict[int, bytes]:
     return {}
 
 
-def is_open_rf64(peek: Peek) -> bool:
-    """Tell an RF64 or BW64 whose long sizes were never filled in (EBU Tech 3306)."""
-    return peek(0, 4) in RIFFS[1:] and peek(12, 4) == b"ds64" and not any(peek(28, 8))
+def is_open_wave(peek: Peek, whole: bool) -> bool:
+    """Tell a WAV whose sizes were never filled in, or not to the end (EBU Tech 3306 for RF64)."""
+    return peek(0, 4) in RIFFS and read_header(peek, whole).sound is not None
 
 
 def read_open_au(peek: Peek) -> tuple[str, int, int, int] | None:
@@ -148,7 +235,7 @@ def has_too_many_parts(peek: Peek) -> bool:
         parts = takewhile(lambda name: name not in (b"data", b"SSND", b"LIST"), names)
     elif magic[:4] == b"fLaC":
         parts = _walk_flac(peek)
-    elif magic[4:] in (b"ftyp", b"free", b"skip", b"wide", b"moov"):
+    elif magic[4:] in _BOXES:
         parts = _walk_boxes(peek)
     return sum(1 for _ in parts) >= _CHUNKS
 
@@ -181,16 +268,19 @@ def _read_caf(peek: Peek) -> Header:
 
     Some programs count the last packet as a full one. A size of -1 is open.
     """
-    packet, end = 1, None  # samples, bytes
+    packet, size_of_packet, samples, end = 1, 0, None, None  # samples, bytes, samples, bytes
     for name, body, size in _walk_chunks(peek, 8, ">4sQ"):
         if name == b"desc" and len(description := peek(body, 24)) == 24:
-            packet = int.from_bytes(description[20:24], "big")
+            size_of_packet, packet = struct.unpack(">16xII", description)
         if name == b"pakt" and len(table := peek(body, 24)) == 24:
-            _, samples, priming, _ = struct.unpack(">QQII", table)
-            return Header(samples or None, end, skipped=priming, slack=max(packet - 1, 0))
-        if name == b"data" and size < 1 << 63:
+            _, count, priming, _ = struct.unpack(">QQII", table)
+            slack = max(packet - 1, 0)
+            return Header(count or None, end, skipped=priming, slack=slack, stop=end)
+        if name == b"data" and end is None and size < 1 << 63:
             end = body + size
-    return Header(end=end)
+            if size_of_packet:  # the same for all
+                samples = max(size - 4, 0) // size_of_packet * packet
+    return Header(samples, end, stop=end)
 
 
 def _walk_chunks(peek: Peek, offset: int, form: str) -> Iterator[tuple[bytes, int, int]]:
@@ -244,4 +334,12 @@ def _read_asf(peek: Peek) -> Header:
     opening = peek(0, 65536)
     place = opening.find(_ASF_FILE_PROPERTIES)
     size = int.from_bytes(opening[place + 40 : place + 48], "little")
-    return Header(end=size if place >= 0 and size else None)
+    data = measure_part(opening[:24], "asf")
+    inner = measure_part(peek(data, 24), "asf")
+    return Header(
+        end=size if place >= 0 and size else None, stop=data + inner if inner > 50 else None
+    )
+
+
+def _name_size(size: int) -> str:
+    return f"{size / 1e6:.1f} MB" if size >= 100_000 else f"{size} bytes"

@@ -299,10 +299,8 @@ def measure_id3(head: bytes) -> int:
     return 10 + (head[6] << 21 | head[7] << 14 | head[8] << 7 | head[9]) + footer
 
 
-def _measure_tag(window: _Window, place: int = 0) -> int:
-    """Give the bytes of the tag that begins here: ID3v2 and v1, APE or Lyrics3; 0 for none."""
-    window.fill(place + 32)
-    head = bytes(window.data[place : place + 32])
+def measure_tag(head: bytes) -> int:
+    """Give the bytes of the tag that begins with these 32: ID3v2 and v1, or APE; 0 for none."""
     if size := measure_id3(head):
         return size
     if head[:3] == b"TAG":
@@ -310,6 +308,15 @@ def _measure_tag(window: _Window, place: int = 0) -> int:
     if head[:8] == b"APETAGEX" and len(head) == 32:  # header or footer; the size is of the rest
         is_header = head[23] >> 5 & 1
         return 32 + (int.from_bytes(head[12:16], "little") if is_header else 0)
+    return 0
+
+
+def _measure_tag(window: _Window, place: int = 0) -> int:
+    """Give the bytes of the tag that begins here, also of Lyrics3; 0 for none."""
+    window.fill(place + 32)
+    head = bytes(window.data[place : place + 32])
+    if size := measure_tag(head):
+        return size
     if head[:11] == b"LYRICSBEGIN":
         window.fill(place + _LYRICS)
         end = re.compile(b"LYRICS200|LYRICSEND").search(window.data, place + 11)

@@ -8,7 +8,7 @@ have several links, as a radio begins another one with every title.
 
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import takewhile
 
 Peek = Callable[[int, int], bytes]  # (offset, size) → bytes, fewer where they are not known
@@ -16,6 +16,7 @@ Peek = Callable[[int, int], bytes]  # (offset, size) → bytes, fewer where they
 _HEAD = 27  # bytes of a page before its table of segments
 _READ = 4096  # bytes
 _LONGEST = 65_307  # bytes of a page
+_STEP = 1 << 17  # bytes
 _FIRST, _LAST = 2, 4  # flags of pages
 _MIRRORED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
@@ -40,7 +41,8 @@ def _measure(page: bytes | bytearray) -> int:
 class Links:
     """A stream of pages that stops before each link.
 
-    `broken` tells whether a page was damaged or is missing, up to here.
+    `broken` tells whether a page was damaged or is missing, up to here; `lost` counts the bytes
+    since the last page that are neither a page nor 0.
     """
 
     def __init__(self, read: Callable[[int], bytes]) -> None:
@@ -51,6 +53,7 @@ class Links:
         self._numbers: dict[bytes, int] = {}  # of the last page of each stream, behind its headers
         self._junk = 0  # bytes since the last page
         self.broken = False
+        self.lost = 0
 
     def go_on(self) -> bool:
         """Go on to the next link; False if there is none."""
@@ -69,21 +72,31 @@ class Links:
         return data
 
     def _begin_page(self) -> bool:
-        """Find how long the next page is; False at the end of the link."""
-        head = self._look(_HEAD)
-        if head[:4] == b"OggS" and len(head) >= _HEAD:
-            first = bool(head[5] & _FIRST)
-            if first and not self._beginning:
-                return False
-            self._beginning = first
-            page = self._look(_measure(self._look(_HEAD + head[26])))
-            page = page[: _measure(page)]
-            self._left = self._check(page)
-        else:  # junk, up to the next page
-            place = self._ahead.find(b"OggS", 1)
-            self._left = place if place > 0 else max(len(self._ahead) - 3, 1)
-            self._left = min(self._left, len(self._ahead))
-            self._junk += self._left
+        """Find how long the next page is, and drop junk before it; False at the link's end."""
+        while head := self._look(_HEAD):
+            if head[:4] != b"OggS":
+                self._drop_junk()
+            elif len(head) < _HEAD:
+                self._left = len(head)  # torn
+                return True
+            else:
+                return self._measure_page(head)
+        return False
+
+    def _drop_junk(self) -> None:
+        place = self._ahead.find(b"OggS", 1)
+        size = place if place > 0 else max(len(self._ahead) - 3, 1)
+        self._junk += size
+        self.lost += len(self._ahead[:size].replace(b"\0", b""))
+        self._ahead = self._ahead[size:]
+
+    def _measure_page(self, head: bytes) -> bool:
+        first = bool(head[5] & _FIRST)
+        if first and not self._beginning:
+            return False
+        self._beginning = first
+        page = self._look(_measure(self._look(_HEAD + head[26])))
+        self._left = self._check(page[: _measure(page)])
         return self._left > 0
 
     def _check(self, page: bytes) -> int:
@@ -101,7 +114,7 @@ class Links:
             self._numbers.pop(stream, None)  # behind the headers a recording goes on anywhere
         else:
             self._numbers[stream] = number
-        self._junk = 0
+        self._junk = self.lost = 0
         return len(page)
 
     def _look(self, size: int) -> bytes:
@@ -219,6 +232,7 @@ class Ending:
     whole: bool  # it is all there, and its last packet, too
     last: bool  # it says that it is the last
     granule: int  # the number of the last sample, for Vorbis; below 0 if it states none
+    end: int | None = None  # the offset behind it; None if there is no page
 
 
 def read_ending(ending: bytes, stream: bytes = b"") -> Ending:
@@ -228,8 +242,17 @@ def read_ending(ending: bytes, stream: bytes = b"") -> Ending:
         place = ending.rfind(b"OggS", 0, place)
     page = ending[place:] if place >= 0 else b""
     if len(page) < _HEAD or len(page) < _HEAD + page[26]:
-        return Ending(False, False, -1)
+        return Ending(False, False, -1, len(ending) if place >= 0 else None)
     goes_on = page[26] > 0 and page[_HEAD + page[26] - 1] == 255  # on a page that is missing
     last = bool(page[5] & _LAST)
     whole = len(page) >= _measure(page) and (last or not goes_on)
-    return Ending(whole, last, _read_granule(page))
+    return Ending(whole, last, _read_granule(page), place + _measure(page))
+
+
+def find_ending(peek: Peek, size: int, stream: bytes = b"") -> Ending:
+    """Find the last page of a file of so many bytes, whatever lies behind it."""
+    found, start = Ending(False, False, -1), size
+    while start > 0 and found.end is None:
+        start = max(start - _STEP, 0)
+        found = read_ending(peek(start, _STEP + _LONGEST), stream)
+    return found if found.end is None else replace(found, end=start + found.end)

@@ -35,7 +35,7 @@ class Source(Protocol):
         """Give a function that reads from the first byte on; nobody else may read any more."""
 
     def read_at(self, offset: int, size: int) -> bytes:
-        """Give bytes near the beginning, as far as they are known."""
+        """Give bytes near the beginning or the end, as far as they are known."""
 
     def read_ahead(self, offset: int, size: int) -> bytes:
         """Give bytes anywhere before anybody has read; a pipe remembers what comes before them."""
@@ -45,6 +45,9 @@ class Source(Protocol):
 
     def measure(self) -> int:
         """Count the bytes of the whole source; call it at the end."""
+
+    def keep(self, offset: int) -> None:
+        """Let `read_at` know what begins there, also when it has passed."""
 
     def check(self) -> None:
         """Raise what happened inside a read and what FFmpeg could not pass on."""
@@ -66,6 +69,9 @@ class SeekableSource:
 
     def forget(self) -> None:
         """Do nothing: nothing is held."""
+
+    def keep(self, offset: int) -> None:
+        """Do nothing: all bytes are there."""
 
     def restart(self) -> Callable[[int], bytes]:
         """Give a function that reads from the first byte on."""
@@ -128,7 +134,7 @@ class FileSource(SeekableSource):
 class ObjectSource(SeekableSource):
     """An object that seeks, as BytesIO; answers a bad position as the system would."""
 
-    def __init__(self, file: "BinaryIO | Patched") -> None:
+    def __init__(self, file: "BinaryIO | Shifted | Patched") -> None:
         self._file = file
         self._seek(0)
         self._interrupt: BaseException | None = None
@@ -164,10 +170,29 @@ class ObjectSource(SeekableSource):
             raise self._interrupt
 
 
+class Shifted:
+    """A file as it is behind its first bytes."""
+
+    def __init__(self, file: BinaryIO, offset: int) -> None:
+        self._file, self._offset = file, offset
+        self.read = file.read
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        """Go to a place, as the file would."""
+        if whence == io.SEEK_SET and offset < 0:
+            raise ValueError("before the first byte")
+        start = self._offset if whence == io.SEEK_SET else 0
+        return self._file.seek(offset + start, whence) - self._offset
+
+    def tell(self) -> int:
+        """Give the place."""
+        return self._file.tell() - self._offset
+
+
 class Patched:
     """A file in which other bytes stand at some places."""
 
-    def __init__(self, file: BinaryIO, patches: Mapping[int, bytes]) -> None:
+    def __init__(self, file: BinaryIO | Shifted, patches: Mapping[int, bytes]) -> None:
         self._file = file
         self._patches = patches  # by offset
         self.seek, self.tell = file.seek, file.tell
@@ -204,6 +229,7 @@ class PipeSource:
         self._ending: deque[bytes] = deque()
         self._ending_size = 0
         self._count = 0
+        self._kept: tuple[int, bytearray] = 1 << 63, bytearray()  # from an offset on
         self._interrupt: BaseException | None = None
         self._waiting: bytes = self._take(4096)  # so that `read_at` knows what it is from the start
         self._remember(self._waiting)
@@ -245,6 +271,9 @@ class PipeSource:
         return data[:size]
 
     def _remember(self, data: bytes) -> None:
+        start, kept = self._kept
+        if len(kept) < _READ and self._count + len(data) > start:
+            kept += data[max(start - self._count, 0) :]
         self._count += len(data)
         if self._remembering:
             self._opening += data
@@ -258,9 +287,20 @@ class PipeSource:
         self._remembering = False
         self._opening = bytearray()
 
+    def keep(self, offset: int) -> None:
+        """Keep some bytes from `offset` on, which have passed or will."""
+        known = bytearray(self.read_at(offset, _READ))
+        if known or offset >= self._count:
+            self._kept = offset, known
+
     def read_at(self, offset: int, size: int) -> bytes:
-        """Give bytes of the opening, as far as it has come and is remembered."""
-        return bytes(self._opening[offset : offset + size])
+        """Give bytes of the opening, the ending, or what was kept, as far as they have come."""
+        if found := bytes(self._opening[offset : offset + size]):
+            return found
+        start, kept = self._kept
+        if not 0 <= offset - start < len(kept):
+            start, kept = self._count - self._ending_size, bytearray(self.read_ending())
+        return bytes(kept[offset - start : offset - start + size]) if offset >= start else b""
 
     def read_ahead(self, offset: int, size: int) -> bytes:
         """Wait for bytes of the opening, and put back what came meanwhile."""

@@ -49,9 +49,9 @@ def choose_track(container: Any, wanted: str | None) -> tuple[Any, list[str]]:
 
 def _find(tracks: list[Any], wanted: str) -> Any:
     alike = (codes.split() for codes in _LANGUAGES.split(","))
-    names = {wanted.lower()}.union(*(codes for codes in alike if wanted.lower() in codes))
+    meant = {wanted.lower()}.union(*(codes for codes in alike if wanted.lower() in codes))
     for number, track in enumerate(tracks, 1):
-        if names & {str(number), _language(track)} and track.codec_context:
+        if meant & {str(number), _language(track)} and track.codec_context:
             return track
     names = ", ".join(_name(tracks, track) for track in tracks)
     raise AudioError(f"has no sound track {wanted!r}; choose {names}")
