@@ -74,11 +74,12 @@ class Browser:
             case "Runtime.consoleAPICalled" if told["type"] in ("error", "warning", "assert"):
                 self.complaints.append(json.dumps(told["args"])[:500])
 
-    def open(self, page: Path) -> None:
-        """Open a file, and wait until it is there."""
+    def open(self, page: Path | str) -> None:
+        """Open a file or a URL, and wait until it is there."""
         self.complaints.clear()
         self.requests.clear()
-        self.send("Page.navigate", url=page.resolve().as_uri())
+        url = page if isinstance(page, str) else page.resolve().as_uri()
+        self.send("Page.navigate", url=url)
         self.run("new Promise(r => document.readyState === 'complete' ? r() : onload = () => r())")
 
     def run(self, script: str) -> Any:

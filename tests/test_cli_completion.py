@@ -11,9 +11,12 @@ from pathlib import Path
 import pytest
 from click.shell_completion import BashComplete
 
+from splitter.catalogue import read_catalogue
 from splitter.cli import splitter
 from splitter.cli.separate import FORMATS
+from splitter.networks import ARCHITECTURES
 from splitter.registry import list_models
+from splitter.weights.adding import ADAPTERS
 from tests.commands import ENVIRONMENT
 
 
@@ -48,6 +51,26 @@ def test_formats_stems_and_devices_are_completed() -> None:
 def test_songs_are_left_to_the_shell() -> None:
     shell = BashComplete(splitter, {}, "splitter", "_SPLITTER_COMPLETE")
     assert [item.type for item in shell.get_completions(["separate"], "so")] == ["file"]
+
+
+def test_models_that_can_be_removed_or_fetched_are_completed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "models/htdemucs-mine").mkdir(parents=True)
+    (tmp_path / "models/htdemucs-mine/config.json").touch()
+    monkeypatch.setattr("splitter.registry.cache_folder", lambda: tmp_path)
+    assert offered("models", "remove", "") == ["htdemucs-mine"]
+    assert offered("models", "get", "") == sorted(read_catalogue())
+    name = next(iter(read_catalogue()))
+    (tmp_path / "models/htdemucs-mine").rename(tmp_path / "models" / name)
+    assert name not in offered("models", "get", "")
+    assert offered("models", "get", "--catalogue", tmp_path.name, "") == []
+
+
+def test_networks_and_families_are_completed() -> None:
+    assert offered("train", "--network", "") == list(ARCHITECTURES)
+    assert offered("models", "add", "--as", "") == list(ADAPTERS)
+    assert offered("train", "--network", "conv") == ["conv-tasnet"]
 
 
 SHELLS = {

@@ -6,6 +6,7 @@ import io
 import json
 import re
 import shutil
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -376,3 +377,146 @@ def test_songs_beside_stems_are_told_to_be_passed_over(tmp_path: Path) -> None:
     assert "Music: has stems, so 1 song is passed over, such as song2.wav;" in done.stderr
     (tmp_path / "Music/song2.wav").unlink()
     assert "passed over" not in call("listen", "Music", folder=tmp_path).stderr
+
+
+def make_files(folder: Path, *names: str) -> Path:
+    for name in names:
+        sounds.write(folder / name, sounds.noise(100))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("files", "song", "page", "stems"),
+    [
+        ("Vocals.wav Instrumental.wav", ".", "listen.html", "vocals instrumental"),
+        ("VOCALS.wav", ".", "listen.html", "vocals"),
+        ("drums.wav Bass.wav", ".", "listen.html", "bass drums"),
+        ("a_(Vocals).wav a_(Instrumental).wav", "a", "a_(listen).html", "vocals instrumental"),
+        ("a_vocals_1.wav a_no_vocals_1.wav", "a_1", "a_listen_1.html", "vocals instrumental"),
+        ("vocals-a.wav drums-a.wav", "a", "listen-a.html", "vocals drums"),
+    ],
+)
+def test_stems_of_other_tools_are_known_by_their_names(
+    tmp_path: Path, files: str, song: str, page: str, stems: str
+) -> None:
+    make_files(tmp_path, *files.split())
+    ((name, take),) = find_takes(tmp_path).items()
+    assert (name, take.page) == (Path(song), tmp_path / page)
+    assert list(take.stems) == stems.split()
+
+
+def test_songs_that_are_called_like_stems_are_songs(tmp_path: Path) -> None:
+    make_files(tmp_path, "Piano.wav", "Hit.wav", "Hit (Vocal).wav", "Hit (Instrumental).wav")
+    make_files(tmp_path, "Etude for Piano.wav", "Etude for Guitar.wav", "Other Songs.wav")
+    assert find_takes(tmp_path) == {}
+
+
+def test_songs_that_are_called_alike_but_for_brackets_have_a_page_each(tmp_path: Path) -> None:
+    make_files(tmp_path, *(f"a {b}{s}{e}.wav" for b, e in ("()", "[]") for s in ("vocals", "bass")))
+    found = find_takes(tmp_path)
+    assert len(found) == 2
+    assert {take.page.name for take in found.values()} == {"a (listen).html", "a [listen].html"}
+
+
+def test_other_songs_in_the_folder_of_stems_are_no_stems_and_are_named(tmp_path: Path) -> None:
+    make_files(tmp_path / "S/a", "vocals.wav", "instrumental.wav", "encore.wav", "a.wav", "mix.wav")
+    done = call("listen", "S", folder=tmp_path)
+    assert done.status == 0, done.stderr
+    (take,) = data_of(tmp_path / "S/a/listen.html")["takes"]
+    assert [track["name"] for track in take["tracks"]] == ["vocals", "instrumental"]
+    told = f"S: has stems, so 1 song is passed over, such as {Path('a/encore.wav')};"
+    assert told in done.stderr
+
+
+def test_stems_that_a_template_named_are_found_where_their_pages_are(
+    tmp_path: Path, small_model_folder: Path
+) -> None:
+    make_files(tmp_path / "Album", "Bass & Drums.wav", "b.wav")
+    template = "{artist}/{stem} - {title}.{ext}"
+    options = ("-m", small_model_folder, "--template", template, "--page")
+    done = call("separate", "Album", "-o", "x", *options, folder=tmp_path)
+    pages = [line for line in done.stdout.splitlines() if line.endswith(".html")]
+    assert len(pages) == 2
+    done = call("listen", "x", folder=tmp_path)
+    assert (done.status, done.stdout.splitlines()) == (0, [*sorted(pages), "x/index.html"])
+    assert "Unknown artist/Bass &amp; Drums<" in (tmp_path / "x/index.html").read_text("utf-8")
+    assert data_of(tmp_path / pages[0])["title"] in ("Bass & Drums", "b")
+
+
+def test_a_lone_stem_that_splitter_made_is_one_whatever_its_name(
+    tmp_path: Path, small_model_folder: Path
+) -> None:
+    make_files(tmp_path, "a.wav")
+    command = ("separate", "a.wav", "-m", small_model_folder, "--stems", "instrumental")
+    assert call(*command, "-o", "x/sing along.wav", "--page", folder=tmp_path).status == 0
+    ((name, take),) = find_takes(tmp_path / "x").items()
+    assert (name, list(take.stems)) == (Path("sing along"), ["instrumental"])
+    assert take.page == tmp_path / "x/sing along.html"
+    assert take.page.exists()
+
+
+def test_the_index_lies_in_the_folder_that_was_given(tmp_path: Path) -> None:
+    write_stems(tmp_path / "Stems/artist/a", 0.1)
+    done = call("listen", "Stems", folder=tmp_path)
+    assert done.stdout.splitlines() == ["Stems/artist/a/listen.html", "Stems/index.html"]
+    assert "artist/a<" in (tmp_path / "Stems/index.html").read_text(encoding="utf-8")
+    done = call("listen", "Stems/artist/a", folder=tmp_path)  # which is the song
+    assert done.stdout.splitlines() == ["Stems/artist/a/listen.html"]
+    write_stems(tmp_path / "More/b", 0.1)
+    done = call("listen", "Stems", "More", folder=tmp_path)
+    assert done.stdout.splitlines()[-1] == "index.html"
+    assert "Stems/artist/a<" in (tmp_path / "index.html").read_text(encoding="utf-8")
+
+
+def test_the_index_of_songs_lies_in_the_output_folder(
+    tmp_path: Path, small_model_folder: Path
+) -> None:
+    make_files(tmp_path / "Music/album", "a.wav")
+    command = ("listen", "-r", "Music", "-o", "Out", "-m", small_model_folder)
+    done = call(*command, folder=tmp_path)
+    assert done.status == 0, done.stderr
+    assert done.stdout.splitlines()[-2:] == ["Out/album/a/listen.html", "Out/index.html"]
+
+
+def test_songs_that_links_bring_from_elsewhere_stand_in_the_index(tmp_path: Path) -> None:
+    write_stems(tmp_path / "far/a", 0.1)
+    write_stems(tmp_path / "Lib/b", 0.1)
+    (tmp_path / "Lib/a").symlink_to(tmp_path / "far/a")
+    assert call("listen", "Lib", folder=tmp_path).status == 0
+    index = (tmp_path / "Lib/index.html").read_text(encoding="utf-8")
+    assert re.findall('href="([^"]+html)">([^<]+)', index) == [
+        ("../far/a/listen.html", "a"),
+        ("b/listen.html", "b"),
+    ]
+
+
+def test_a_run_that_wrote_no_page_has_failed(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    done = call("listen", "empty", folder=tmp_path)
+    assert (done.status, done.stdout) == (1, "")
+    assert "found no songs" in done.stderr
+
+
+def test_stems_that_browsers_do_not_play_are_told(tmp_path: Path) -> None:
+    make_files(tmp_path / "a", "vocals.aiff", "instrumental.wav")
+    done = call("listen", "a", folder=tmp_path)
+    assert done.status == 0
+    (line,) = (line for line in done.complaints if "browsers" in line)
+    assert f"few browsers play 1 stem, such as {Path('a/vocals.aiff')}; convert" in line
+    assert "browsers" not in call("listen", write_stems(tmp_path / "b"), folder=tmp_path).stderr
+
+
+def test_of_a_page_that_is_written_again_only_the_beginning_is_read(tmp_path: Path) -> None:
+    takes = [find_takes(write_stems(tmp_path, 0.1))[Path()]]
+    page = write_page(tmp_path / "listen.html", "Song", takes)
+    with page.open("r+b") as file:
+        file.truncate(50_000_000)
+    tracemalloc.start()
+    write_page(page, "Song", takes)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 30e6
+    page.unlink()
+    page.mkdir()
+    with pytest.raises(PageError, match="was not written by splitter"):
+        write_page(page, "Song", takes)

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -221,6 +225,75 @@ def test_pictures_show_sound_where_there_is_some(opened: Browser) -> None:
     wait(opened, f"{lit}[0] > 50")
     sung, silent = opened.run(lit)
     assert silent < sung / 10
+
+
+def test_each_button_has_a_key_and_says_which(opened: Browser) -> None:
+    opened.press("B", "KeyB", shift=True)
+    for _ in range(3):
+        second = opened.run("blind.pair.indexOf(1)")
+        opened.press(",."[second], ("Comma", "Period")[second])
+    opened.press("/", "Slash")
+    opened.press("b", "KeyB")
+    score = opened.run("document.getElementById('score').textContent")
+    assert score == "Better in 4 rounds: first 0, second 3; no difference 1."
+    opened.press(",", "Comma")  # not in a comparison
+    unnamed = "[...document.querySelectorAll('button:not([aria-keyshortcuts])')].map(b => b.id)"
+    assert [name for name in opened.run(unnamed) if name] == []
+
+
+@contextmanager
+def serve(folder: Path) -> Iterator[str]:
+    """Serve files as `python -m http.server` does: from their beginning only."""
+
+    class Handler(SimpleHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=folder)) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def test_where_a_server_cannot_seek_a_pause_keeps_the_place_and_seeking_says_why(
+    browser: Browser, page: Path
+) -> None:
+    with serve(page.parent) as address:
+        browser.open(f"{address}/listen.html")
+        browser.run("void play()")
+        wait(browser, "settled && position() > 0.5")
+        press(browser, "#play")
+        wait(browser, "!playing && settled")
+        first = "Math.min(...tracks.map(t => t.audio.currentTime))"
+        assert browser.run(first) > 0.4
+        press(browser, "#play")
+        wait(browser, "playing && settled")
+        assert browser.run(first) > 0.4
+        assert browser.run("document.getElementById('trouble').hidden")
+        browser.run("void seek(30)")
+        wait(browser, "settled && !document.getElementById('trouble').hidden")
+        assert 0.4 < browser.run("position()") < 20
+        assert "range requests" in browser.run("document.body.innerText")
+        browser.open("about:blank")  # lets go of the server
+
+
+def test_a_pause_asks_for_no_sound_again(opened: Browser) -> None:
+    opened.run("void play()")
+    wait(opened, "settled && position() > 0.3")
+    opened.run("window.seeks = 0, tracks[0].audio.onseeking = () => seeks++")
+    press(opened, "#play")
+    wait(opened, "!playing && settled")
+    time.sleep(0.1)
+    assert opened.run("seeks") == 0
+
+
+def test_of_a_stem_that_no_browser_plays_the_format_is_doubted(
+    browser: Browser, tmp_path: Path
+) -> None:
+    sounds.write(tmp_path / "vocals.aiff", sounds.voice(1))
+    browser.open(write_page(tmp_path / "listen.html", "Song", [find_takes(tmp_path)[Path()]]))
+    wait(browser, "!document.getElementById('trouble').hidden")
+    assert "may not know its format" in browser.run("document.body.innerText")
 
 
 def test_a_stem_that_is_gone_is_said_on_the_page(browser: Browser, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ the beginning of most files, and in WAV and M4A where their tables of contents s
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
@@ -16,6 +17,8 @@ from splitter.audio.excess import read_synchsafe
 _READ = 4096  # bytes of a beginning
 _MOST = 1 << 20  # bytes of tags
 _EMPTY = 128  # bytes of a WAV without sound, at most
+_TRIED = 16  # beginnings of marks
+_BEGINNING = re.compile(rb"splitter [\w.]{1,20}: ")
 _MARK = re.compile(
     rb"splitter [\w.]{1,20}: ([^\0-\x1f]{1,100}?) by ([^\0-\x1f]{1,250}) \((\w{1,64})\)"
 )
@@ -59,7 +62,9 @@ def find_mark(file: BinaryIO) -> Mark | None:
     head = file.read(_READ)
     places = _PLACES.get(head[:4], _PLACES.get(head[4:8], _at_the_beginning))
     for tags in places(file, head):
-        if found := _MARK.search(tags):
+        # a text that begins like many marks would keep one search busy
+        starts = islice(_BEGINNING.finditer(tags), _TRIED)
+        if found := next(filter(None, (_MARK.match(tags, one.start()) for one in starts)), None):
             stem, model, model_hash = (part.decode("utf-8", "replace") for part in found.groups())
             return Mark(stem, model, model_hash)
     return None

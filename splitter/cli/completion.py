@@ -1,4 +1,4 @@
-"""What a shell offers when Tab is pressed: models, stems, devices, songs and folders.
+"""What a shell offers when Tab is pressed: models, networks, stems, devices, songs and folders.
 
 Formats and other choices are completed by click itself. Nothing here needs PyTorch.
 """
@@ -10,17 +10,53 @@ from collections.abc import Callable, Iterable
 import click
 from click.shell_completion import CompletionItem
 
+from splitter.catalogue import read_catalogue
 from splitter.errors import SplitterError
 from splitter.registry import list_added, list_models
 
 Completer = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
 DEVICES = ("auto", "cpu", "cuda", "cuda:0", "cuda:1", "mps")
+# the keys of networks.ARCHITECTURES and weights.adding.ADAPTERS, whose import takes long
+NETWORKS = (
+    "mask-unet", "mask-tfc-tdf", "jansson", "unet-2015", "unet-bn", "fcnvmb", "inversion-net",
+    "resunet", "dense-unet", "multires-unet", "r2u-net", "attention-unet", "attention-r2u-net",
+    "unet-3d", "non-local-unet", "mobile-unet", "sid-unet", "vq-unet", "wave-u-net", "conv-tasnet",
+    "roformer", "demucs", "wave-demucs", "demucs-bag", "open-unmix", "mdx23c", "mdx-net",
+    "spleeter", "vr",
+)  # fmt: skip
+FAMILIES = ("roformer", "demucs", "openunmix", "spleeter", "mdx23c", "mdx-net", "vr")
 
 
 def complete_models(_: click.Context, __: click.Parameter, typed: str) -> list[CompletionItem]:
     """Offer the models that are installed, or the folder of another one."""
     offered = _complete_list([*list_models(), *list_added()], typed)
     return offered or [CompletionItem(typed, type="dir")]
+
+
+def complete_added(_: click.Context, __: click.Parameter, typed: str) -> list[CompletionItem]:
+    """Offer the models that were added."""
+    return _complete_name(list_added(), typed)
+
+
+def complete_catalogue(
+    context: click.Context, _: click.Parameter, typed: str
+) -> list[CompletionItem]:
+    """Offer the models that can be downloaded, and are not there yet."""
+    try:
+        known = read_catalogue(context.params.get("catalogue"))
+    except SplitterError:
+        return []
+    return _complete_name(sorted(known.keys() - list_added()), typed)
+
+
+def complete_networks(_: click.Context, __: click.Parameter, typed: str) -> list[CompletionItem]:
+    """Offer the networks."""
+    return _complete_name(NETWORKS, typed)
+
+
+def complete_families(_: click.Context, __: click.Parameter, typed: str) -> list[CompletionItem]:
+    """Offer the families of other programs' networks."""
+    return _complete_name(FAMILIES, typed)
 
 
 def complete_stems(context: click.Context, _: click.Parameter, typed: str) -> list[CompletionItem]:
@@ -36,7 +72,7 @@ def complete_stems(context: click.Context, _: click.Parameter, typed: str) -> li
 
 def complete_devices(_: click.Context, __: click.Parameter, typed: str) -> list[CompletionItem]:
     """Offer the kinds of device."""
-    return _complete_list(DEVICES, typed)
+    return _complete_name(DEVICES, typed)
 
 
 def complete_files(_: click.Context, __: click.Parameter, typed: str) -> list[CompletionItem]:
@@ -47,6 +83,10 @@ def complete_files(_: click.Context, __: click.Parameter, typed: str) -> list[Co
 def complete_folders(_: click.Context, __: click.Parameter, typed: str) -> list[CompletionItem]:
     """Have the shell offer folders."""
     return [CompletionItem(typed, type="dir")]
+
+
+def _complete_name(known: Iterable[str], typed: str) -> list[CompletionItem]:
+    return [CompletionItem(name) for name in known if name.startswith(typed)]
 
 
 def _complete_list(known: Iterable[str], typed: str) -> list[CompletionItem]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,9 +28,10 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 PLAYED = ("wav", "flac", "mp3", "ogg", "opus", "m4a")  # by browsers
+HEARD = frozenset({*PLAYED, "aac", "m4b", "oga"})  # what they play, however it is called
 OF_MODELS = "{name}/{model}/{stem}.{ext}"  # where stems of several models go
 OF_ONE = "{name}/{stem}.{ext}"
-PAGE = "listen.html"
+PAGE = "listen.html"  # of several models
 INDEX = "index.html"
 
 EXAMPLES = [
@@ -118,13 +119,16 @@ def listen(
     unseparated = [place for place, takes in found.items() if not takes]
     if not unseparated:
         _check_unused(context)
+    _tell_unplayed([*found.values(), *others.values()])
     pages: list[Path | None] = []
+    called: dict[Path, Path] = {}  # page → the song that it is of, where stems were found
     for place, takes in found.items():
         _tell_passed_over(place, takes)
         for name, take in takes.items():
             title = (place / name).resolve().name
             rivals = _find_rivals(others, name, title)
-            pages.append(_write(screen, place / name / PAGE, title, [take, *rivals]))
+            called[take.page] = place / name
+            pages.append(_write(screen, take.page, title, [take, *rivals]))
     failed = False
     if unseparated:
         chosen = models or (DEFAULT_MODEL,)
@@ -140,9 +144,11 @@ def listen(
             failed = failed or not well
         pages += _write_for_jobs(screen, jobs, names, others)
     written = [page for page in pages if page]
-    if len(pages) > 1 and written:
-        _write_index(written)
-    if failed or len(written) < len(pages):
+    homes = [place if takes else Path(output) for place, takes in found.items()]
+    several = any(place.is_dir() and Path() not in takes for place, takes in found.items())
+    if written and (several or len(pages) > 1):
+        _write_index(homes, written, called)
+    if failed or not written or len(written) < len(pages):
         raise click.exceptions.Exit(1)
 
 
@@ -250,16 +256,23 @@ def _check_asked(songs: Sequence[Path], output: str, models: Sequence[str]) -> S
 
 def _tell_passed_over(place: Path, takes: Mapping[Path, Take]) -> None:
     """Name songs beside stems: a folder is heard for its stems, and they are not separated."""
-    from splitter.audio import SUFFIXES
+    from splitter.pages import find_passed_over
 
-    if not takes or Path() in takes:
-        return
-    files = (path for path in sorted(place.iterdir()) if path.suffix.lower() in SUFFIXES)
-    songs = [path for path in files if Path(path.stem) not in takes and path.name[0] != "."]
+    songs = list(find_passed_over(place, takes)) if takes else []
     if songs:
         what = f"{count(len(songs), 'song')} {'is' if len(songs) == 1 else 'are'} passed over"
-        told = f"{place}: has stems, so {what}, such as {songs[0].name}"
+        told = f"{place}: has stems, so {what}, such as {songs[0].relative_to(place)}"
         log.warning("%s; name songs to hear them", told)
+
+
+def _tell_unplayed(folders: Iterable[Mapping[Path, Take]]) -> None:
+    """Name stems that hardly any browser plays."""
+    takes = (take for folder in folders for take in folder.values())
+    paths = (path for take in takes for path in take.stems.values())
+    stems = [path for path in paths if path.suffix.lower().removeprefix(".") not in HEARD]
+    if stems:
+        which = f"{count(len(stems), 'stem')}, such as {stems[0]}"
+        log.warning("few browsers play %s; convert what is not heard to flac, say", which)
 
 
 def _check_unused(context: click.Context) -> None:
@@ -294,27 +307,40 @@ def _write(screen: Screen, page: Path, title: str, takes: Sequence[Take]) -> Pat
     return page
 
 
-def _write_index(pages: Sequence[Path]) -> None:
+def _write_index(
+    homes: Iterable[Path],  # the folders that were given for stems, or for what is separated
+    pages: Sequence[Path],
+    called: Mapping[Path, Path],  # page → song, unless it lies in the song's own folder
+) -> None:
     from splitter.pages import Listing, write_index
 
-    try:
-        folder = Path(os.path.commonpath([page.resolve().parent for page in pages]))
-    except ValueError as error:  # on two drives
-        raise PageError("cannot write an index: the pages are on different drives") from error
-    if folder == Path(folder.anchor):
+    folder = _find_common(set(homes))
+    if folder.resolve() == Path(folder.resolve().anchor):
         log.warning("there is no index, since the pages have no folder in common")
         return
-    index = folder / INDEX
-    places = [page.resolve() for page in pages]
-    listings = [Listing(_name_below(folder, page.parent), page) for page in places]
-    write_index(index, folder.name, listings)
+    songs = [called.get(page, page.parent) for page in pages]
+    names = [_name_below(folder, song) for song in songs]
+    write_index(
+        folder / INDEX, folder.resolve().name, map(Listing, names, map(Path.resolve, pages))
+    )
+    click.echo(os.fsencode(str(folder / INDEX)))
+
+
+def _find_common(homes: Collection[Path]) -> Path:
+    """Return the one folder, or the one that all lie in, as seen from here if it can be."""
+    if len(homes) == 1:
+        return next(iter(homes))
     try:
-        shown = os.path.relpath(index)
+        folder = os.path.commonpath([home.resolve() for home in homes])
+    except ValueError as error:  # on two drives
+        raise PageError("cannot write an index: the pages are on different drives") from error
+    try:
+        return Path(os.path.relpath(folder))
     except ValueError:  # on another drive
-        shown = str(index)
-    click.echo(os.fsencode(shown))
+        return Path(folder)
 
 
 def _name_below(folder: Path, song: Path) -> str:
-    """Name a song's folder as seen from the index: songs of other albums may be called alike."""
-    return song.name if song == folder else song.relative_to(folder).as_posix()
+    """Name a song as seen from the index: songs of other albums may be called alike."""
+    name = os.path.relpath(song, folder)
+    return song.resolve().name if name == os.curdir else Path(name).as_posix()

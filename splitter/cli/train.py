@@ -13,7 +13,7 @@ from typing import IO, TYPE_CHECKING
 import click
 
 from splitter.cli.command import pass_screen, volume
-from splitter.cli.completion import complete_devices, complete_models
+from splitter.cli.completion import complete_devices, complete_models, complete_networks
 from splitter.cli.messages import format_speed
 from splitter.cli.progress import Pace, watch_items
 from splitter.cli.screen import Screen, State
@@ -68,6 +68,7 @@ def list_networks(context: click.Context, _: click.Parameter, wanted: bool) -> N
 )
 @click.option(
     "--network",
+    shell_complete=complete_networks,
     help="Train this network, at its own sizes, instead of the recipe's; see --networks.",
 )
 @click.option(

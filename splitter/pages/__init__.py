@@ -8,7 +8,17 @@ nobody for anything else. The browser reads a stem as far as it plays it: songs 
 This package knows HTML and sound files, and nothing of networks.
 """
 
-from splitter.pages.stems import Take, find_takes, name_page
+from splitter.pages.stems import FoundTake, Take, find_passed_over, find_takes, name_page
 from splitter.pages.writing import Curve, Listing, write_index, write_page
 
-__all__ = ["Curve", "Listing", "Take", "find_takes", "name_page", "write_index", "write_page"]
+__all__ = [
+    "Curve",
+    "FoundTake",
+    "Listing",
+    "Take",
+    "find_passed_over",
+    "find_takes",
+    "name_page",
+    "write_index",
+    "write_page",
+]

@@ -33,11 +33,18 @@ function makeAudio(track) {
   audio.preservesPitch = false; // what is out of step is bent, not stretched
   audio.addEventListener("error", () => {
     master = chooseMaster();
-    complain(`${readable(track.url)} cannot be played. Is it where it was when this page was made?`);
+    complain(`${readable(track.url)} ${explain(audio.error)}`);
   });
   audio.addEventListener("timeupdate", () => audio === master && tick()); // timers of a hidden page are slow
   audio.src = track.url;
   return audio;
+}
+
+/** Say why a stem is not heard, as far as the browser tells. */
+function explain(error) {
+  if (error.code === MediaError.MEDIA_ERR_NETWORK) return "could not be read to its end. Is the connection, or the disk, still there?";
+  if (error.code === MediaError.MEDIA_ERR_DECODE) return "cannot be played on: this browser does not understand a part of it.";
+  return "cannot be played. Is it where it was when this page was made? If so, this browser may not know its format: convert it to flac, say.";
 }
 
 function readable(url) {
@@ -70,6 +77,18 @@ function whenReady(audio) {
   });
 }
 
+/** Tell whether a stem can be played from a time on: a web server may send files from their beginning only. */
+function reaches(audio, time) {
+  const ranges = audio.seekable;
+  const end = ranges.length ? ranges.end(ranges.length - 1) : Infinity; // nothing is known yet
+  return audio.error || Math.min(time, audio.duration || Infinity) <= end + 0.1;
+}
+
+/** Move a stem to a time, unless it is there, or cannot go there and would begin again. */
+function move(audio, time) {
+  if (Math.abs(audio.currentTime - time) > IN_STEP && reaches(audio, time)) audio.currentTime = time;
+}
+
 function position() {
   return playing && settled ? master.currentTime : place;
 }
@@ -82,11 +101,12 @@ async function seek(time) {
     audio.pause();
     audio.preload = "auto";
     audio.playbackRate = 1;
-    audio.currentTime = place;
+    move(audio, place);
   }
   show();
   await Promise.all(tracks.map(({ audio }) => whenReady(audio)));
   if (turn !== seeking) return;
+  if (tracks.some(({ audio }) => !reaches(audio, place) && Math.abs(audio.currentTime - place) > TOO_FAR)) stay();
   if (playing) {
     try {
       await Promise.all(tracks.filter(({ audio }) => !audio.error && !audio.ended).map(({ audio }) => audio.play()));
@@ -98,15 +118,26 @@ async function seek(time) {
   show();
 }
 
+/** Go on from where the stems are, since they cannot be played from where they were to go. */
+function stay() {
+  place = master.currentTime;
+  loop = null;
+  complain("This web server sends files only from their beginning; open the page from its folder, or use a server that answers range requests.");
+  update();
+}
+
 function play() {
   playing = true;
   return seek(place >= song.seconds - 0.1 ? (loop ? loop.start : 0) : place);
 }
 
-function pause() {
-  place = position();
+function pause(time = position()) {
+  place = time;
   playing = false;
-  return seek(place);
+  settled = true;
+  seeking++; // a seek that is under way would play again
+  tracks.forEach(({ audio }) => audio.pause());
+  show();
 }
 
 /** Bring every stem back to the master's place: by its speed if it is near, by a seek if not. */
@@ -116,7 +147,7 @@ function keepStep() {
   for (const { audio } of tracks) {
     if (audio === master || audio.error || audio.ended) continue;
     const off = audio.currentTime - now;
-    if (Math.abs(off) > TOO_FAR) audio.currentTime = now;
+    if (Math.abs(off) > TOO_FAR) move(audio, now);
     const bend = Math.abs(off) > IN_STEP ? Math.min(Math.max(-8 * off, -0.3), 0.3) : 0;
     if (audio.playbackRate !== 1 + bend) audio.playbackRate = 1 + bend;
   }
@@ -127,7 +158,7 @@ function tick() {
   const now = master.currentTime;
   // a loop may end with the song, or its rounded length a little later
   if (loop && (now >= loop.end || master.ended)) seek(loop.start);
-  else if (master.ended) { playing = false; place = song.seconds; seek(place); }
+  else if (master.ended) pause(song.seconds);
   else keepStep();
 }
 
@@ -486,7 +517,7 @@ const actions = {
   "loop-clear": () => setLoop(0, 0),
   closer: () => zoom(0.5),
   wider: () => zoom(2),
-  blind: startBlind,
+  blind: () => song.takes.length > 1 && startBlind(),
   "better-1": () => judge(0),
   "better-2": () => judge(1),
   "better-none": () => judge(null),
@@ -498,15 +529,18 @@ const keys = {
   " ": actions.play, ArrowLeft: actions.back, ArrowRight: actions.ahead, Home: () => seek(0),
   "[": actions["loop-start"], "]": actions["loop-end"], Escape: actions["loop-clear"],
   "+": actions.closer, "=": actions.closer, "-": actions.wider, 0: hearAll,
-  x: () => song.takes.length > 1 && hearOther(), X: () => song.takes.length > 1 && hearOther(),
+  x: () => song.takes.length > 1 && hearOther(),
+  b: () => (blind ? reveal() : actions.blind()),
+  ",": () => blind && judge(0), ".": () => blind && judge(1), "/": () => blind && judge(null),
 };
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey) return;
   const own = event.target.closest("button, summary, input");
   if (own && (own.type === "range" ? /^(Arrow|Home)/.test(event.key) : event.key === " ")) return;
+  const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
   const digit = /^(?:Digit|Numpad)([1-9])$/.exec(event.code);
   if (digit && names[digit[1] - 1] !== undefined) toggle(event.shiftKey ? mix.solo : mix.muted, names[digit[1] - 1]);
-  else if (Object.hasOwn(keys, event.key)) keys[event.key]();
+  else if (Object.hasOwn(keys, key)) keys[key]();
   else return;
   event.preventDefault();
 });

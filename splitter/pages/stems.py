@@ -1,26 +1,35 @@
-"""Stems on disk: which folders hold some, and which of them belong to one song."""
+"""Stems on disk: which sound files are some, and which of them belong to one song.
+
+    song/vocals.wav    song/instrumental.wav      a folder of a song's own
+    song (vocals).mp3  song (instrumental).mp3    songs in one folder: alike but for the stem
+
+A file that splitter made says itself which stem it is; others are known by their names.
+"""
 
 from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Collection, Iterator, Mapping
+import re
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from splitter.audio import SUFFIXES
+from splitter.audio import SUFFIXES, read_mark
 from splitter.errors import DataError, reason
-from splitter.registry import INSTRUMENTAL, canonical_stem
+from splitter.registry import INSTRUMENTAL, REST, SYNONYMS, canonical_stem
 
 log = logging.getLogger(__name__)
 
-# a folder that has a sound file of one of these names holds the stems of a song
-NAMES = frozenset(
-    {"vocals", INSTRUMENTAL, "accompaniment", "no_vocals", "drums", "bass", "other"}
-    | {"guitar", "piano", "residual"}
-)
-PARTS = ("drums", "bass", "other")  # what an instrumental beside them is the sum of
-FIRST = ("vocals", INSTRUMENTAL)  # the others follow in the order of their names
+PAGE = "listen"  # stands for the stem in the name of a page
+VOCALS = "vocals"
+PARTS = frozenset({"drums", "bass", "other"})  # what an instrumental beside them is the sum of
+NAMES = PARTS | {VOCALS, INSTRUMENTAL, "guitar", "piano", "residual", REST}
+MIXES = frozenset({"mixture", "mix"})
+FIRST = (VOCALS, INSTRUMENTAL)  # the others follow in the order of their names
+BRACKETS = ("()", "[]", "{}")
+BETWEEN = " -_."  # a song and its stem
 
 
 @dataclass(frozen=True)
@@ -31,59 +40,133 @@ class Take:
     stems: Mapping[str, Path]
 
 
-def find_takes(folder: Path) -> dict[Path, Take]:
+@dataclass(frozen=True)
+class FoundTake(Take):
+    """Stems that were found on a disk."""
+
+    page: Path  # where a page of them belongs, named like them
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A sound file that may be a stem."""
+
+    path: Path
+    stem: str  # as its name writes it
+    song: str  # its name without the stem: "" in a folder of the song's own
+    page: str  # its name with another word for the stem
+    marked: bool  # splitter made it
+
+
+def find_takes(folder: Path) -> dict[Path, FoundTake]:
     """Find the songs below a folder of stems, or the one in it: path below the folder → stems.
 
     Raises DataError for a folder that cannot be read.
     """
-    return {place.relative_to(folder): take for place, take in _walk(folder, folder.name)}
+    found: dict[Path, FoundTake] = {}
+    for place, take in _walk(folder, folder.name):
+        name = place.relative_to(folder)
+        # songs that are called alike but for brackets, say, are told apart by their pages
+        found[take.page.relative_to(folder) if name in found else name] = take
+    return found
+
+
+def find_passed_over(folder: Path, takes: Mapping[Path, Take]) -> Iterator[Path]:
+    """Find the sound files in a folder and beside the stems in it that are neither stem nor mix."""
+    heard = {path for take in takes.values() for path in take.stems.values()}
+    for place in sorted({folder, *(path.parent for path in heard)}):
+        for path in _list_inside(place):
+            mix = path.with_suffix("").relative_to(folder) in takes or path.stem == place.name
+            known = mix or canonical_stem(path.stem) in {*MIXES, INSTRUMENTAL}
+            if path not in heard and not known and _is_sound(path):
+                yield path
 
 
 def _walk(
     folder: Path, name: str, above: frozenset[str] = frozenset()
-) -> Iterator[tuple[Path, Take]]:
+) -> Iterator[tuple[Path, FoundTake]]:
     real = os.path.realpath(folder)
     if real in above:  # a link that leads back
         return
-    stems, folders = {}, []
-    try:
-        inside = sorted(folder.iterdir())
-    except OSError as error:
-        raise DataError(f"{folder}: cannot be read ({reason(error)})") from error
-    for path in inside:
-        if path.name.startswith("."):
-            continue
-        if path.is_dir():
-            folders.append(path)
-        elif path.suffix.lower() in SUFFIXES:
-            stems[path.stem] = path
-    if is_stems(stems):
-        parts = _find_parts(stems)
-        order = sorted(parts, key=lambda stem: (*(stem != first for first in FIRST), stem))
-        named = {canonical_stem(stem): stems[stem] for stem in order}
-        if len(named) < len(order):  # two of them are called alike elsewhere
-            named = {stem: stems[stem] for stem in order}
-        yield folder, Take(name, named)
-    for path in folders:
+    inside = _list_inside(folder)
+    groups = defaultdict(list)
+    for part in filter(None, map(_read_name, filter(_is_sound, inside))):
+        groups[part.song, part.page].append(part)
+    for (song, page), parts in groups.items():
+        if _are_stems(parts):
+            yield folder / song, FoundTake(name, _order_stems(parts), folder / page)
+    for path in filter(Path.is_dir, inside):
         try:
             yield from _walk(path, name, above | {real})
         except DataError as error:
             log.warning("%s; passed over", error)
 
 
-def _find_parts(stems: Collection[str]) -> Collection[str]:
-    """Leave out sums of others: the song beside its stems, an instrumental beside its parts."""
-    sums = {"mixture", "mix"} | ({INSTRUMENTAL} if set(PARTS).issubset(stems) else set())
-    return [stem for stem in stems if canonical_stem(stem) not in sums]
+def _list_inside(folder: Path) -> list[Path]:
+    try:
+        return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    except OSError as error:
+        raise DataError(f"{folder}: cannot be read ({reason(error)})") from error
 
 
-def is_stems(names: Collection[str]) -> bool:
-    """Tell by the names of sound files, without suffix, whether they are stems."""
-    return not NAMES.isdisjoint(names)
+def _is_sound(path: Path) -> bool:
+    return path.suffix.lower() in SUFFIXES and path.is_file()
+
+
+def _read_name(path: Path) -> _Part | None:
+    """Find the stem in the name of a sound file; None if there is none."""
+    mark = read_mark(path)
+    place = _find_word(path.stem, [mark.stem] if mark else {*NAMES, *SYNONYMS})
+    if place:
+        before, after = path.stem[: place.start()], path.stem[place.end() :]
+        page = f"{before}{PAGE}{after}.html"
+        return _Part(path, place[0], _join_song(before, after), page, mark is not None)
+    return _Part(path, mark.stem, path.stem, f"{path.stem}.html", True) if mark else None
+
+
+def _find_word(name: str, words: Iterable[str]) -> re.Match[str] | None:
+    """Find the last of these words, in any case; the longest one, as in song_no_vocals."""
+    longest = sorted(map(re.escape, words), key=len, reverse=True)
+    either = "|".join(longest).replace("_", "[-_]")
+    found = list(re.finditer(rf"(?<![^\W_])(?:{either})(?![^\W_])", name, re.IGNORECASE))
+    return found[-1] if found else None
+
+
+def _join_song(before: str, after: str) -> str:
+    """Name a song by what stands around a stem's name: "a (" and ")" are of a."""
+    if before[-1:] + after[:1] in BRACKETS:
+        before, after = before[:-1], after[1:]
+    before = before.rstrip(BETWEEN)
+    return before + (after if before else after.lstrip(BETWEEN))
+
+
+def _are_stems(parts: Collection[_Part]) -> bool:
+    """Tell whether files are the stems of a song, and not songs that are called like stems.
+
+    Songs are called Piano, or Hit (Vocal) and Hit (Instrumental).
+    """
+    if any(part.marked for part in parts):
+        return True
+    names = {part.stem.lower() for part in parts}
+    several = len(set(map(canonical_stem, names))) > 1
+    if all(part.song for part in parts):
+        return several and VOCALS in names
+    return several or not names.isdisjoint(FIRST)
+
+
+def _order_stems(parts: Collection[_Part]) -> dict[str, Path]:
+    """Sort stems, and leave out an instrumental beside its parts."""
+    paths = {part.stem: part.path for part in parts}
+    names = {canonical_stem(stem): stem for stem in paths}
+    left_out = {INSTRUMENTAL} if names.keys() >= PARTS else set()
+    if len(names) < len(paths):  # two of them are called alike elsewhere
+        names = {stem: stem for stem in paths}
+    order = sorted(names, key=lambda stem: (*(stem != first for first in FIRST), stem))
+    return {stem: paths[names[stem]] for stem in order if canonical_stem(stem) not in left_out}
 
 
 def name_page(stems: Mapping[str, Path]) -> Path:
     """Name the page of a song like its stems: song/vocals.wav → song/listen.html."""
     stem, path = next(iter(stems.items()))
     before, found, after = path.stem.rpartition(stem)
-    return path.with_name(f"{before}listen{after}.html" if found else f"{after}.html")
+    return path.with_name(f"{before}{PAGE}{after}.html" if found else f"{after}.html")

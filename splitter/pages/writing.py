@@ -20,6 +20,7 @@ from splitter.pages.pictures import LOWEST, TILE, Sketch, sketch
 from splitter.pages.stems import Take
 
 MARK = b'<meta name="generator" content="splitter">'  # in a page that may be written again
+HEAD = 1000  # bytes that the mark lies in
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,7 @@ def _embed(data: Mapping[str, Any]) -> str:
 
 def _write(page: Path, template: str, **values: str) -> Path:
     """Fill a template in one pass, so that nothing that is filled in is taken for a place."""
-    if page.exists() and MARK not in page.read_bytes()[:1000]:
+    if page.exists() and not _is_ours(page):
         raise PageError(f"{page}: exists already and was not written by splitter; move it away")
     values |= {"style": _read("page.css"), "script": _read("listen.js")}
     text = re.sub(r"\{\{(\w+)\}\}", lambda match: values[match[1]], _read(template))
@@ -126,6 +127,14 @@ def _write(page: Path, template: str, **values: str) -> Path:
     except OSError as error:
         raise PageError(f"{page}: cannot be written ({reason(error)})") from error
     return page
+
+
+def _is_ours(page: Path) -> bool:
+    try:
+        with page.open("rb") as file:
+            return MARK in file.read(HEAD)
+    except OSError:  # a folder, say
+        return False
 
 
 def _read(name: str) -> str:
