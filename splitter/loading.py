@@ -119,7 +119,7 @@ def _improve(networks: Sequence[Network], choice: ModelChoice) -> Network:
         return _wrap(networks[0], choice)
     stems, rate = choice.config.stems, choice.config.rate
     theirs = [read_config(folder / CONFIG) for folder in choice.folders]
-    picks = [[list(own.stems).index(stem) for stem in stems] for own in theirs]
+    picks = [[own.all_stems.index(stem) for stem in stems] for own in theirs]
     alike = all(list(own.stems) == list(stems) for own in theirs)
     heard = [
         one if own.rate == rate else AtRate(one, own.rate, rate)

@@ -70,6 +70,11 @@ class Config:
         return (*self.stems, self.residual)
 
     @property
+    def sources(self) -> tuple[str, ...]:
+        """Return the names of what is heard of a song, whether it is estimated or left."""
+        return self.all_stems if self.residual != REST else tuple(self.stems)
+
+    @property
     def known_stems(self) -> tuple[str, ...]:
         """Return the names of all stems, and `instrumental`, which is all but the vocals."""
         derived = "vocals" in self.all_stems and INSTRUMENTAL not in self.all_stems
@@ -134,16 +139,24 @@ def _is_path(name: str) -> bool:
     return any(separator in name for separator in (os.sep, os.altsep) if separator)
 
 
-def _share_stems(config: Config, other: Config, folder: Path, first: Path) -> Config:
-    """Keep of a config the stems that another one has, too; what is left is what these leave."""
-    shared = [stem for stem in config.stems if stem in other.stems]
-    if not shared:
-        raise ModelError(
-            f"{folder}: cannot be averaged with {first}, because its stems are "
-            f"{', '.join(other.stems)}, not {', '.join(config.stems)}"
-        )
-    exact = next((one for one in (config, other) if len(one.stems) == len(shared)), None)
-    return replace(config, stems=shared, residual=exact.residual if exact else REST)
+def _share_stems(configs: Sequence[Config], folders: Sequence[Path]) -> tuple[list[str], str]:
+    """Return the stems that all models have, and the name of what these leave of a song.
+
+    That is the one more that a model has; if one has no more, it is what is left by that.
+    """
+    first = shared = list(configs[0].sources)
+    for config, folder in zip(configs, folders, strict=True):
+        shared = [stem for stem in shared if stem in config.sources]
+        if not shared:
+            raise ModelError(
+                f"{folder}: cannot be averaged with {folders[0]}, because its stems are "
+                f"{', '.join(config.sources)}, not {', '.join(first)}"
+            )
+    whole = next((one for one in configs if set(one.all_stems) <= set(shared)), None)
+    if whole:
+        shared = [stem for stem in shared if stem != whole.residual]
+    others = [[stem for stem in one.all_stems if stem not in shared] for one in configs]
+    return shared, next((left[0] for left in others if len(left) == 1), REST)
 
 
 def _is_model(folder: Path) -> bool:
@@ -267,22 +280,23 @@ class ModelChoice:
 
     @cached_property
     def config(self) -> Config:
-        """Read the config; that of several models has the stems that all of them estimate.
+        """Read the config; that of several has the stems that each of them estimates or leaves.
 
         Its rate is the highest of theirs. Raises ModelError where they differ in channels, or have
         no stem in common.
         """
-        first, *others = self.folders
-        config = read_config(first / CONFIG)
-        for folder in others:
-            other = read_config(folder / CONFIG)
+        configs = [read_config(folder / CONFIG) for folder in self.folders]
+        first, config = self.folders[0], configs[0]
+        for folder, other in zip(self.folders, configs, strict=True):
             if other.channels != config.channels:
                 raise ModelError(
                     f"{folder}: cannot be averaged with {first}, because its number of channels is "
                     f"{other.channels}, not {config.channels}"
                 )
-            config = _share_stems(config, other, folder, first)
-            config = replace(config, rate=max(config.rate, other.rate))
+        if len(configs) > 1:
+            stems, residual = _share_stems(configs, self.folders)
+            rate = max(one.rate for one in configs)
+            config = replace(config, stems=stems, residual=residual, rate=rate)
         if self.wiener and config.channels > 2:
             raise ModelError(f"{first}: has {config.channels} channels; --wiener needs 1 or 2")
         return config

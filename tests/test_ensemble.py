@@ -112,6 +112,21 @@ def test_tiled_equals_whole_with_networks_of_unlike_grids(small_model: Model) ->
     check_tiled_equals_whole(replace(small_model, network=average), average.grid)
 
 
+def test_tiled_equals_whole_with_what_a_network_leaves(small_model: Model) -> None:
+    average = Average([small_model.network, build(2)], [[0], [1]])
+    check_tiled_equals_whole(replace(small_model, network=average), 1024)
+
+
+@pytest.mark.parametrize("trim", [0, 64])
+def test_what_a_network_leaves_is_one_stem_more(trim: int) -> None:
+    network, signal = Echo(), torch.from_numpy(noise(1000))[None]
+    own = slice(trim, 1000 - trim)
+    estimate = network(signal)[..., own]
+    both = Average([network], [[1, 0]])(signal, trim)
+    torch.testing.assert_close(both[:, 1:], estimate)
+    torch.testing.assert_close(both[:, :1], signal[:, None, :, own] - estimate)
+
+
 @pytest.mark.parametrize("trim", [1, 64, 1000, 2048])
 def test_averages_may_be_trimmed(small_model: Model, trim: int) -> None:
     signal = torch.from_numpy(noise(6001))[None]

@@ -238,9 +238,70 @@ def test_models_without_a_stem_in_common_are_refused(
     small_model_folder: Path, foreign: Path, tmp_path: Path
 ) -> None:
     text = (foreign / CONFIG).read_text()
-    (tmp_path / CONFIG).write_text(text.replace("vocals", "drums"))
-    with pytest.raises(ModelError, match="its stems are drums, instrumental, not vocals"):
+    (tmp_path / CONFIG).write_text(text.replace("vocals", "drums").replace("instrumental", "bass"))
+    with pytest.raises(ModelError, match="its stems are drums, bass, not vocals, instrumental"):
         ModelChoice((str(small_model_folder), str(tmp_path))).config  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    ("models", "expected"),
+    [
+        (["vocals instrumental", "instrumental vocals"], "vocals instrumental"),
+        (["instrumental vocals", "vocals instrumental"], "instrumental vocals"),
+        (["instrumental vocals", "drums bass other vocals rest"], "vocals instrumental"),
+        (["instrumental vocals rest", "vocals instrumental"], "vocals instrumental"),
+        (
+            ["vocals instrumental", "drums vocals rest", "instrumental vocals"],
+            "vocals instrumental",
+        ),
+        (["drums bass other vocals rest", "bass vocals drums rest"], "drums bass vocals rest"),
+        (["vocals drums rest", "vocals drums rest"], "vocals drums rest"),
+        (["bass drums vocals rest", "other vocals drums rest"], "drums vocals rest"),
+    ],
+)
+def test_what_some_leave_and_others_estimate_is_shared(
+    models: list[str], expected: str, tmp_path: Path
+) -> None:
+    folders = [tmp_path / str(number) for number in range(len(models))]
+    for folder, names in zip(folders, models, strict=True):
+        *stems, residual = names.split()
+        folder.mkdir()
+        config = {"network": "mask-unet", "stems": stems, "residual": residual}
+        (folder / CONFIG).write_text(json.dumps(config))
+    assert " ".join(ModelChoice(tuple(map(str, folders))).config.all_stems) == expected
+
+
+def swap(folder: Path, to: Path) -> Path:
+    """Copy a model whose estimate, and what that leaves, are called the other way round."""
+    shutil.copytree(folder, to)
+    config = json.loads((to / CONFIG).read_text())
+    config |= {"stems": [config["residual"]], "residual": config["stems"][0]}
+    (to / CONFIG).write_text(json.dumps(config))
+    return to
+
+
+def test_a_model_and_the_one_of_its_instrumental_are_averaged(
+    small_model_folder: Path, tmp_path: Path
+) -> None:
+    """What one calls vocals is instrumental to the other: each stem is half of the song."""
+    other, song = swap(small_model_folder, tmp_path / "other"), noise(30_000)
+    for pair in ((small_model_folder, other), (other, small_model_folder)):
+        choice = ModelChoice(tuple(map(str, pair)))
+        stems = separate(song, 44100, load_model(choice), EXACT)
+        for stem in ("vocals", "instrumental"):
+            np.testing.assert_allclose(stems[stem], song / 2, atol=1e-6)
+        with pytest.raises(GraphError, match="unlike rates or stems"):
+            compile_model(choice, Settings(1))
+
+
+def test_what_a_model_of_other_tiles_leaves_is_averaged(
+    folders: dict[str, Path], tmp_path: Path
+) -> None:
+    other, song = swap(folders["mdx-net"], tmp_path / "other"), noise(60_000)
+    choice = ModelChoice((str(folders["mask"]), str(other)))
+    there = separate(song, 44100, load_model(choice), EXACT)["vocals"]
+    alone = [separate(song, 44100, load_model(name), EXACT)["vocals"] for name in choice.names]
+    np.testing.assert_allclose(there, sum(alone) / 2, atol=1e-6)
 
 
 def test_a_bag_of_which_a_model_is_missing_names_both(tmp_path: Path) -> None:

@@ -66,8 +66,17 @@ def test_a_model_is_not_replaced_and_a_shipped_name_is_not_taken(
     again = call("models", "add", checkpoint, "--name", "bs", folder=tmp_path)
     assert again.status == 2
     assert "exists already" in again.stderr
-    for name in ("unet", "../x", ".x", ""):
-        assert call("models", "add", checkpoint, "--name", name, folder=tmp_path).status == 2
+    for name in ("unet", "../x", ".x", "", "-x", "a.", "con", "NUL.x", "a b", "a,b"):
+        done = call("models", "add", checkpoint, f"--name={name}", folder=tmp_path)
+        assert done.status == 2
+        assert "; give another with --name" in done.stderr
+
+
+def test_a_file_whose_name_is_no_models_is_given_another(checkpoint: Path, tmp_path: Path) -> None:
+    path = checkpoint.rename(tmp_path / "Kim Vocal (1).ckpt")
+    done = call("models", "add", path, folder=tmp_path)
+    assert "'Kim Vocal (1)' cannot be the name of a model" in done.stderr
+    assert "--name '" not in done.stderr
 
 
 class Evil:
@@ -233,8 +242,9 @@ def test_a_folder_of_tensorflow_is_added_from_inside_and_with_others_beside_it(
     whole = bytearray(data.read_bytes())
     whole[0] ^= 1  # of a number's last bits
     data.write_bytes(whole)
-    call("models", "add", "model.index", "--name", "other", *config, folder=folder)
-    assert re.findall("SHA-256 `(.*?)`", (cache / "other/card.md").read_text("utf-8")) != first
+    done = call("models", "add", "model.index", "--name", "other", *config, folder=folder)
+    assert done.status == 2
+    assert "tensor batch_normalization/beta is damaged" in done.stderr
 
 
 def test_a_table_that_does_not_list_a_file_is_said_to_lack_its_md5(tmp_path: Path) -> None:
@@ -250,3 +260,26 @@ def test_a_yaml_that_windows_wrote_is_read(checkpoint: Path, tmp_path: Path) -> 
     facts = checkpoint.with_suffix(".yaml")
     facts.write_bytes(b"\xef\xbb\xbf" + facts.read_bytes())
     assert call("models", "add", checkpoint, "--name", "bs", folder=tmp_path).status == 0
+
+
+def test_a_table_that_names_a_yaml_sends_there(checkpoint: Path, tmp_path: Path) -> None:
+    checkpoint.with_suffix(".yaml").unlink()
+    table = {hash_tail(checkpoint): {"config_yaml": "model_2_stem.yaml"}}
+    (tmp_path / "table.json").write_text(json.dumps(table))
+    done = call("models", "add", checkpoint, "--config", "table.json", folder=tmp_path)
+    assert done.status == 2
+    assert "table.json says that 'model_2_stem.yaml' does; give that (--config)" in done.stderr
+
+
+def test_a_folder_of_openunmix_stands_for_its_targets(tmp_path: Path, cache: Path) -> None:
+    folder = Path(shutil.copytree(REFERENCES / "openunmix", tmp_path / "umx"))
+    for target in ("drums", "vocals"):
+        (folder / f"{target}.json").unlink()  # `separator.json` says it
+        (folder / f"{target}.pth").rename(folder / f"{target}-01234567.pth")
+        (folder / f"._{target}-01234567.pth").write_bytes(b"Mac OS X")
+    done = call("models", "add", "umx", folder=tmp_path)
+    assert done.status == 0, done.stderr
+    assert "drums, vocals, rest" in done.stdout
+    (tmp_path / "empty").mkdir()
+    done = call("models", "add", "empty", folder=tmp_path)
+    assert "its folder has no .index file, nor any .pth; give the weights' files" in done.stderr

@@ -368,6 +368,7 @@ def test_the_catalogue_names_what_can_be_converted() -> None:
         assert entry.family in ADAPTERS
         assert not entry.tried
         assert all(download.url.startswith("https://") for download in entry.downloads)
+    assert entries["hdemucs_mmi"].downloads[-1].name == "hdemucs_mmi.yaml"  # it says `segment: 44`
 
 
 def test_a_file_is_never_spliced_where_nothing_tells_its_version(server, tmp_path: Path) -> None:

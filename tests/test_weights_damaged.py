@@ -7,6 +7,7 @@ import io
 import shutil
 import struct
 import tarfile
+import zipfile
 from fractions import Fraction
 from pathlib import Path
 
@@ -17,6 +18,7 @@ import torch
 from splitter.errors import ModelError
 from splitter.weights.adding import add_model
 from splitter.weights.checkpoint import read_facts
+from splitter.weights.checksums import find_sum, mask_sum
 from splitter.weights.tensorflow import MAGIC, read_bundle, read_fields
 from splitter.weights.torchfile import read_torch
 from tests.commands import files_below
@@ -123,7 +125,8 @@ def write_bundle(folder: Path, entries: bytes, size: int) -> None:
     handle = varint(0) + varint(len(block))
     table = varint(0) + varint(1) + varint(len(handle)) + b"x" + handle + struct.pack("<I", 0)
     footer = (handle + varint(len(block) + 5) + varint(len(table))).ljust(40, b"\0")
-    index = block + bytes(5) + table + bytes(5) + footer + struct.pack("<Q", MAGIC)
+    parts = [part + b"\0" + mask_sum(part + b"\0") for part in (block, table)]
+    index = b"".join(parts) + footer + struct.pack("<Q", MAGIC)
     (folder / "model.index").write_bytes(index)
     (folder / "model.data-00000-of-00001").write_bytes(bytes(size))
 
@@ -204,3 +207,128 @@ def varint(number: int) -> bytes:
 def test_fields_of_unknown_kinds_are_not_passed_over(kind: int) -> None:
     with pytest.raises(ValueError, match="it is damaged"):
         list(read_fields(bytes([8 | kind, 0, 8, 1])))
+
+
+@pytest.mark.parametrize(
+    ("content", "total"),
+    [
+        (b"", 0),
+        (b"a", 0xC1D04330),
+        (b"123456789", 0xE3069283),
+        (bytes(32), 0x8A9136AA),  # this one and the next: RFC 3720, B.4
+        (bytes(range(32)), 0x46DD794E),
+    ],
+)
+def test_sums_are_those_that_are_known(content: bytes, total: int) -> None:
+    assert find_sum(content) == total
+
+
+def test_the_sum_of_a_long_file_is_that_of_its_bytes_one_by_one() -> None:
+    content = np.random.default_rng(0).integers(0, 256, 9001, np.uint8).tobytes()
+    total = 0xFFFFFFFF
+    for byte in content:
+        total ^= byte
+        for _ in range(8):
+            total = total >> 1 ^ (total & 1) * 0x82F63B78
+    assert find_sum(content) == total ^ 0xFFFFFFFF
+
+
+def flip(path: Path, at: int) -> None:
+    """Change the lowest bit of a byte."""
+    content = bytearray(path.read_bytes())
+    content[at] ^= 1
+    path.write_bytes(content)
+
+
+def pack(folder: Path, path: Path, level: int = 9) -> Path:
+    """Make an archive of a folder's files."""
+    with tarfile.open(path, "w:gz", compresslevel=level) as archive:
+        for file in sorted(folder.iterdir()):
+            archive.add(file, file.name)
+    return path
+
+
+@pytest.fixture
+def spleeter(tmp_path: Path) -> Path:
+    """A folder with a TensorFlow checkpoint."""
+    return Path(shutil.copytree(REFERENCES / "spleeter-2stems", tmp_path / "2stems"))
+
+
+@pytest.mark.parametrize("name", ["model.data-00000-of-00001", "model.index"])
+def test_a_bit_that_fell_over_in_a_tensorflow_checkpoint_is_noticed(
+    spleeter: Path, name: str
+) -> None:
+    assert read_bundle(spleeter)
+    flip(spleeter / name, 2000)
+    with pytest.raises(ModelError, match="is damaged"):
+        read_bundle(spleeter)
+
+
+def test_a_bit_that_fell_over_in_an_archive_is_noticed(spleeter: Path, tmp_path: Path) -> None:
+    path = pack(spleeter, tmp_path / "model.tar.gz", level=0)  # a bit is one bit of its content
+    assert read_bundle(path).keys() == read_bundle(spleeter).keys()
+    at = path.read_bytes().index((spleeter / "model.json").read_bytes()[:40])
+    flip(path, at + 20)  # where no other sum is
+    with pytest.raises(ModelError, match=r"\(CRC check failed"):
+        read_bundle(path)
+
+
+def test_an_archive_that_cannot_be_unpacked_gets_one_line(spleeter: Path, tmp_path: Path) -> None:
+    path = pack(spleeter, tmp_path / "model.tar.gz")
+    content = path.read_bytes()
+    middle = len(content) // 2
+    path.write_bytes(content[:middle] + b"\xff" * 1000 + content[middle + 1000 :])
+    with pytest.raises(ModelError, match="cannot be read as a TensorFlow checkpoint"):
+        read_bundle(path)
+
+
+def test_what_macos_puts_beside_files_is_passed_over(spleeter: Path, tmp_path: Path) -> None:
+    names = read_bundle(spleeter).keys()
+    for file in list(spleeter.iterdir()):
+        (spleeter / f"._{file.name}").write_bytes(b"Mac OS X")
+    assert read_bundle(spleeter).keys() == names
+    assert read_bundle(pack(spleeter, tmp_path / "model.tar.gz")).keys() == names
+
+
+@pytest.mark.parametrize("folder", ["", "/data/run 1/", "C:\\\\run\\\\"])
+def test_a_training_says_which_of_its_checkpoints_is_the_last(spleeter: Path, folder: str) -> None:
+    for part in list(spleeter.glob("model.[di]*")):
+        shutil.copy(part, part.with_name(part.name.replace("model", "model.ckpt-9")))
+    flip(spleeter / "model.data-00000-of-00001", 2000)
+    (spleeter / "checkpoint").write_text(
+        f'model_checkpoint_path: "{folder}model.ckpt-9"\n'
+        f'all_model_checkpoint_paths: "{folder}model"\n'
+    )
+    assert read_bundle(spleeter)
+    (spleeter / "checkpoint").unlink()
+    with pytest.raises(ModelError, match=r"has 2 .index files; give the one that is meant"):
+        read_bundle(spleeter)
+
+
+def test_a_bit_that_fell_over_in_a_pytorch_file_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "a.pth"
+    torch.save({"weight": torch.full((1000,), 0.1)}, path)
+    flip(path, path.read_bytes().index(struct.pack("<f", 0.1)) + 400)
+    with pytest.raises(ModelError, match=r"is damaged .*; get the file again"):
+        read_torch(path)
+
+
+def test_a_pytorch_file_without_sums_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.pth"
+    torch.save({"weight": torch.arange(3.0)}, path)
+    with zipfile.ZipFile(path) as archive:
+        sums = {struct.pack("<I", member.CRC) for member in archive.infolist()}
+    content = path.read_bytes()
+    for each in sums:
+        content = content.replace(each, bytes(4))  # as by torch.serialization.set_crc32_options
+    path.write_bytes(content)
+    assert read_torch(path)["weight"].tolist() == [0, 1, 2]
+
+
+def test_an_archive_that_lists_one_part_over_and_over_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.pth"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a/data.pkl", bytes(10_000))
+        archive.filelist *= 3
+    with pytest.raises(ModelError, match="its parts are larger than the file"):
+        read_torch(path)

@@ -17,9 +17,9 @@ import torch
 from splitter.errors import ModelError
 from splitter.loading import Model, build_network, load_model
 from splitter.separation import Computing, separate
-from splitter.weights import demucs, mdxnet
+from splitter.weights import demucs, mdxnet, openunmix, roformer, spleeter
 from splitter.weights.adding import ADAPTERS, add_model
-from splitter.weights.checkpoint import read_checkpoint
+from splitter.weights.checkpoint import Checkpoint, read_checkpoint
 from splitter.weights.stems import name_stems
 from tests.foreign import RATE, REFERENCES, STRIDE, bag_of, checkpoint_files, reference_song
 from tests.test_separation import decibels
@@ -182,3 +182,102 @@ def test_a_demucs_of_another_training_program_says_in_its_yaml_what_it_is() -> N
     facts["htdemucs"] = {**given, "num_subbands": 2}
     with pytest.raises(ModelError, match=r"htdemucs\.num_subbands is 2"):
         demucs.convert_one(replace(own, facts=facts))
+
+
+def test_the_yaml_of_a_bag_of_one_says_how_long_its_tiles_are() -> None:
+    (path,) = checkpoint_files("hdemucs")
+    own = read_checkpoint(path)
+    facts = {**own.facts, "models": [path.name[:8]], "segment": 44}  # as that of hdemucs_mmi
+    converted = demucs.convert(demucs.join([replace(own, facts=facts)]))
+    assert converted.config.sizes["tile"] == 44 * RATE
+
+
+def test_a_bag_may_count_a_model_twice() -> None:
+    checkpoints = [
+        read_checkpoint(path, bag_of("demucs-bag")) for path in checkpoint_files("demucs-bag")
+    ]
+    first, second = checkpoints
+    facts = {**first.facts, "models": ["11111111", "00000000", "11111111"]}
+    first = replace(first, facts=facts)
+    assert demucs.join([first, second]).facts["members"] == [second, first, second]
+    with pytest.raises(ModelError, match=r"models are 11111111, 00000000; .* not 00000000-155f"):
+        demucs.join([first])
+
+
+def fewer_stems(name: str, stems: int) -> Checkpoint:
+    """A Spleeter of the first stems of another one."""
+    whole = read_checkpoint(*checkpoint_files(name))
+    most = {"conv2d": 7, "conv2d_transpose": 6, "batch_normalization": 12}
+    tensors = {}
+    for tensor in whole.tensors:
+        kind, number = re.fullmatch(r"([a-z2d]+?(?:_[a-z]+)?)(?:_(\d+))?/.*", tensor).groups()
+        if int(number or 0) < stems * most[kind]:
+            tensors[tensor] = whole.tensors[tensor]
+    facts = {**whole.facts, "instrument_list": whole.fact("instrument_list")[:stems]}
+    return replace(whole, tensors=tensors, facts=facts)
+
+
+def test_a_spleeter_that_people_trained_has_the_stems_of_its_json() -> None:
+    three = fewer_stems("spleeter-5stems", 3)
+    config = spleeter.convert(three).config
+    assert config.stems == ("vocals", "piano", "drums")
+    assert (config.sizes["masks"], config.sizes["activation"]) == ("softmax", "elu")
+    for key in ("instrument_list", "model"):
+        facts = {name: value for name, value in three.facts.items() if name != key}
+        with pytest.raises(ModelError, match=f"its tensors do not tell {key}"):
+            spleeter.convert(replace(three, facts=facts))
+
+
+def test_the_json_of_a_spleeter_says_its_activations() -> None:
+    checkpoint = read_checkpoint(*checkpoint_files("spleeter-5stems"))
+    model = {"type": "unet.unet", "params": {}}  # what is left out is as the program has it
+    sizes = spleeter.convert(
+        replace(checkpoint, facts={**checkpoint.facts, "model": model})
+    ).config.sizes
+    assert (sizes["masks"], sizes["activation"]) == ("sigmoid", "relu")
+    model = {"type": "unet.unet", "params": {"conv_activation": "ReLU"}}
+    with pytest.raises(ModelError, match="activations ReLU and ReLU are not supported"):
+        spleeter.convert(replace(checkpoint, facts={**checkpoint.facts, "model": model}))
+
+
+@pytest.mark.parametrize("name", ["bs-roformer", "mel-band-roformer"])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_the_tensors_of_a_roformer_tell_its_channels(name: str, channels: int) -> None:
+    checkpoint = read_checkpoint(*checkpoint_files(name))
+    facts = {**checkpoint.facts, "model": dict(checkpoint.facts["model"])}
+    del facts["model"]["stereo"]
+    tensors = {
+        key: tensor[..., :: 3 - channels] if re.match(r"band_split.*1\.weight", key) else tensor
+        for key, tensor in checkpoint.tensors.items()
+    }
+    converted = roformer.convert(replace(checkpoint, tensors=tensors, facts=facts))
+    expected = roformer.convert(checkpoint).config
+    assert converted.config == replace(expected, channels=channels)
+
+
+class Rest(torch.nn.Module):
+    """What a target leaves of a song's magnitude."""
+
+    def __init__(self, target: torch.nn.Module) -> None:
+        super().__init__()
+        self.target = target
+
+    def forward(self, magnitude: torch.Tensor) -> torch.Tensor:
+        return magnitude - self.target(magnitude)
+
+
+def test_one_target_of_openunmix_is_filtered_beside_what_it_leaves() -> None:
+    """The filter of several targets is held to its program by the reference."""
+    file = REFERENCES / "openunmix" / "vocals.pth"
+    converted = openunmix.convert(openunmix.join([read_checkpoint(file)]))
+    one = build_network(converted.config, file).eval()
+    one.load_state_dict(converted.tensors)
+    two = build_network(replace(converted.config, stems=("vocals", "x")), file).eval()
+    two.targets = torch.nn.ModuleList([one.targets[0], Rest(one.targets[0])])
+    song = torch.from_numpy(reference_song(0.5)[None])
+    with torch.inference_mode():
+        answer, expected = one(song), two(song)[:, :1]
+        one.wiener = 0
+        assert (one(song) - answer).abs().max() > 1e-3
+    # in double precision, from magnitudes that were subtracted in another way
+    torch.testing.assert_close(answer, expected, atol=1e-5, rtol=0)

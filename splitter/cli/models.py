@@ -15,7 +15,12 @@ import click
 
 from splitter.catalogue import read_catalogue
 from splitter.cli.command import Commands, pass_screen, volume
-from splitter.cli.completion import complete_models
+from splitter.cli.completion import (
+    complete_added,
+    complete_catalogue,
+    complete_families,
+    complete_models,
+)
 from splitter.cli.messages import complain, printable
 from splitter.cli.progress import Pace
 from splitter.cli.screen import Screen, State
@@ -172,7 +177,10 @@ def _read_card(folder: Path) -> list[str]:
     help="Read what the tensors do not tell from this yaml or json.  [default: beside FILES]",
 )
 @click.option(
-    "--as", "family", help="Read FILES as this family of networks.  [default: recognised]"
+    "--as",
+    "family",
+    shell_complete=complete_families,
+    help="Read FILES as this family of networks.  [default: recognised]",
 )
 @volume
 def add(files: tuple[Path, ...], name: str | None, config: Path | None, family: str | None) -> None:
@@ -208,7 +216,7 @@ def search(words: tuple[str, ...], catalogue: Path | None) -> None:
 
 
 @models.command()
-@click.argument("names", nargs=-1, required=True)
+@click.argument("names", nargs=-1, required=True, shell_complete=complete_catalogue)
 @click.option("--offline", is_flag=True, envvar="SPLITTER_OFFLINE", help="Never use the network.")
 @click.option(
     "--mirror",
@@ -342,7 +350,7 @@ def seam(name: str, song: Path) -> None:
 
 
 @models.command()
-@click.argument("names", nargs=-1, required=True, shell_complete=complete_models)
+@click.argument("names", nargs=-1, required=True, shell_complete=complete_added)
 @volume
 def remove(names: tuple[str, ...]) -> None:
     """Delete models that you added or downloaded."""

@@ -24,9 +24,10 @@ SHIFT = 3  # shifts are a third of the grid: no step of 2ⁿ frames, nor the hop
 class Average(Network):
     """Average the estimates of networks that are alike in rate and channels.
 
-    Of each network `picks` says which of its stems they are, if not all, and `weights` how much it
-    counts: a number, or one for each stem. Where some see without bounds, all get the shortest of
-    their tiles, with the widest context of all. Costs as much as all of them together.
+    Of each network `picks` says which of its stems they are, if not all; one behind the last is
+    what these leave of the signal. `weights` say how much it counts: a number, or one for each
+    stem. Where some see without bounds, all get the shortest of their tiles, with the widest
+    context of all. Costs as much as all of them together.
     """
 
     def __init__(
@@ -74,7 +75,18 @@ class Average(Network):
             surplus = _surplus(network.own_tiles, signal.shape[-1], trim)
             heard = signal[..., surplus : signal.shape[-1] - surplus]
             estimate: Tensor = network(heard, trim - surplus)
-            yield estimate[:, list(self.picks[index])] if self.picks else estimate
+            if self.picks:
+                own = signal[..., trim : signal.shape[-1] - trim]
+                estimate = _pick(estimate, self.picks[index], own)
+            yield estimate
+
+
+def _pick(estimate: Tensor, picks: Sequence[int], signal: Tensor) -> Tensor:
+    """Take stems by their ranks; one behind the last is what all of them leave of the signal."""
+    if estimate.shape[1] in picks:
+        left = signal[:, None] - estimate.float().sum(1, keepdim=True)
+        estimate = torch.cat([estimate.float(), left], dim=1)  # a stem more
+    return estimate[:, list(picks)]
 
 
 class AverageOfUnlike(Average):

@@ -97,7 +97,8 @@ class OpenUnmix(Unbounded):
         mixture = self.stft(signal).permute(3, 0, 1, 2)  # frames, batch, channels, bins
         magnitude = mixture.abs()
         drawn = torch.stack([target(magnitude) for target in self.targets])  # stems, frames, …
-        stems = draw_stems(drawn, mixture, self.wiener).permute(2, 0, 3, 4, 1)
+        alone = len(self.targets) == 1  # a filter tells one source from another
+        stems = draw_stems(drawn, mixture, self.wiener, alone).permute(2, 0, 3, 4, 1)
         return self.stft.inverse(stems, signal.shape[-1])[..., trim : signal.shape[-1] - trim]
 
 

@@ -16,6 +16,7 @@ from splitter.loading import check_memory, check_tensors, sketch_network, write_
 from splitter.registry import CARD, CONFIG, WEIGHTS, config_from
 from splitter.weights import demucs, mdx23c, mdxnet, openunmix, roformer, spleeter, vr
 from splitter.weights.checkpoint import Checkpoint, Converted, hash_file, read_checkpoint
+from splitter.weights.tensorflow import find_files
 
 ADAPTERS: dict[str, ModuleType] = {
     "roformer": roformer,
@@ -45,6 +46,16 @@ class Origin:
     licence: str = UNKNOWN_LICENCE
     url: str = ""
     remark: str = ""
+
+
+def find_weights(path: Path) -> list[Path]:
+    """Return the files that a path stands for: a folder of Open-Unmix has one for each target.
+
+    That of a TensorFlow checkpoint is read as a whole.
+    """
+    if not path.is_dir() or find_files(path, ".index"):
+        return [path]
+    return find_files(path, ".pth") or [path]
 
 
 def convert_files(
@@ -98,6 +109,7 @@ def add_model(
         raise ModelError(
             f"{folder}: exists already; `splitter models remove` deletes it; or give another --name"
         )
+    files = [file for path in files for file in find_weights(path)]
     converted = convert_files(files, config, family)
     stated = config_from(asdict(converted.config), files[0])  # a yaml may say anything
     sketch = sketch_network(stated, files[0])

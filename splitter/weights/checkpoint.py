@@ -51,7 +51,9 @@ class Checkpoint:
         value = self.fact(*keys)
         if value is None:
             beside = f"add it to {self.facts_path}" if self.facts_path else "give its yaml or json"
-            if any(re.fullmatch("[0-9a-f]{32}", str(key)) for key in self.facts):
+            if named := self.fact("config_yaml"):  # in an entry of UVR's table
+                beside = f"{self.facts_path} says that {str(named)[:80]!r} does; give that"
+            elif any(re.fullmatch("[0-9a-f]{32}", str(key)) for key in self.facts):
                 known_as = hash_tail(self.path)  # of files that UVR's table does not list
                 beside = f"{self.facts_path} has no entry for its MD5, {known_as}; give another"
             raise ModelError(

@@ -66,15 +66,16 @@ def join(checkpoints: Sequence[Checkpoint]) -> Checkpoint:
     if wanted is None:
         ordered = list(checkpoints)
     else:
-        places = {str(name): one for name in wanted for one in checkpoints
-                  if one.path.name.startswith(str(name))}  # fmt: skip
-        if list(places) != [str(name) for name in wanted] or len(checkpoints) != len(wanted):
+        names = list(map(str, wanted))
+        places = {name: one for name in names for one in checkpoints
+                  if one.path.name.startswith(name)}  # fmt: skip
+        if not len(places) == len(set(names)) == len(checkpoints):
             given = ", ".join(one.path.name for one in checkpoints)
             raise ModelError(
-                f"{first.facts_path}: its models are {', '.join(map(str, wanted))}; "
+                f"{first.facts_path}: its models are {', '.join(dict.fromkeys(names))}; "
                 f"give a file of each, not {given}"
             )
-        ordered = [places[str(name)] for name in wanted]
+        ordered = [places[name] for name in names]  # a bag may count one of them twice
     return Checkpoint(first.path, {}, {**first.facts, "members": ordered}, first.facts_path)
 
 

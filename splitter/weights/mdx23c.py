@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from splitter.errors import ModelError
 from splitter.registry import Config
 from splitter.weights.checkpoint import Checkpoint, Converted, count, rename, shape_of
-from splitter.weights.stems import find_stems, find_tiles
+from splitter.weights.stems import ENDS, find_stems, find_tiles
 
 NAMES = {
     r"first_conv\.weight": "enter.weight",
@@ -20,7 +20,7 @@ NAMES = {
 }
 NOTE = (
     "The network, tiles of {tile} samples, their overlap and fades are those of "
-    "Music-Source-Separation-Training. UVR averages its tiles without fades."
+    "Music-Source-Separation-Training. UVR averages its tiles without fades. " + ENDS
 )
 
 

@@ -16,7 +16,8 @@ NAMES = {
 USUAL = 4096  # samples of the window of umx, umxhq and umxl, at 44.1 kHz, a quarter apart
 NOTE = (
     "The network and its Wiener filter are those of the package `openunmix` (`niter=1`), which "
-    "hears whole songs; here a song longer than a tile is cut, and its tiles are faded."
+    "hears whole songs; here a song longer than a tile is cut, and its tiles are faded. One target "
+    "alone is filtered beside what it leaves of the song (`--residual`)."
 )
 
 
@@ -60,7 +61,7 @@ def convert(checkpoint: Checkpoint) -> Converted:
         "bins": bins,
         "layers": count(names, r"0\.lstm\.weight_ih_l(\d+)"),
         "bidirectional": "0.lstm.weight_ih_l0_reverse" in names,
-        "wiener": 1 if len(stems) > 1 else 0,
+        "wiener": 1,
         "window": window,
         "hop": USUAL // 4 if published and not checkpoint.fact("nhop") else checkpoint.need("nhop"),
     }

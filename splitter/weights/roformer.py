@@ -10,7 +10,7 @@ import numpy as np
 from splitter.errors import ModelError
 from splitter.registry import Config
 from splitter.weights.checkpoint import Checkpoint, Converted, count, rename, shape_of
-from splitter.weights.stems import find_stems, find_tiles
+from splitter.weights.stems import ENDS, find_stems, find_tiles
 
 BLOCK, OURS = r"layers\.(\d+)\.([01])\.layers\.(\d+)\.", r"layers.\1.\2.blocks.\3."
 NAMES = {
@@ -31,8 +31,7 @@ NAMES = {
 }
 NOTE = (
     "The network, tiles of {tile} samples, their overlap and fades are those of "
-    "Music-Source-Separation-Training. UVR and audio-separator cut and fade otherwise. A song that "
-    "is shorter than two borders is mirrored here as any other, and is not there."
+    "Music-Source-Separation-Training. UVR and audio-separator cut and fade otherwise. " + ENDS
 )
 
 
@@ -47,9 +46,7 @@ def convert(checkpoint: Checkpoint) -> Converted:
     mel = "final_norm.gamma" not in names
     if mel and "layers.0.0.norm.gamma" not in names:
         raise ModelError(f"{checkpoint.path}: this kind of RoFormer is not supported")
-    bands = count(names, r"band_split\.to_features\.(\d+)\.")
     stems = count(names, r"mask_estimators\.(\d+)\.")
-    channels = 2 if checkpoint.fact("model", "stereo", default=True) else 1
     width, _ = shape_of(checkpoint, "band_split.to_features.0.1.weight", 2)
     heads, _ = shape_of(checkpoint, "layers.0.0.layers.0.0.to_gates.weight", 2)
     (half,) = shape_of(checkpoint, "layers.0.0.layers.0.0.rotary_embed.freqs", 1)
@@ -63,8 +60,9 @@ def convert(checkpoint: Checkpoint) -> Converted:
     checkpoint.agree("heads", heads, "model", "heads")
     mask_layers = count(names, r"mask_estimators\.0\.to_freqs\.0\.0\.(\d+)\.weight")
     mask_width, _ = shape_of(checkpoint, "mask_estimators.0.to_freqs.0.0.0.weight", 2)
+    channels, bands = _find_bands(checkpoint, window, mel)
     sizes = {
-        "bands": _find_bands(checkpoint, bands, channels, window if mel else None),
+        "bands": bands,
         "width": width,
         "depth": count(names, r"layers\.(\d+)\."),
         "heads": heads,
@@ -88,25 +86,32 @@ def convert(checkpoint: Checkpoint) -> Converted:
 
 
 def _find_bands(
-    checkpoint: Checkpoint, count: int, channels: int, window: int | None
-) -> list[tuple[int, int]]:
-    """Return the bins of each band, which must be as many as the band's tensor has.
+    checkpoint: Checkpoint, window: int, mel: bool
+) -> tuple[int, list[tuple[int, int]]]:
+    """Return the channels, and the bins of each band, which must be as many as its tensor has.
 
-    `window` is that of mel bands; others follow from their tensors alone.
+    Bands that are not those of the mel scale follow from their tensors alone, and cover each bin
+    once. So their sum tells the channels, if the yaml does not.
     """
-    widths = [
-        shape_of(checkpoint, f"band_split.to_features.{band}.1.weight", 2)[1] // (2 * channels)
-        for band in range(count)
+    number = count(checkpoint.tensors, r"band_split\.to_features\.(\d+)\.")
+    inputs = [
+        shape_of(checkpoint, f"band_split.to_features.{band}.1.weight", 2)[1]
+        for band in range(number)
     ]
-    if window is None:
-        return [*pairwise(accumulate(widths, initial=0))]
-    bands = mel_bands(count, checkpoint.fact("model", "sample_rate", default=44100), window)
+    rate = checkpoint.fact("model", "sample_rate", default=44100)
+    bands = mel_bands(number, rate, window) if mel else [(0, window // 2 + 1)]
+    bins = sum(stop - start for start, stop in bands)
+    stereo = checkpoint.fact("model", "stereo", default=sum(inputs) > 3 * bins)
+    channels = 2 if stereo else 1
+    widths = [each // (2 * channels) for each in inputs]
+    if not mel:
+        return channels, [*pairwise(accumulate(widths, initial=0))]
     if [stop - start for start, stop in bands] != widths:
         raise ModelError(
-            f"{checkpoint.path}: its {count} bands are {widths[0]} to {max(widths)} bins wide; "
+            f"{checkpoint.path}: its {number} bands are {widths[0]} to {max(widths)} bins wide; "
             "those of the mel scale at this rate and window are not"
         )
-    return bands
+    return channels, bands
 
 
 def mel_bands(count: int, rate: int, window: int) -> list[tuple[int, int]]:

@@ -18,6 +18,7 @@ STEMS = {
     4: ("vocals", "drums", "bass", "other"),
     5: ("vocals", "piano", "drums", "bass", "other"),
 }
+ACTIVATIONS = {("LeakyReLU", "ReLU"): "relu", ("ELU", "ELU"): "elu"}  # on the way down and up
 NORM = {"gamma": "weight", "beta": "bias", "moving_mean": "running_mean",
         "moving_variance": "running_var"}  # fmt: skip
 NOTE = (
@@ -33,14 +34,18 @@ def matches(names: Sequence[str]) -> bool:
 
 
 def convert(checkpoint: Checkpoint) -> Converted:
-    """Make a model of a checkpoint; how many stems it has tells which of the three it is."""
+    """Make a model of a checkpoint; how many stems it has tells which of the published it is.
+
+    One of another number is what its json says, as is any that comes with one.
+    """
     count = sum(re.fullmatch(r"conv2d(_\d+)?/kernel", n) is not None for n in checkpoint.tensors)
     number = count // (LEVELS + 1)
-    if count % (LEVELS + 1) or number not in STEMS:
+    if not number or count % (LEVELS + 1):
         raise ModelError(
             f"{checkpoint.path}: {count} convolutions are not those of any Spleeter model"
         )
-    instruments = checkpoint.fact("instrument_list", default=STEMS[number])
+    instruments = checkpoint.fact("instrument_list", default=STEMS.get(number))
+    instruments = instruments or checkpoint.need("instrument_list")
     if len(instruments) != number:
         raise ModelError(
             f"{checkpoint.path}: its tensors make {number} stems, but {checkpoint.facts_path} "
@@ -49,17 +54,15 @@ def convert(checkpoint: Checkpoint) -> Converted:
     checkpoint.keep_to(2, "separation_exponent")
     checkpoint.keep_to("zeros", "mask_extension")
     stems, residual = name_stems(instruments)
-    two = number == 2
-    soft = "softmax" in checkpoint.fact("model", "type", default="" if number < 5 else "softmax")
-    elu = checkpoint.fact("model", "params", "conv_activation", default="" if two else "ELU")
+    masks, activation = _find_kind(checkpoint, number)
     channels = shape_of(checkpoint, "conv2d/kernel", 4)[2]
     sizes = {
         "filters": [
             shape_of(checkpoint, f"{_numbered('conv2d', level)}/kernel", 4)[3]
             for level in range(LEVELS)
         ],
-        "activation": "elu" if elu == "ELU" else "relu",
-        "masks": "softmax" if soft else "sigmoid",
+        "activation": activation,
+        "masks": masks,
         "frames": checkpoint.fact("T", default=512),
         "bins": checkpoint.fact("F", default=1024),
         "window": checkpoint.fact("frame_length", default=4096),
@@ -68,6 +71,20 @@ def convert(checkpoint: Checkpoint) -> Converted:
     rate = checkpoint.fact("sample_rate", default=44100)
     config = Config("spleeter", sizes, rate, channels, tuple(stems), residual)
     return Converted(config, _rename(checkpoint.tensors, number), NOTE)
+
+
+def _find_kind(checkpoint: Checkpoint, number: int) -> tuple[str, str]:
+    """Return masks and activation: what the json says, or what a published model has."""
+    if checkpoint.fact("model") is None and number in STEMS:
+        return "softmax" if number == 5 else "sigmoid", "relu" if number == 2 else "elu"
+    soft = "softmax" in checkpoint.need("model", "type")
+    pair = tuple(
+        checkpoint.fact("model", "params", f"{way}_activation", default=usual)
+        for way, usual in (("conv", "LeakyReLU"), ("deconv", "ReLU"))
+    )
+    if pair not in ACTIVATIONS:
+        raise ModelError(f"{checkpoint.path}: activations {' and '.join(pair)} are not supported")
+    return "softmax" if soft else "sigmoid", ACTIVATIONS[pair]
 
 
 def _rename(tensors: Tensors, stems: int) -> Tensors:

@@ -9,6 +9,13 @@ from splitter.errors import ModelError
 from splitter.registry import REST, canonical_stem
 from splitter.weights.checkpoint import Checkpoint
 
+# what differs from Music-Source-Separation-Training at a song's end
+ENDS = (
+    "A song that is shorter than two borders is mirrored here as any other, and is not there. "
+    "Where tiles do not overlap, what the last one lacks is mirrored here; there it is silence, if "
+    "it is half a tile or more."
+)
+
 
 def name_stems(
     instruments: Sequence[str], target: str | None = None, whole: bool = True

@@ -5,14 +5,17 @@
     model.data-00000-of-00001    the bytes of all tensors
 
 The table is LevelDB's (table_format.txt): its last 48 bytes say where the block of blocks is. Every
-number from the file is checked against what the file has before it is used.
+number from the file is checked against what the file has before it is used; blocks and tensors bear
+checksums, which are compared.
 """
 
 from __future__ import annotations
 
 import gzip
+import re
 import struct
 import tarfile
+import zlib
 from collections.abc import Iterator
 from math import prod
 from pathlib import Path
@@ -22,6 +25,7 @@ import torch
 from torch import Tensor
 
 from splitter.errors import ModelError, reason
+from splitter.weights.checksums import mask_sum
 
 MAGIC = 0xDB4775248B80FB57
 FOOTER = 48  # bytes
@@ -29,7 +33,10 @@ FLOAT, INT64 = 1, 9  # of DataType
 LARGEST = 1 << 32  # bytes of a file
 MOST_AXES = 8
 LONGEST_NAME = 1024  # bytes
+LAST = re.compile(r'model_checkpoint_path: "(?:.*[/\\])?(.+)"')  # as a training notes it
+LONGEST_NOTE = 4096  # characters of what a training writes of its checkpoints
 MOST_UNPACKED = 20  # times the archive; weights hardly get smaller
+_DAMAGED = (OSError, ValueError, IndexError, struct.error, tarfile.TarError, EOFError, zlib.error)
 
 
 def is_bundle(path: Path) -> bool:
@@ -42,7 +49,7 @@ def read_bundle(path: Path) -> dict[str, Tensor]:
     try:
         index, data = _find_parts(path)
         return dict(_read_tensors(index, data))
-    except (OSError, ValueError, IndexError, struct.error, tarfile.TarError, EOFError) as error:
+    except _DAMAGED as error:
         raise ModelError(
             f"{path}: cannot be read as a TensorFlow checkpoint ({reason(error)})"
         ) from error
@@ -52,10 +59,32 @@ def list_parts(path: Path) -> list[Path]:
     """Return the files of a checkpoint: its index and its data, or the archive of them."""
     if path.name.endswith((".tar.gz", ".tgz")):
         return [path]
-    indexes = sorted(path.glob("*.index")) if path.is_dir() else [path]
-    if len(indexes) != 1:
-        raise ValueError(f"its folder has {len(indexes)} .index files, not one")
-    return [indexes[0], indexes[0].with_suffix(".data-00000-of-00001")]
+    index = _find_index(path) if path.is_dir() else path
+    return [index, index.with_suffix(".data-00000-of-00001")]
+
+
+def find_files(folder: Path, suffix: str) -> list[Path]:
+    """Return the files in a folder that have a suffix and are not hidden."""
+    return sorted(path for path in folder.glob(f"*{suffix}") if not _is_hidden(path.name))
+
+
+def _find_index(folder: Path) -> Path:
+    """Return the only index in a folder, or the one that a training says is its last."""
+    indexes = find_files(folder, ".index")
+    if len(indexes) > 1 and (folder / "checkpoint").is_file():
+        with (folder / "checkpoint").open(encoding="utf-8", errors="replace") as file:
+            stated = LAST.search(file.read(LONGEST_NOTE))
+        indexes = [path for path in indexes if stated and path.stem == stated[1]] or indexes
+    if not indexes:
+        raise ValueError("its folder has no .index file, nor any .pth; give the weights' files")
+    if len(indexes) > 1:
+        raise ValueError(f"its folder has {len(indexes)} .index files; give the one that is meant")
+    return indexes[0]
+
+
+def _is_hidden(name: str) -> bool:
+    """Tell whether a file is hidden, as what macOS puts beside others (`._model.index`)."""
+    return name.rpartition("/")[2].startswith(".")
 
 
 def _find_parts(path: Path) -> tuple[bytes, bytes]:
@@ -77,11 +106,15 @@ def _find_in_archive(path: Path) -> tuple[bytes, bytes]:
     with _Bounded(path, most) as content, tarfile.open(fileobj=content, mode="r:") as archive:
         for member in archive:
             kind = member.name.rpartition(".")[2]
-            if member.isfile() and kind in ("index", "data-00000-of-00001"):
+            if not member.isfile() or _is_hidden(member.name):
+                continue
+            if kind in ("index", "data-00000-of-00001"):
                 if member.size > most or kind in found:
                     raise ValueError(f"{member.name} is too large, or there are several of it")
                 file = archive.extractfile(member)
                 found[kind] = file.read() if file else b""
+        while content.read(tarfile.RECORDSIZE):  # up to its checksum, which is compared there
+            pass
     if len(found) != 2:
         raise ValueError("its .index or its .data file is missing")
     return found["index"], found["data-00000-of-00001"]
@@ -122,6 +155,9 @@ def _read_tensors(index: bytes, data: bytes) -> Iterator[tuple[str, Tensor]]:
         left -= size
         if left < 0:
             raise ValueError("its tensors overlap")
+        stated = fields.get(6)
+        if isinstance(stated, bytes) and stated != mask_sum(data[offset : offset + size]):
+            raise ValueError(f"tensor {key.decode('utf-8', 'replace')[:80]} is damaged")
         array = np.frombuffer(data, "<f4", prod(shape), offset).reshape(shape)
         yield key.decode("utf-8"), torch.from_numpy(array.copy())
 
@@ -157,6 +193,8 @@ def _read_block(index: bytes, offset: int, size: int) -> Iterator[tuple[bytes, b
         raise ValueError("it is damaged")
     if index[offset + size]:
         raise ValueError("its index is compressed")
+    if mask_sum(index[offset : offset + size + 1]) != index[offset + size + 1 :][:4]:
+        raise ValueError("its index is damaged")
     block = index[offset : offset + size]
     restarts = struct.unpack("<I", block[-4:])[0]
     end = size - 4 * (restarts + 1)

@@ -19,7 +19,7 @@ from typing import Any, BinaryIO
 import torch
 from torch import Tensor
 
-from splitter.errors import ModelError
+from splitter.errors import ModelError, reason
 
 TENSOR_NAMES = re.compile(
     r"collections OrderedDict|fractions Fraction|torch Size|torch device|torch dtype"
@@ -28,6 +28,7 @@ TENSOR_NAMES = re.compile(
     r"|numpy\._?core\.multiarray scalar|numpy dtype|_codecs encode"  # figures beside the tensors
 )
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C  # torch.save wrote it before files were zip archives
+PORTION = 1 << 20  # bytes that are read at a time
 
 
 class _StandIn:
@@ -82,16 +83,33 @@ def _check_names(path: Path) -> None:
             members = archive.infolist()
             if any(member.compress_type != zipfile.ZIP_STORED for member in members):
                 raise ModelError(f"{path}: is compressed, which PyTorch's own files never are")
-            names = [item.filename for item in members if item.filename.endswith("data.pkl")]
-            if len(names) != 1:
+            _check_sums(archive, path)
+            pickles = [member for member in members if member.filename.endswith("data.pkl")]
+            if len(pickles) != 1:
                 raise ModelError(f"{path}: not a PyTorch file, or a damaged one")
-            _check_pickle(io.BytesIO(archive.read(names[0])), path)
+            _check_pickle(io.BytesIO(archive.read(pickles[0])), path)
         return
     with path.open("rb") as file:
         if _check_pickle(file, path) != LEGACY_MAGIC:
             raise ModelError(f"{path}: not a PyTorch file")
         for _ in range(4):  # protocol, system, object, keys of its storages
             _check_pickle(file, path)
+
+
+def _check_sums(archive: zipfile.ZipFile, path: Path) -> None:
+    """Read all parts of an archive; raise ModelError for one that is not what was written."""
+    members = archive.infolist()
+    if sum(member.file_size for member in members) > path.stat().st_size:
+        raise ModelError(f"{path}: its parts are larger than the file")  # one, over and over
+    for member in members:
+        if not member.CRC:  # as where PyTorch was told to write none; zipfile then compares nothing
+            del member.CRC
+        try:
+            with archive.open(member) as part:
+                while part.read(PORTION):
+                    pass
+        except zipfile.BadZipFile as error:
+            raise ModelError(f"{path}: is damaged ({reason(error)}); get the file again") from error
 
 
 def _check_pickle(file: BinaryIO, path: Path) -> object:
