@@ -47,6 +47,7 @@ __all__ = [
 ]
 
 
+FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 MAX_CONTEXT = 2**23  # samples, 190 s at 44.1 kHz: tiles are three times as long, and in memory
 
 
@@ -255,7 +256,7 @@ def fill_network(network: nn.Module, tensors: Mapping[str, Tensor], path: Path) 
 def check_tensors(network: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
     """Raise ModelError that names the first tensor that is missing, unknown or misshapen.
 
-    Nor may one be complex, or hold what is no number.
+    Nor may one be of another kind of number, or hold what is none.
     """
     wanted = network.state_dict()
     for name in sorted(wanted.keys() - tensors.keys()):
@@ -263,8 +264,10 @@ def check_tensors(network: nn.Module, tensors: Mapping[str, Tensor], path: Path)
     for name in sorted(tensors.keys() - wanted.keys()):
         raise ModelError(f"{path}: tensor {name!r} is not part of the network in {CONFIG}")
     for name, tensor in wanted.items():
-        if tensors[name].is_complex():
-            raise ModelError(f"{path}: tensor {name!r} is complex")
+        if tensor.is_floating_point() and tensors[name].dtype not in FLOATS:
+            kind = str(tensors[name].dtype).removeprefix("torch.")
+            told = f"is of {kind}; only floats of 16 to 64 bits are read"
+            raise ModelError(f"{path}: tensor {name!r} {told}")
         if tensor.shape != tensors[name].shape:
             shapes = f"{tuple(tensors[name].shape)}, not {tuple(tensor.shape)}"
             raise ModelError(f"{path}: tensor {name!r} has shape {shapes}")

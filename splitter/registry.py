@@ -26,7 +26,7 @@ from platformdirs import user_cache_path
 
 from splitter.catalogue import read_catalogue
 from splitter.errors import ModelError, reason
-from splitter.paths import Facts, check_plain_file, is_plain_name, look_at
+from splitter.paths import Facts, check_plain_file, find_folder, is_plain_name, look_at
 from splitter.schema import Length, Range, Words, parse, read_json
 
 DEFAULT_MODEL = "unet"
@@ -311,7 +311,7 @@ def _find_networks(folder: Path) -> list[Path]:
     config = read_config(folder / CONFIG)
     if config.network != AVERAGE:
         return [folder]
-    parts = [folder.parent / name for name in config.models]
+    parts = [find_folder(folder) / name for name in config.models]
     for part in parts:
         if not _is_model(part):
             raise ModelError(f"{folder / CONFIG}: averages {part}, which is not a model folder")

@@ -129,6 +129,13 @@ def test_an_average_may_be_chosen_beside_others(average: Path) -> None:
     assert choice.hash == choice.resolve().hash
 
 
+def test_an_average_can_be_named_from_inside(
+    average: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(average)
+    assert len(ModelChoice((".",)).folders) == 2
+
+
 @pytest.mark.parametrize(
     ("other", "reason"), [("gone", "not a model folder"), ("both", "an average itself")]
 )
@@ -326,6 +333,15 @@ def test_networks_that_are_named_twice_are_loaded_once(small_model_folder: Path)
     assert len(list(twice.parameters())) == len(list(once.parameters()))
     signal = torch.randn(1, 2, 1000)
     assert torch.equal(twice(signal), once(signal))
+
+
+def test_floats_that_are_not_computed_with_are_refused(folder: Path) -> None:
+    path = folder / "weights.safetensors"
+    tensors = read_tensors(path)
+    name = next(name for name, tensor in tensors.items() if tensor.is_floating_point())
+    write_tensors(path, {**tensors, name: tensors[name].to(torch.float8_e4m3fn)})
+    with pytest.raises(ModelError, match=f"tensor '{name}' is of float8_e4m3fn; only floats of 16"):
+        load_model(str(folder))
 
 
 def test_weights_from_a_pipe_are_refused(folder: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import os
 import shutil
 import struct
 import tarfile
@@ -332,3 +333,36 @@ def test_an_archive_that_lists_one_part_over_and_over_is_not_read(tmp_path: Path
         archive.filelist *= 3
     with pytest.raises(ModelError, match="its parts are larger than the file"):
         read_torch(path)
+
+
+def write_pickle(path: Path, content: bytes) -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("x/data.pkl", b"\x80\x02" + content + b".")
+        archive.writestr("x/version", "3")
+    return path
+
+
+def test_a_pickle_does_not_copy_what_it_holds_over_and_over(tmp_path: Path) -> None:
+    text = "é".encode() * 10_000
+    encoded = b"c_codecs\nencode\nq\x00X" + struct.pack("<I", len(text)) + text + b"q\x010"
+    encoded += b"X\x06\x00\x00\x00latin1q\x020]" + b"h\x00h\x01h\x02\x86Ra" * 100
+    pairs = b"".join(b"]M" + struct.pack("<H", number) + b"aK\x01a" for number in range(100))
+    again = b"h\x00h\x01\x85Ra" * 100
+    ordered = b"ccollections\nOrderedDict\nq\x00]q\x01(" + pairs + b"e0]" + again
+    shape = b"ctorch\nSize\nq\x00(" + b"K\x01" * 5000 + b"tq\x010]" + again
+    for content in (encoded, ordered, shape):
+        with pytest.raises(ModelError, match="repeats itself as PyTorch's files do not"):
+            read_torch(write_pickle(tmp_path / "bomb.pth", content))
+    kept = {"shape": torch.Size([1, 2]), "text": "x" * 5000, "a": torch.zeros(2)}
+    torch.save({**kept, "inner": torch.nn.BatchNorm1d(2).state_dict()}, tmp_path / "fine.pth")
+    assert read_torch(tmp_path / "fine.pth")["text"] == kept["text"]
+
+
+def test_a_yaml_of_a_megabyte_and_a_pipe_of_weights_keep_nobody_waiting(tmp_path: Path) -> None:
+    (tmp_path / "large.yaml").write_text("a: [" + "1," * 200_000 + "1]")
+    with pytest.raises(ModelError, match=r"large\.yaml: cannot be read .*too large"):
+        read_facts(tmp_path / "large.yaml")
+    os.mkfifo(tmp_path / "model.index")
+    (tmp_path / "model.data-00000-of-00001").touch()
+    with pytest.raises(ModelError, match="not a plain file"):
+        read_bundle(tmp_path)

@@ -38,6 +38,7 @@ from splitter.registry import (
     list_models,
     read_config,
 )
+from splitter.schema import MAX_BYTES
 
 SUMMARY, SEAM = "Summary: ", "Seam: "  # in a card
 CHANGE_IT = "change it in the catalogue"
@@ -134,7 +135,7 @@ def describe_model(folder: Path) -> str:
     name = f"{folder.name} (default)" if folder.name == DEFAULT_MODEL else folder.name
     size = sum((part / WEIGHTS).stat().st_size for part in choice.folders) / 1e6
     parts = (name, choice.hash, f"{choice.config.rate} Hz", f"{size:.1f} MB", stems)
-    return "  ".join([*parts, *find_summary(folder)])
+    return "  ".join([*map(printable, parts), *find_summary(folder)])
 
 
 def list_licences(folders: Sequence[Path]) -> Iterator[str]:
@@ -164,7 +165,10 @@ def find_licence(folder: Path) -> str:
 
 def _read_card(folder: Path) -> list[str]:
     card = folder / CARD
-    text = card.read_text("utf-8", errors="replace") if card.is_file() else ""
+    if not card.is_file():
+        return []
+    with card.open("rb") as file:
+        text = file.read(MAX_BYTES).decode("utf-8", "replace")
     return [printable(line) for line in text.splitlines()]
 
 
@@ -210,7 +214,7 @@ def search(words: tuple[str, ...], catalogue: Path | None) -> None:
     With WORDS, list only models whose line contains all of them.
     """
     for entry in read_catalogue(catalogue).values():
-        line = entry.describe()
+        line = printable(entry.describe())
         if all(word.lower() in line.lower() for word in words):
             click.echo(line)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,13 +15,15 @@ from torch import Tensor
 
 from splitter.errors import ModelError, reason
 from splitter.loading import read_tensors
+from splitter.paths import check_plain_file
 from splitter.registry import Config
 from splitter.schema import parse_json
 from splitter.weights.onnx import read_onnx
 from splitter.weights.tensorflow import is_bundle, list_parts, read_bundle
 from splitter.weights.torchfile import class_name, read_torch
 
-LARGEST_TEXT = 1 << 20  # bytes of a yaml or json file
+LARGEST_TEXT = 1 << 20  # bytes of a json file
+LARGEST_YAML = 1 << 16  # bytes; they have a few thousand, and are read slowly
 MOST_FACTS = 100_000  # values in it
 WRAPPERS = ("state_dict", "model_state_dict", "state")  # under which training programs put tensors
 TAIL = 10_000 * 1024  # bytes at a file's end that UVR's tables know it by
@@ -110,10 +111,12 @@ _YamlLoader.add_constructor(
 def read_facts(path: Path) -> Mapping[str, Any]:
     """Read a yaml or json file of plain data."""
     try:
-        if path.stat().st_size > LARGEST_TEXT:
+        check_plain_file(path)
+        is_json = path.suffix == ".json"
+        if path.stat().st_size > (LARGEST_TEXT if is_json else LARGEST_YAML):
             raise ValueError("too large")
         text = path.read_text(encoding="utf-8-sig")  # Windows may begin a text by a mark
-        facts = json.loads(text) if path.suffix == ".json" else yaml.load(text, _YamlLoader)
+        facts = parse_json(text.encode()) if is_json else yaml.load(text, _YamlLoader)
         if not isinstance(facts, dict):
             raise ValueError("it has no keys and values")
         if _count_values(facts, {}) > MOST_FACTS:  # some say the same over and over

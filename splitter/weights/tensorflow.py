@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 
 from splitter.errors import ModelError, reason
+from splitter.paths import check_plain_file
 from splitter.weights.checksums import mask_sum
 
 MAGIC = 0xDB4775248B80FB57
@@ -93,6 +94,7 @@ def _find_parts(path: Path) -> tuple[bytes, bytes]:
     if len(parts) == 1:
         return _find_in_archive(path)
     for part in parts:
+        check_plain_file(part)
         if part.stat().st_size > LARGEST:
             raise ValueError(f"{part.name} is too large")
     index, data = parts

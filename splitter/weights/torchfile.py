@@ -29,6 +29,7 @@ TENSOR_NAMES = re.compile(
 )
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C  # torch.save wrote it before files were zip archives
 PORTION = 1 << 20  # bytes that are read at a time
+LONGEST = 4096  # bytes of a text that is encoded, and steps to a tuple that is made a shape
 
 
 class _StandIn:
@@ -112,10 +113,62 @@ def _check_sums(archive: zipfile.ZipFile, path: Path) -> None:
             raise ModelError(f"{path}: is damaged ({reason(error)}); get the file again") from error
 
 
+class Copies:
+    """What calls in a pickle make: PyTorch's own copy little, and dictionaries begin empty."""
+
+    def __init__(self) -> None:
+        self.named: dict[int, str] = {}  # what was imported, by its number in the pickle's memo
+        self.last = ""  # what was imported or looked up just now
+        self.stored = 0  # in the memo
+        self.encodes = self.sizes = False
+        self.longest = self.widest = 0  # bytes of a text; steps between a mark and its tuple
+        self.marks: list[int] = []
+        self.steps = 0
+
+    def are_few(self, name: str, argument: object) -> bool:
+        """Take one step; tell whether all calls so far are such as PyTorch writes."""
+        self.steps += 1
+        if name == "MARK":
+            self.marks.append(self.steps)
+        elif name in ("TUPLE", "LIST", "DICT", "APPENDS", "SETITEMS") and self.marks:
+            width = self.steps - self.marks.pop()
+            self.widest = max(self.widest, width if name == "TUPLE" else 0)
+        elif isinstance(argument, str | bytes) and name != "GLOBAL":
+            self.longest = max(self.longest, len(argument))
+        if self.last == "collections OrderedDict" and not self._keep(name, argument):
+            if name != "EMPTY_TUPLE":
+                return False
+            self.last = ""
+        elif name == "GLOBAL":
+            self.last = str(argument)
+            self.encodes |= self.last == "_codecs encode"
+            self.sizes |= self.last == "torch Size"
+        elif not self._keep(name, argument):
+            self.last = self.named.get(argument, "") if name.endswith("BINGET") else ""  # type: ignore[call-overload]
+        if self.encodes and self.longest > LONGEST:
+            return False
+        return not (self.sizes and self.widest > LONGEST)
+
+    def _keep(self, name: str, argument: object) -> bool:
+        """Note what is put into the memo; tell whether that is what this step does."""
+        if name not in ("BINPUT", "LONG_BINPUT", "PUT", "MEMOIZE"):
+            return False
+        number = argument if isinstance(argument, int) else self.stored
+        self.named[number] = self.last
+        self.stored += 1
+        return True
+
+
 def _check_pickle(file: BinaryIO, path: Path) -> object:
-    """Look through one pickle, up to its end; return the first long integer in it."""
+    """Look through one pickle, up to its end; return the first long integer in it.
+
+    Nor may it copy what it holds over and over: a small file could fill the memory.
+    """
     first = None
+    copied = Copies()
     for operation, argument, _ in pickletools.genops(file):
+        if not copied.are_few(operation.name, argument):
+            raise ModelError(f"{path}: repeats itself as PyTorch's files do not; it was not read")
         if operation.name == "LONG1" and first is None:
             first = argument
         elif operation.name in {"STACK_GLOBAL", "INST", "EXT1", "EXT2", "EXT4"}:
