@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+_ABANDONED = 3600  # seconds without a write, after which a part belongs to nobody any more
 
 
 def write_atomically(path: Path, content: bytes, shared: bool = False) -> None:
@@ -19,7 +22,8 @@ def making(path: Path, shared: bool = False) -> Iterator[Path]:
     """Give a place beside a file, which gets its name when it is whole.
 
     A `shared` file, as of a cache, may be written by several processes at the same time, also of
-    several machines. What a kill leaves of any other is written over the next time.
+    several machines; what a kill leaves of it stays until `remove_abandoned` is called. What a kill
+    leaves of any other is written over the next time.
     """
     unique = f".{secrets.token_hex(8)}" * shared
     beside = path.with_name(f".{path.name}{unique}.part")
@@ -30,3 +34,14 @@ def making(path: Path, shared: bool = False) -> Iterator[Path]:
         with suppress(OSError):
             beside.unlink()
         raise
+
+
+def remove_abandoned(folder: Path) -> None:
+    """Remove what killed processes left in a folder: parts that nobody has written for an hour.
+
+    The whole folder is listed for it, so it is not for each file of many.
+    """
+    for part in folder.glob(".*.part"):
+        with suppress(OSError):
+            if time.time() - part.stat().st_mtime > _ABANDONED:
+                part.unlink()

@@ -36,6 +36,7 @@ _PASSING_KINDS = {  # of botocore, aiohttp and fsspec, by name: none of them nee
 _storing = BoundedSemaphore(STORED_AT_ONCE)
 
 Result = TypeVar("Result")
+Pause = Callable[[float], object]
 
 
 @dataclass(frozen=True)
@@ -65,20 +66,21 @@ class Listing:
         return self._whole[start : start + PAGE], start + PAGE < len(self._whole)
 
     def among(self, keys: Set[str]) -> set[str]:
-        """Return those of some keys that are there; one page does for all that lie within it."""
-        if not keys:
-            return set()
-        first, last = min(keys), max(keys)
-        found: set[str] = set()
-        after = first[:-1]
-        while True:
+        """Return those of some keys that are there; one page does for all that lie within it.
+
+        What lies between them is passed over, not listed.
+        """
+        wanted, found = sorted(keys), set[str]()
+        after, start = "", 0
+        while start < len(wanted):
+            after = max(after, wanted[start][:-1])
             if not self._known[0] <= after < self._known[1]:
                 self._page, more = self.page(after)
                 self._known = after, self._page[-1].key if more else LAST
             found.update(one.key for one in self._page if one.key in keys)
             after = self._known[1]
-            if after >= last:
-                return found
+            start = bisect_right(wanted, after)
+        return found
 
     def _ask_s3(self, after: str) -> tuple[list[Object], bool]:
         fs = self._place.fs
@@ -131,14 +133,14 @@ def _list_parents(folder: str) -> Iterator[str]:
     return ("/".join(parts[: count + 1]) for count in range(len(parts)))
 
 
-def fetch(source: Path, target: Path) -> None:
+def fetch(source: Path, target: Path, pause: Pause = time.sleep) -> None:
     """Copy an object into a file."""
     place: Any = source
     single = {"max_concurrency": 1} if hasattr(place.fs, "call_s3") else {}
-    patiently(lambda: place.fs.get_file(place.path, str(target), **single))
+    patiently(lambda: place.fs.get_file(place.path, str(target), **single), pause=pause)
 
 
-def store(source: Path, target: Path) -> None:
+def store(source: Path, target: Path, pause: Pause = time.sleep) -> None:
     """Copy a file into an object, which has its name only when it is whole."""
     place: Any = target
     in_parts = hasattr(place.fs, "call_s3")
@@ -153,11 +155,16 @@ def store(source: Path, target: Path) -> None:
                 raise
 
     with _storing:
-        patiently(put)
+        patiently(put, pause=pause)
 
 
-def patiently(work: Callable[[], Result], patience: float = PATIENCE) -> Result:
-    """Do something, again if it fails by what passes, for at most so many seconds."""
+def patiently(
+    work: Callable[[], Result], patience: float = PATIENCE, pause: Pause = time.sleep
+) -> Result:
+    """Do something, again if it fails by what passes, for at most so many seconds.
+
+    `pause` waits for some seconds between two times; it may raise what ends all this.
+    """
     began, wait = time.monotonic(), FIRST_WAIT
     while True:
         try:
@@ -165,7 +172,7 @@ def patiently(work: Callable[[], Result], patience: float = PATIENCE) -> Result:
         except Exception as error:
             if not is_passing(error) or time.monotonic() - began + wait > patience:
                 raise
-        time.sleep(wait * random.uniform(0.5, 1))
+        pause(wait * random.uniform(0.5, 1))
         wait = min(2 * wait, LONGEST_WAIT)
 
 

@@ -10,6 +10,7 @@ import shutil
 import time
 from pathlib import Path
 from types import SimpleNamespace
+from typing import IO
 
 import numpy as np
 import pytest
@@ -25,8 +26,9 @@ from splitter.audio import (
     open_song,
     write_stems,
 )
-from splitter.audio.files import PartFile
+from splitter.audio.files import PartFile, _Folder, remove_parts
 from splitter.errors import AudioError
+from splitter.locks import try_lock
 from tests.codecs import RATE, chirps, write
 
 
@@ -101,13 +103,98 @@ def test_any_name_is_written(tmp_path: Path, name: str) -> None:
 
 
 def test_a_part_that_nobody_writes_any_more_is_removed(tmp_path: Path) -> None:
-    abandoned = PartFile(tmp_path / "stem.wav")
-    abandoned.file.close()
+    left = leave_part(tmp_path / "stem.wav")
     other = tmp_path / ".another.part"
     other.touch()
-    os.utime(abandoned.path, (time.time() - 7200,) * 2)
+    assert left.exists()
     write(tmp_path / "stem.wav", chirps(100), OutputFormat())
     assert sorted(path.name for path in tmp_path.iterdir()) == [".another.part", "stem.wav"]
+
+
+def test_a_stem_is_written_without_a_look_at_its_neighbours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leave_part(tmp_path / "stem.wav")
+    for name in ("listdir", "scandir"):
+        monkeypatch.setattr(os, name, None)  # not called: a folder may hold a million stems
+    write(tmp_path / "stem.wav", chirps(100), OutputFormat(clip="rescale"))
+    remove_parts(tmp_path / "stem.wav")
+    monkeypatch.undo()
+    assert [path.name for path in tmp_path.iterdir()] == ["stem.wav"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there the system keeps files that are open")
+@pytest.mark.parametrize("end", ["commit", "discard"])
+def test_a_part_is_its_runs_own_until_it_has_its_name_or_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    """Another run comes at the worst moment: when the file is closed, and still has its name."""
+    target, refused = tmp_path / "stem.wav", []
+
+    def come(self: object, *names: str) -> None:
+        with pytest.raises(AudioError, match="another run is writing it"):
+            PartFile(target)
+        refused.append(1)
+        really(self, *names)
+
+    really = getattr(_Folder, "rename" if end == "commit" else "remove")
+    monkeypatch.setattr(_Folder, really.__name__, come)
+    part = PartFile(target)
+    part.file.write(b"sound")
+    getattr(part, end)()
+    assert refused == [1]
+    assert [path.name for path in tmp_path.iterdir()] == ["stem.wav"] * (end == "commit")
+    PartFile(target).discard()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there the system keeps files that are open")
+def test_a_part_that_is_taken_for_a_dead_one_before_it_is_locked_is_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target, came = tmp_path / "stem.wav", []
+
+    def come_before(file: IO[bytes], shared: bool = False) -> bool | None:
+        if not came:
+            came.append(1)
+            remove_parts(target)
+        return try_lock(file, shared)
+
+    monkeypatch.setattr("splitter.audio.files.try_lock", come_before)
+    part = PartFile(target)
+    assert os.path.samestat(os.fstat(part.file.fileno()), part.path.stat())
+    part.discard()
+
+
+def test_on_a_disk_without_locks_a_part_is_left_alone_for_an_hour(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("splitter.audio.files.try_lock", lambda *_: None)
+    left = leave_part(tmp_path / "stem.wav")
+    for old in (False, True):
+        write(tmp_path / "stem.wav", chirps(100), OutputFormat())
+        assert left.exists() != (old or os.name == "nt")
+        assert len(list(tmp_path.iterdir())) == 1 + left.exists()
+        if left.exists():
+            os.utime(left, (time.time() - 7200,) * 2)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there are no such files there")
+def test_what_somebody_else_put_in_a_parts_place_neither_hangs_nor_is_written_to(
+    tmp_path: Path,
+) -> None:
+    place = leave_part(tmp_path / "stem.wav")
+    precious = tmp_path / "precious"
+    precious.write_bytes(b"mine")
+    for make in (lambda: os.mkfifo(place), lambda: place.symlink_to(precious), place.mkdir):
+        place.unlink()
+        make()
+        write(tmp_path / "stem.wav", chirps(100), OutputFormat())
+        remove_parts(tmp_path / "stem.wav")
+        assert os.path.lexists(place)
+        assert {path.name for path in tmp_path.iterdir()} == {
+            *("precious", "stem.wav", place.name),
+        }
+    assert precious.read_bytes() == b"mine"
 
 
 def test_what_is_written_after_a_failure_goes_nowhere(tmp_path: Path) -> None:
@@ -164,6 +251,14 @@ def test_a_folder_that_cannot_be_held_keeps_no_part(
     with pytest.raises(AudioError, match=r"stem\.wav: cannot be written"):
         PartFile(tmp_path / "stem.wav")
     assert list(tmp_path.iterdir()) == []
+
+
+def leave_part(target: Path) -> Path:
+    """Leave what a run that is killed leaves of a file."""
+    part = PartFile(target)
+    part.discard()
+    part.path.write_bytes(b"half")
+    return part.path
 
 
 def _stems(folder: Path) -> dict[str, Path]:

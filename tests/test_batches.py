@@ -17,7 +17,7 @@ import pytest
 
 from scripts import library
 from splitter.audio.files import PartFile
-from splitter.jobs import JOURNAL, Journal
+from splitter.jobs import JOURNAL, Journal, Search, find_left_out
 from tests import sounds
 from tests.commands import Done, call, start
 
@@ -323,13 +323,28 @@ def test_songs_in_folders_that_nobody_looked_into_are_told(
     (tmp_path / "songs" / "covers").mkdir()
     done = separate("songs", "-o", "out")
     assert done.complaints == [
-        "songs: left out 2 folders with songs; add -r to separate them",
+        "songs: left out folders with songs, such as songs/A; add -r to separate them",
         "splitter: found no songs",
     ]
     make_library(tmp_path / "more", 2)
     sounds.write(tmp_path / "more" / "top.wav", sounds.noise(4000))
-    assert "left out 2 folders" in separate("more").stderr
+    assert "more: left out folders with songs, such as more/A" in separate("more").stderr
     assert separate("-r", "more").status == 0
+
+
+def test_to_tell_of_songs_that_are_left_out_opens_no_file_and_looks_at_a_few(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a/cover.jpg", "a/notes", "b/deep/x.nfo", "c/song.flac", "d/song.mp3"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"fLaC")
+    assert find_left_out(tmp_path, Search()) == tmp_path / "c"
+    assert find_left_out(tmp_path, Search(exclude=["c/*"])) == tmp_path / "d"
+    assert find_left_out(tmp_path, Search(exclude=["c"], include=["*.flac"])) is None
+    monkeypatch.setattr("splitter.jobs.finding.is_song", None)
+    assert find_left_out(tmp_path, Search()) == tmp_path / "c"
+    monkeypatch.setattr("splitter.jobs.finding.LOOKED_AT", 3)
+    assert find_left_out(tmp_path, Search()) is None
 
 
 def test_stems_of_this_folder_are_no_songs_that_were_left_out(
@@ -379,6 +394,86 @@ def test_names_come_from_a_file_too(separate: Separate, tmp_path: Path) -> None:
         "A/song 0",
         "B/song 1",
     }
+
+
+def test_a_list_chooses_among_songs_that_keep_their_places(
+    separate: Separate, tmp_path: Path
+) -> None:
+    songs = make_library(tmp_path / "M", 4)
+    twin = sounds.write(tmp_path / "M/A/song 0.flac", sounds.noise(4000))
+    good = songs[0].read_bytes()
+    for song in (songs[0], songs[1]):
+        song.write_bytes(b"no sound")
+    assert separate("-r", "M", "-o", "S", "--failures", "f").status == 1
+    songs[0].write_bytes(good)
+    songs[1].write_bytes(good)
+    done = separate("-r", "M", "-o", "S", "--files0-from", "f")
+    assert done.status == 0, done.stderr
+    assert sorted(done.stdout.splitlines()) == sorted(
+        f"S/{song}/{stem}.wav"
+        for song in ("A/song 0.wav", "B/song 1")
+        for stem in ("vocals", "instrumental")
+    )
+    assert f"{twin.parent.name}/song 0.flac" in {
+        Path(name).parent.as_posix() for name in read_tree(tmp_path / "S")
+    }
+    assert "5 of 5 songs are done already" in separate("-r", "M", "-o", "S").stderr
+
+
+def test_listed_songs_that_are_not_found_are_told(separate: Separate, tmp_path: Path) -> None:
+    make_library(tmp_path / "M", 2)
+    (tmp_path / "f").write_bytes(b"M/A/song 0.wav\0M/gone.wav\0elsewhere.wav\0")
+    for more in ((), ("-n",)):
+        done = separate("-r", "M", "-o", "S", "--files0-from", "f", *more)
+        assert done.status == 1
+        assert "2 songs, such as M/gone.wav: are listed, but not among" in done.stderr
+    assert {name.split("/")[1] for name in read_tree(tmp_path / "S")} == {"song 0"}
+    (tmp_path / "f").write_bytes(b"M/gone.wav\0")
+    done = separate("-r", "M", "-o", "S", "--files0-from", "f")
+    assert done.status == 1
+    assert "none of 2 songs is in the list" in done.stderr
+    assert "M/gone.wav: is listed, but not among" in done.stderr
+
+
+def test_a_retry_that_was_killed_is_retried(separate: Separate, tmp_path: Path) -> None:
+    songs = make_library(tmp_path / "M", 2)
+    good = [song.read_bytes() for song in songs]
+    for song in songs:
+        song.write_bytes(b"no sound")
+    assert separate("-r", "M", "-o", "S").status == 1
+    for song, content in zip(songs, good, strict=True):
+        song.write_bytes(content)
+    journal = tmp_path / "S" / JOURNAL
+    before = journal.read_bytes()
+    assert "2 songs done" in separate("-r", "M", "-o", "S", "--retry-failed").stderr
+    lines = journal.read_bytes()[len(before) :].split(b"\n")
+    begun = [line for line in lines if not line.startswith(b'{"done"')]  # as a kill leaves it
+    journal.write_bytes(before + b"\n".join(begun))
+    shutil.rmtree(tmp_path / "S" / "A")
+    done = separate("-r", "M", "-o", "S", "--retry-failed")
+    assert done.status == 0 and "2 songs done" in done.stderr, done.stderr
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there are no such pipes there")
+def test_too_many_failures_end_songs_of_pipes_and_those_that_are_refused(
+    separate: Separate, tmp_path: Path
+) -> None:
+    for name in "abcd":
+        (tmp_path / f"{name}.mp3").write_bytes(b"no sound")
+    os.mkfifo(tmp_path / "pipe")
+    done = separate(*(f"{name}.mp3" for name in "abcd"), "pipe", "--max-failures", 2)
+    assert done.status == 1
+    assert "2 songs failed, as many as --max-failures allows; stopped" in done.stderr
+    assert "b.mp3" in done.stderr and "c.mp3" not in done.stderr
+    sounds.write(tmp_path / "lib/a.flac", sounds.noise(3000))
+    for name in "bcd":
+        sounds.write(tmp_path / f"lib/{name}.wav", sounds.noise(3000))
+    names = ("--template", "{name}.{ext}", "--stems", "vocals", "-o", "lib")
+    for more in ((), ("-n",)):
+        done = separate("lib", *names, "--max-failures", 2, *more)
+        assert done.status == 1
+        assert "2 songs failed, as many as --max-failures allows; stopped" in done.stderr
+        assert "lib/c.wav" in done.stderr and "lib/d.wav" not in done.stderr
 
 
 def test_two_songs_for_one_file_are_kept_apart_and_told(separate: Separate, tmp_path: Path) -> None:

@@ -7,7 +7,9 @@ import tracemalloc
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path, PurePath
+from typing import Any
 
+import numpy as np
 import pytest
 
 from splitter.audio import CONTAINERS, Mark, OutputFormat, StemWriter, Tags, read_mark
@@ -571,6 +573,11 @@ def test_only_a_plain_file_is_a_journal(tmp_path: Path) -> None:
         with pytest.raises(DataError, match=r"splitter\.jsonl: cannot be"):
             Journal(tmp_path / "out", SETTINGS).add(job)
         path.unlink()
+    other = path.with_name("splitter.9-of-9.jsonl")
+    path.touch()
+    os.mkfifo(other)
+    with pytest.raises(DataError, match=r"splitter\.9-of-9\.jsonl: cannot be read"):
+        Journal(tmp_path / "out", SETTINGS)
     assert elsewhere.read_bytes() == FLAC
 
 
@@ -606,13 +613,17 @@ def test_what_another_run_has_done_meanwhile_is_not_done_again(tmp_path: Path) -
 def test_parts_that_a_killed_run_left_are_removed_by_the_next(tmp_path: Path) -> None:
     killed, done = make_job(tmp_path, "a"), make_job(tmp_path, "b")
     Journal(tmp_path / "out", SETTINGS).begin(killed)
-    parts = [PartFile(path) for job in (killed, done) for path in job.stems.values()]
-    for part in parts:
-        part.file.close()  # as its end does, and the lock goes with it
+    stems = [path for job in (killed, done) for path in job.stems.values()]
+    parts = [leave_part(path, kind) for path in stems for kind in ("", "floats")]
     with Journal(tmp_path / "out", SETTINGS):
-        assert [part.path.exists() for part in parts] == [False, False, True, True]
-    for part in parts:
-        part.discard()
+        assert [part.exists() for part in parts] == 4 * [False] + 4 * [True]
+
+
+def leave_part(target: Path, kind: str) -> Path:
+    """Leave what a run that is killed leaves of a file."""
+    folder, part = target.parent, PartFile(target, kind)
+    part.discard()
+    return make_file(folder / part.path.name)
 
 
 def test_a_song_costs_little_memory_and_space(
@@ -653,6 +664,36 @@ def test_a_table_keeps_the_last_number_of_each_name(monkeypatch: pytest.MonkeyPa
             expected[name] = 0 if index % 5 == 4 else value
     assert {name: table[name] for name in names} == expected
     assert table["another"] == 0
+
+
+def test_a_large_table_is_put_in_order_less_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("splitter.jobs.table.RECENT", 10)
+    table, times = Table(), []
+    really = np.argsort
+    monkeypatch.setattr(np, "argsort", lambda *args, **how: times.append(1) or really(*args, **how))
+    for index in range(3_000):
+        table[index] = index + 1
+    assert len(times) < 100  # and not 300
+    assert [table[index] for index in range(3_000)] == list(range(1, 3_001))
+
+
+def test_a_table_may_be_read_while_it_is_put_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("splitter.jobs.table.RECENT", 100)
+    table = Table()
+    for index in range(100, 200):
+        table[index] = index
+    really = np.searchsorted
+
+    def search(*found: Any) -> Any:
+        """Find a place, and have another thread write before it is looked at."""
+        place = really(*found)
+        monkeypatch.setattr(np, "searchsorted", really)
+        for index in range(100):
+            table[index] = index
+        return place
+
+    monkeypatch.setattr(np, "searchsorted", search)
+    assert table[150] == 150
 
 
 def test_the_output_folder_may_move(tmp_path: Path) -> None:
@@ -736,7 +777,11 @@ def test_a_journal_knows_which_songs_have_failed(tmp_path: Path) -> None:
         False,
     ]
     again.begin(failed)
+    assert again.failed(failed)  # so that a retry that is killed is known for one
+    assert Journal(tmp_path / "out", SETTINGS).failed(failed)
+    again.add(failed)
     assert not again.failed(failed)
+    assert not Journal(tmp_path / "out", SETTINGS).failed(failed)
 
 
 @pytest.mark.parametrize("end", ["failed", "killed"])

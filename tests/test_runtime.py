@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -277,6 +279,22 @@ def test_only_a_few_networks_are_kept(small_model_folder: Path, cache: Path) -> 
     for number in range(1, MOST + 3):
         separate(noise(10), 44100, compile_model(choice, Settings(1), 16 * number))
         assert len(_kept(cache)) <= MOST
+
+
+def test_what_killed_runs_left_among_kept_networks_is_removed(
+    small_model_folder: Path, cache: Path
+) -> None:
+    folder = cache / "splitter/compiled"
+    folder.mkdir(parents=True, exist_ok=True)
+    old, new = folder / ".abc.0123.part", folder / ".def.4567.part"
+    for part in (old, new):
+        part.write_bytes(b"half")
+    os.utime(old, (time.time() - 7200,) * 2)
+    choice = ModelChoice((str(small_model_folder),))
+    separate(noise(10), 44100, compile_model(choice, Settings(1), 1600))
+    _kept(cache)
+    assert not old.exists() and new.exists()
+    new.unlink()
 
 
 def test_what_only_pytorch_can_do_is_left_to_it(small_model_folder: Path) -> None:

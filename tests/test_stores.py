@@ -13,15 +13,18 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import numpy as np
 import pytest
 
+from splitter.engines.local import separate_songs
 from splitter.engines.stores import separate_stored
 from splitter.engines.worker import Worker
 from splitter.errors import SplitterError
 from splitter.jobs import Found, Job, Search, find_songs, open_journal
+from splitter.jobs.segments import StoredJournal
 from splitter.loading import Model
 from splitter.objects import PATIENCE, Listing, list_tree, patiently
 from splitter.objects import store as store_object
@@ -181,6 +184,51 @@ def test_a_store_is_listed_in_pages(
     for wanted in (keys[:2], keys[4:9], ["a/0", "a/1"], ["none"], ["zz"], keys):
         assert listing.among(set(wanted)) == set(wanted).intersection(keys)
     assert Listing(place / "nothing").among({"x"}) == set()
+
+
+def test_what_lies_between_keys_that_are_looked_for_is_not_listed(
+    store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = open_path(store)
+    for number in range(40):
+        store_text(place / f"{number:02}" / "vocals.wav")
+    store_text(place / "a.wav")
+    monkeypatch.setattr("splitter.objects.PAGE", 2)
+    listing, asked = Listing(place), []
+    page = listing.page
+    monkeypatch.setattr(listing, "page", lambda after: asked.append(after) or page(after))
+    wanted = {"05/vocals.wav", "06/vocals.wav", "30/vocals.wav", "30/none.wav", "a.wav", "b.wav"}
+    assert listing.among(wanted) == wanted - {"30/none.wav", "b.wav"}
+    assert len(asked) <= 4
+
+
+def test_a_journal_in_a_store_is_not_held_whole_while_it_is_read(
+    store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = open_path(store) / "out"
+    jobs = [Job(Path(f"/songs/{n}.wav"), {"v": place / f"{n}.wav"}, size=7) for n in range(40)]
+    for job in jobs:
+        open_journal(place, {}).add(job, "no sound")
+    fetched, most = [], 0
+
+    def fetch(self: StoredJournal, name: str) -> bytes:
+        fetched.append(name)
+        return read(self, name)
+
+    def take(self: StoredJournal, entry: dict[str, Any]) -> None:
+        nonlocal most
+        most = max(most, len(fetched) - len(taken))
+        taken.update([entry["failed"]] if "failed" in entry else [])
+        put(self, entry)
+
+    taken: set[str] = set()
+    read, put = StoredJournal._fetch, StoredJournal._take
+    monkeypatch.setattr(StoredJournal, "_fetch", fetch)
+    monkeypatch.setattr(StoredJournal, "_take", take)
+    monkeypatch.setattr("splitter.jobs.segments.HELD", 4)
+    journal = open_journal(place, {})
+    assert all(map(journal.failed, jobs)) and len(fetched) >= 40
+    assert most <= 8
 
 
 def test_a_journal_in_a_store_makes_its_folder_and_keeps_any_name(strict_store: str) -> None:
@@ -425,6 +473,29 @@ def test_a_store_that_refuses_is_asked_ever_later_and_not_for_ever() -> None:
         assert longest / 2 <= wait < longest + 0.5
     told = " ".join((ROOT / "docs/many.md").read_text("utf-8").split())
     assert PATIENCE == 120 and "is tried again for up to two minutes" in told
+
+
+def test_a_worker_that_is_stopped_does_not_wait_for_a_store(
+    store: str, small_model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = fill(store, 1)
+    (job,) = plan(find_songs([place / "songs"], Search(recursive=True)), place / "out")
+    asked = Event()
+
+    def refuse(*_: object, **__: object) -> None:
+        asked.set()
+        raise OSError(errno.EBUSY, "try again")
+
+    def stop() -> None:
+        if asked.is_set():
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(type(place.fs), "get_file", refuse)  # type: ignore[attr-defined]
+    monkeypatch.setattr("splitter.objects.FIRST_WAIT", 100.0)
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        list(separate_songs([job], Worker([small_model], work()), check=stop))
+    assert time.monotonic() - began < 20
 
 
 @pytest.mark.parametrize("code", [403, 404])

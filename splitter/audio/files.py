@@ -1,8 +1,10 @@
 """Files that have their name only when they are whole."""
 
+import errno
 import hashlib
 import os
 import secrets
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -22,7 +24,7 @@ _TRIES = 3  # to open a file in a folder that someone else may be removing
 
 
 class PartFile:
-    """A file in the making, beside its target under a hidden name.
+    """A file in the making, beside its target under a hidden name, which is locked.
 
     Folders that are missing are made, and removed again if nothing came of the file. What a killed
     run left of the same target is removed. Raises AudioError if a living run writes the same.
@@ -32,19 +34,16 @@ class PartFile:
         self.target = target
         with report_errors(target):
             self._made = _find_missing(target.parent)
-            self.path = target.with_name(f".{_digest(target, kind)}-{secrets.token_hex(4)}.part")
-            self.file = _open_new(self.path)
+            self.path, self.file = _open_part(target, kind)
+            self._lock: int | None = None
             try:
-                try_lock(self.file)
                 self._folder = _Folder(self.path.parent)
+                if os.name != "nt":  # where a file that is open can neither be removed nor renamed
+                    self._lock = os.dup(self.file.fileno())
             except OSError:
-                self.file.close()
                 self.path.unlink()
+                self.file.close()
                 raise
-        # after our own is there: of two that begin at once, at least one sees the other
-        if remove_parts(target, kind, self.path):
-            self.discard()
-            raise AudioError(f"{target}: another run is writing it; wait for its end")
 
     def check(self) -> None:
         """Raise AudioError if the file is no longer where it was."""
@@ -57,7 +56,7 @@ class PartFile:
             self.file.close()
             self._folder.check()
             self._folder.rename(self.path.name, self.target.name)
-            self._folder.close()
+            self._close()
             self._made = []
 
     def abandon(self) -> None:
@@ -72,10 +71,17 @@ class PartFile:
             self.abandon()
             self.file.close()
             self._folder.remove(self.path.name)
-            self._folder.close()
+            self._close()
             with suppress(OSError):  # there is something else in them by now
                 while self._made:
                     self._made.pop(0).rmdir()
+
+    def _close(self) -> None:
+        """Let go of the folder, and of the lock: the name is another run's from now on."""
+        self._folder.close()
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
 
 
 class _Folder:
@@ -115,41 +121,81 @@ class _Folder:
             self._number = -1
 
 
-def remove_parts(target: Path, kind: str = "", mine: Path | None = None) -> bool:
-    """Remove what killed runs have left of a file; tell whether a living one writes it."""
-    living = False
-    start = f".{_digest(target, kind)}-"
-    for name in _list_names(target.parent):
-        if not (name.startswith(start) and name.endswith(".part")):
-            continue
-        path = target.with_name(name)
-        if path == mine:
-            continue
-        with suppress(FileNotFoundError):
-            with path.open("rb") as file:
-                locked = try_lock(file)
-                old = time.time() - path.stat().st_mtime > _ABANDONED
-                dead = locked or (locked is None and old)
-                if dead and os.name != "nt":
-                    path.unlink()
-            if dead and os.name == "nt":
-                try:
-                    path.unlink()
-                except PermissionError:  # Windows removes no file that somebody has open
-                    locked = False
-            living = living or locked is False
-    return living
+def remove_parts(target: Path) -> None:
+    """Remove what killed runs have left of a file."""
+    for kind in PARTS:
+        _remove_dead(_name_part(target, kind))
 
 
-def _list_names(folder: Path) -> list[str]:
-    with suppress(OSError):
-        return os.listdir(folder)  # noqa: PTH208 - called for each stem
-    return []
-
-
-def _digest(target: Path, kind: str) -> str:
+def _name_part(target: Path, kind: str, more: str = "") -> Path:
+    """Name a part: always alike, so that nobody has to look for those of other runs."""
     name = f"{kind}/{target.name}" if kind else target.name
-    return hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()[:12]
+    digest = hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()[:12]
+    return target.with_name(f".{digest}{more}.part")
+
+
+def _open_part(target: Path, kind: str) -> tuple[Path, BinaryIO]:
+    """Open a part that is this run's alone; raise AudioError if a living run has it.
+
+    Where nobody can tell whether another one lives, as on disks without locks, it is left alone,
+    and this one gets a name that no other has.
+    """
+    path = _name_part(target, kind)
+    for _ in range(_TRIES):
+        try:
+            file = _open_new(path)
+        except FileExistsError:
+            if not path.parent.is_dir():
+                raise
+        else:
+            if try_lock(file) is not False and _is_at(path, file):
+                return path, file
+            file.close()  # another run took it for a dead one's before it was locked
+        dead = _remove_dead(path)
+        if dead is False:
+            break
+        if dead is None:
+            path = _name_part(target, kind, f"-{secrets.token_hex(4)}")
+    raise AudioError(f"{target}: another run is writing it; wait for its end")
+
+
+def _remove_dead(path: Path) -> bool | None:
+    """Remove a part that a killed run has left; tell whether its name is free by now.
+
+    False: a living run writes it. None: nobody can tell, or it is none of ours.
+    """
+    try:
+        if os.name == "nt":
+            path.unlink()
+            return True
+        with _open_plain(path) as file:
+            locked = try_lock(file)
+            if locked is None and time.time() - os.fstat(file.fileno()).st_mtime > _ABANDONED:
+                locked = True
+            if locked and _is_at(path, file):  # else another run was faster
+                path.unlink()
+            return locked
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False if os.name == "nt" else None  # there it removes no file that somebody has open
+
+
+def _open_plain(path: Path) -> BinaryIO:
+    """Open a file that is there, but no link, and nothing that keeps one waiting."""
+    flags = os.O_RDWR | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    file = os.fdopen(os.open(path, flags), "r+b", buffering=0)
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise OSError(errno.EINVAL, "it is not a plain file", str(path))
+    return file
+
+
+def _is_at(path: Path, file: BinaryIO) -> bool:
+    """Tell whether an open file still has its name."""
+    with suppress(FileNotFoundError):
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    return False
 
 
 def _find_missing(folder: Path) -> list[Path]:

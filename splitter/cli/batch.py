@@ -47,7 +47,7 @@ def run_batch(
     alone = batch.engine == "local"  # a cluster may keep it waiting forever
     watch = watch_signals(waiting, watch) if alone else watch
     with batch.journal or nullcontext(), handling(waiting) if alone else nullcontext():
-        for outcome in _start(_begin(jobs, batch, progress), batch, watch):
+        for outcome in _start(_begin(jobs, batch, progress), batch, watch, waiting.check):
             waiting.check()
             if batch.journal:
                 batch.journal.add(outcome.job, outcome.error)
@@ -65,7 +65,9 @@ def _begin(jobs: Iterable[Job], batch: Batch, progress: BatchProgress) -> Iterat
         yield job
 
 
-def _start(jobs: Iterable[Job], batch: Batch, watch: Watch) -> Iterator[Outcome]:
+def _start(
+    jobs: Iterable[Job], batch: Batch, watch: Watch, check: Callable[[], object]
+) -> Iterator[Outcome]:
     if batch.engine == "ray":
         from splitter.engines import cluster
 
@@ -80,4 +82,4 @@ def _start(jobs: Iterable[Job], batch: Batch, watch: Watch) -> Iterator[Outcome]
         )
     beside = local.songs_beside(batch.stored)
     at_once = local.songs_at_once(worker, count_processors())
-    return local.separate_songs(jobs, worker, at_once, beside)
+    return local.separate_songs(jobs, worker, at_once, beside, check)

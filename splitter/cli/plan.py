@@ -28,11 +28,12 @@ from splitter.jobs import (
     Job,
     Journal,
     Search,
+    find_left_out,
     find_songs,
-    list_left_out,
     plan_jobs,
     read_names,
 )
+from splitter.jobs.table import Table
 from splitter.outputs import Output, name_stems
 from splitter.paths import is_folder, is_local, is_pipe, is_there, locate, locate_folder
 from splitter.registry import ModelChoice
@@ -41,7 +42,33 @@ from splitter.templates import needs_tags
 
 log = logging.getLogger(__name__)
 
+NAMED, MET = 1, 2  # what is known of a song in a list
+
 Item = TypeVar("Item")
+
+
+class Listed:
+    """The songs that a list names, of which hashes are kept."""
+
+    def __init__(self, names: bytes) -> None:
+        self._names = names
+        self._known = Table()  # → NAMED or MET
+        for one in read_names(names):
+            self._known[locate(one.path)] = NAMED
+
+    def takes(self, song: Path) -> bool:
+        """Tell whether a song is listed; note that it has been met."""
+        listed = locate(song) in self._known
+        if listed:
+            self._known[locate(song)] = MET
+        return listed
+
+    def count_missing(self) -> tuple[int, Path | None]:
+        """Return how many listed songs have not been met, and the first of them."""
+        named = (one.path for one in read_names(self._names))
+        missing = (path for path in named if self._known[locate(path)] == NAMED)
+        first = next(missing, None)
+        return (first is not None) + sum(1 for _ in missing), first
 
 
 @dataclass(frozen=True)
@@ -57,7 +84,7 @@ class Plan:
     screen: Screen
     waiting: Waiting = field(default_factory=Waiting)  # asked between two songs
     extent: Extent = field(default_factory=Extent)
-    unread: list[DataError] = field(default_factory=list)  # folders, met while songs are done
+    unread: list[DataError] = field(default_factory=list)  # what songs were not found for
 
     def jobs(self) -> Iterator[Job]:
         """Name all stems of all songs, so that no two songs write one file.
@@ -80,10 +107,11 @@ class Plan:
                 for path in named.intersection(map(locate, job.stems.values())):
                     told = f"{path}: a stem would replace it; choose another --output"
                     job = replace(job, wrong=told)
-                if job.wrong and not self.extent.passed:
+                wants = self._wants(job)
+                if job.wrong and wants and not self.extent.passed:
                     raise DataError(job.wrong)
                 self.extent.pass_by(job)
-                if job.wrong or self._wants(job):
+                if wants:
                     wanted += 1
                     yield job
         except DataError as error:
@@ -93,9 +121,15 @@ class Plan:
         if not self.extent.passed:
             log.warning("found no songs")
         elif not wanted:
-            shard = self.options.shard
-            which = f"is in shard {shard.index}/{shard.count}" if shard else "has failed"
-            log.info("none of %s %s", count(self.extent.passed, "song"), which)
+            log.info("none of %s %s", count(self.extent.passed, "song"), self._which)
+        self._tell_missing()
+
+    @property
+    def _which(self) -> str:
+        """Say which of all songs are wanted."""
+        if shard := self.options.shard:
+            return f"is in shard {shard.index}/{shard.count}"
+        return "has failed" if self.options.retry_failed else "is in the list"
 
     @cached_property
     def _places(self) -> Sequence[Path]:
@@ -109,21 +143,21 @@ class Plan:
         self.extent.expect(count, 1 / shard.count if shard else 1.0)
 
     def _wants(self, job: Job) -> bool:
-        """Tell whether a job is of this run's shard, and of the failures that it is to retry."""
+        """Tell whether a job is listed, of this run's shard, and of the failures to be retried."""
         options = self.options
+        listed = self._listed is None or self._listed.takes(job.song)
         mine = options.shard is None or options.shard.takes(job.song)
         retried = not options.retry_failed or (
             self.journal is not None and self.journal.failed(job)
         )
-        return mine and retried
+        return listed and mine and (retried or bool(job.wrong))
 
     def _tell_left_out(self) -> None:
-        """Say in how many folders nobody looks for songs."""
+        """Say that there are folders in which nobody looks for songs."""
         for folder in filter(is_folder, self._places):
-            left = list_left_out(folder, self._search)
-            if left:
-                what = count(len(left), "folder")
-                log.info("%s: left out %s with songs; add -r to separate them", folder, what)
+            if left := find_left_out(folder, self._search):
+                told = "%s: left out folders with songs, such as %s; add -r to separate them"
+                log.info(told, folder, left)
 
     @cached_property
     def _search(self) -> Search:
@@ -151,10 +185,29 @@ class Plan:
                 self.screen.show(State("looking for songs", None, facts))
 
     def _look(self, search: Search) -> Iterator[Found]:
-        listed = (
-            one for one in read_names(self._names) if search.wants(one.parent / one.path.name)
-        )
-        return chain(find_songs(self._places, search), listed)
+        if self.options.songs:
+            return find_songs(self._places, search)
+        listed = read_names(self._names)
+        return (one for one in listed if search.wants(one.parent / one.path.name))
+
+    @cached_property
+    def _listed(self) -> Listed | None:
+        """The list that says which songs of those that are found are wanted, if there is one."""
+        both = self.options.songs and self.options.files0_from
+        return Listed(self._names) if both else None
+
+    def _tell_missing(self) -> None:
+        """Say of listed songs that they were not found."""
+        number, first = self._listed.count_missing() if self._listed else (0, None)
+        if number:
+            what = (
+                f"{first}: is listed, but not"
+                if number == 1
+                else (f"{number} songs, such as {first}: are listed, but not")
+            )
+            error = DataError(f"{what} among the songs that were named or found")
+            complain(error)
+            self.unread.append(error)
 
     @cached_property
     def _names(self) -> bytes:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import io
 import logging
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, nullcontext, suppress
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import takewhile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -33,8 +33,9 @@ from splitter.cli.records import (
     to_json,
 )
 from splitter.cli.screen import Screen, State, compose
+from splitter.cli.standard import check_stdin, find_stdin, find_stdout
 from splitter.cli.streams import lose_stdout
-from splitter.errors import AudioError, CommandError, SplitterError, reason
+from splitter.errors import CommandError, SplitterError, reason
 from splitter.jobs import Job, Journal, claim
 from splitter.outputs import Output, Target, check_existing, name_stems, plan_stems
 from splitter.paths import is_local, is_pipe
@@ -79,6 +80,7 @@ class Run:
             for device in self.options.device.split(","):
                 pick_device(device)
         well = _all_well(self._preview(job) for job in map(self._skip, self._sound(jobs)) if job)
+        self._tell_stopped()
         return well and not self.plan.unread and not self.refused
 
     def _preview(self, job: Job) -> bool:
@@ -104,16 +106,31 @@ class Run:
             if self._is_batch(len(first) > 1):
                 well = self._separate_many(jobs)
             else:
-                well = _all_well(map(self.separate, jobs))
+                well = _all_well(map(self.separate, self._until_stopped(jobs)))
             ended = True
         finally:  # a run that is stopped writes, too, if it has anything to say
             if self.options.failures and (ended or len(self.failures)):
                 self.failures.write(self.options.failures)
-        return well and not self.refused
+        self._tell_stopped()
+        return well and not self.plan.unread and not self.refused
+
+    @property
+    def _is_stopped(self) -> bool:
+        """Tell whether as many songs have failed as may."""
+        most = self.options.max_failures
+        return most is not None and len(self.failures) >= most
+
+    def _until_stopped(self, jobs: Iterable[Job]) -> Iterator[Job]:
+        return takewhile(lambda _: not self._is_stopped, jobs)
+
+    def _tell_stopped(self) -> None:
+        if self._is_stopped:
+            failed = count(len(self.failures), "song")
+            complain(f"{failed} failed, as many as --max-failures allows; stopped")
 
     def _sound(self, jobs: Iterable[Job]) -> Iterator[Job]:
-        """Yield the jobs that can be done; say of the others why not."""
-        for job in jobs:
+        """Yield the jobs that can be done, until too many have failed; say of others why not."""
+        for job in self._until_stopped(jobs):
             if job.wrong:
                 self.refused.append(str(job.song))
                 self._fail(str(job.song), job.wrong)
@@ -134,7 +151,7 @@ class Run:
     def _separate_many(self, jobs: Iterable[Job]) -> bool:
         first, undone = peek(self._select_undone(jobs), 1)
         if not first:
-            return not self.plan.unread
+            return True
         self.plan.count_beside()
         self.screen.show(State(f"loading {self.model.name}"))
         progress = BatchProgress(self.screen, self.plan.extent)
@@ -146,7 +163,7 @@ class Run:
             log.info("%s", compose(progress.summary))
         else:
             self.screen.keep(progress.summary)
-        return well and not self.plan.unread
+        return well
 
     def _select_undone(self, jobs: Iterable[Job]) -> Iterator[Job]:
         """Yield what is not done yet; say at the end how many songs were."""
@@ -166,11 +183,9 @@ class Run:
 
     def _report_all(self, outcomes: Iterable[Outcome]) -> Iterator[bool]:
         """Report outcomes, until too many songs have failed; then say why they did."""
-        most = self.options.max_failures
         for outcome in outcomes:
             yield self._report(outcome)
-            if most is not None and len(self.failures) >= most:
-                complain(f"{count(most, 'song')} failed, as many as --max-failures allows; stopped")
+            if self._is_stopped:
                 break
         self.failures.tell()
 
@@ -239,7 +254,7 @@ class Run:
         if left is None:
             return True
         job = left
-        source = _find_stdin() if job.song == STDIN else job.song
+        source = find_stdin() if job.song == STDIN else job.song
         try:
             with (
                 nullcontext() if self._waits_for_others(job) else handling(end_at_once),
@@ -258,7 +273,7 @@ class Run:
         """Check all that can be checked, then load the model, and separate."""
         targets = self._targets(job, reader)
         if job.song == STDIN:
-            _check_stdin(targets.values())
+            check_stdin(targets.values())
         plan = plan_stems(reader, targets, self.output, job.claimed)
         self.screen.show(State(f"loading {self.model.name}"))
         with handling(end_at_once):
@@ -315,7 +330,7 @@ class Run:
 
     def _targets(self, job: Job, reader: SongReader) -> Mapping[str, Target]:
         if self.options.to_pipe:
-            return {(self.output.stems or self.stems)[0]: _find_stdout()}
+            return {(self.output.stems or self.stems)[0]: find_stdout()}
         tagged = is_pipe(job.song) and needs_tags(self.output.template)
         if job.song == STDIN or tagged:  # only now it can say what it is called
             return name_stems(job.song, self.output, self.model.name, self.stems, reader.tags)
@@ -352,37 +367,6 @@ class Run:
             )
 
 
-class _Behind(io.FileIO):
-    """A file in which an encoder cannot go back: it would write over what was there, or behind."""
-
-    def seekable(self) -> bool:
-        return False
-
-
-def _find_stdout() -> BinaryIO:
-    stdout = sys.stdout.buffer
-    if stdout.seekable() and (stdout.seek(0, os.SEEK_END) or _appends(stdout.fileno())):
-        return cast(BinaryIO, _Behind(stdout.fileno(), "wb", closefd=False))
-    return stdout
-
-
-def _find_stdin() -> BinaryIO:
-    if sys.stdin is None:
-        raise AudioError("-: standard input is closed")
-    return sys.stdin.buffer
-
-
-def _check_stdin(targets: Iterable[Target]) -> None:
-    """Raise AudioError for a stem that would replace the file that standard input reads."""
-    with suppress(OSError):  # it may be no file at all
-        song = os.fstat(_find_stdin().fileno())
-        for path in targets:
-            if isinstance(path, Path) and path.exists() and os.path.samestat(song, path.stat()):
-                raise AudioError(
-                    f"{path}: a stem would replace the song itself; choose another name"
-                )
-
-
 def _all_well(done: Iterable[bool]) -> bool:
     """Do all; tell whether all went well."""
     return sum(not well for well in done) == 0
@@ -394,12 +378,3 @@ def _choose_computing(options: Options) -> Computing:
 
     batch, precision = options.batch_size or 0, options.precision
     return Computing(batch=batch, precision=precision, overlap=options.overlap)
-
-
-def _appends(descriptor: int) -> bool:
-    """Tell whether all that is written lands at the end of a file, as by >> in a shell."""
-    try:
-        from fcntl import F_GETFL, fcntl
-    except ImportError:  # Windows
-        return False
-    return bool(fcntl(descriptor, F_GETFL) & os.O_APPEND)

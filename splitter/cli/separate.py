@@ -111,7 +111,7 @@ def _set_progress(context: click.Context, _: click.Parameter, kind: str | None) 
     metavar="FILE",
     group=SONGS,
     help="Read songs from FILE (- is standard input), each name ended by a NUL byte, as "
-    "find -print0 writes them.",
+    "find -print0 writes them. With SONGS, separate only those of them that FILE names.",
 )
 @option(
     "--start",
@@ -283,7 +283,8 @@ def _set_progress(context: click.Context, _: click.Parameter, kind: str | None) 
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
     group=MANY,
-    help="Write the names of songs that failed to FILE, for --files0-from.",
+    help="Write the names of songs that failed to FILE, for --files0-from. To have their stems "
+    "where they belong, name the same SONGS again, too.",
 )
 @option("--json", "as_json", is_flag=True, group=PROGRAMS, help="Print a JSON object per song.")
 @option(

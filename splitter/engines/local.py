@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from threading import BoundedSemaphore
 
@@ -20,13 +20,18 @@ AHEAD_BYTES = 256 << 20  # of songs that are fetched and not done, beyond those 
 
 
 def separate_songs(
-    jobs: Iterable[Job], worker: Worker, at_once: int = 2, beside: int = WAITING
+    jobs: Iterable[Job],
+    worker: Worker,
+    at_once: int = 2,
+    beside: int = WAITING,
+    check: Callable[[], object] = lambda: None,
 ) -> Iterator[Outcome]:
     """Separate `at_once` songs at a time; yield outcomes in the order in which they come about.
 
     While one song is decoded, others are computed and written. `beside` these, songs wait for
     their turn, or are on their way from and to a store: as many as AHEAD_BYTES hold. Closing the
-    generator stops the work and leaves no unfinished file.
+    generator stops the work and leaves no unfinished file; so does `check`, called now and then
+    while songs are waited for, if it raises.
     """
     running: dict[Future[Outcome], int] = {}  # → bytes
     turn = BoundedSemaphore(at_once)
@@ -34,10 +39,10 @@ def separate_songs(
         try:
             for job in jobs:
                 while _is_full(running, job, at_once, beside):
-                    yield from _take_done(running)
+                    yield from _take_done(running, check)
                 running[threads.submit(separate_stored, worker, job, turn)] = job.size
             while running:
-                yield from _take_done(running)
+                yield from _take_done(running, check)
         finally:
             worker.stop()
 
@@ -90,11 +95,15 @@ def songs_beside(stored: bool) -> int:
     return AHEAD if stored else WAITING
 
 
-def _take_done(running: dict[Future[Outcome], int]) -> Iterator[Outcome]:
+def _take_done(
+    running: dict[Future[Outcome], int], check: Callable[[], object]
+) -> Iterator[Outcome]:
     """Wait until a song is done; remove and yield those that are."""
     done: set[Future[Outcome]] = set()
     while not done:  # on Windows no Ctrl-C is heard within a wait
         done = wait(running, HEARING, FIRST_COMPLETED)[0]
+        if not done:
+            check()
     for future in done:
         del running[future]
         yield future.result()

@@ -34,14 +34,14 @@ def separate_stored(
             check_existing(job.stems.values(), worker.work.output, job.claimed)
             if here.song != job.song:
                 here.song.parent.mkdir()
-                fetch(job.song, here.song)
+                fetch(job.song, here.song, worker.pause)
             with turn:
                 outcome = worker.separate(here)
             if outcome.separated is None:
                 return Outcome(job, error=_tell_places(str(outcome.error), here, job))
             for name, path in here.stems.items():
                 if path != job.stems[name]:
-                    store(path, job.stems[name])
+                    store(path, job.stems[name], worker.pause)
         except AudioError as error:
             return Outcome(job, error=str(error))
         except StoppedError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from threading import Event
 from typing import TYPE_CHECKING
 
 from splitter.audio import Reading, open_song
@@ -55,6 +56,7 @@ class Worker:
         self.work = work
         self.watch = watch
         self.computing = work.computing
+        self._stopped = Event()
         self.model: Model | Streaming
         self.network: SharedNetwork | Streaming
         if isinstance(models, Streaming):
@@ -94,7 +96,13 @@ class Worker:
 
     def stop(self) -> None:
         """Have jobs under way end early, by a StoppedError."""
+        self._stopped.set()
         self.network.stop()
+
+    def pause(self, seconds: float) -> None:
+        """Wait for others; raise StoppedError if jobs are to end."""
+        if self._stopped.wait(seconds):
+            raise StoppedError("stopped")
 
     def __enter__(self) -> Worker:
         return self

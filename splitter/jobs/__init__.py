@@ -13,10 +13,10 @@ from splitter.jobs.counting import Count, Extent
 from splitter.jobs.finding import (
     Found,
     Search,
+    find_left_out,
     find_songs,
     has_sound,
     is_song,
-    list_left_out,
     read_names,
 )
 from splitter.jobs.journal import JOURNAL, Journal
@@ -34,10 +34,10 @@ __all__ = [
     "Search",
     "Shard",
     "claim",
+    "find_left_out",
     "find_songs",
     "has_sound",
     "is_song",
-    "list_left_out",
     "open_journal",
     "plan_jobs",
     "read_names",

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
 from functools import lru_cache
-from itertools import groupby
+from itertools import groupby, islice
 from operator import itemgetter
 from pathlib import Path, PurePath
 from typing import Any
@@ -29,6 +30,7 @@ from splitter.paths import (
 )
 
 HEAD = 400  # bytes that tell a song from a picture
+LOOKED_AT = 1000  # files in folders that are left out
 SIGNATURES = (  # at the very start of a file
     b"fLaC", b"OggS", b"ID3", b"caff", b".snd", b"wvpk", b"MAC ", b"MPCK", b"MP+", b"TTA", b"DSD ",
     b"FRM8", b"#!AMR", b"riff.\x91\xcf\x11", b"\x1aE\xdf\xa3", b"0&\xb2u\x8ef\xcf\x11", b"\x0bw",
@@ -143,31 +145,37 @@ def _find_inside(place: Path, search: Search, stems: LeftOut) -> Iterator[Found]
             log.debug("%s: no song, skipped", one.path)
 
 
-def list_left_out(place: Path, search: Search) -> list[Path]:
-    """List the folders in a folder that hold songs, which nobody would look for without -r."""
-    deeper = replace(search, recursive=True)
+def find_left_out(place: Path, search: Search) -> Path | None:
+    """Find a folder in a folder that holds songs, which nobody would look for without -r.
+
+    A few files are looked at, and only their names say what they are: it is one line for a person.
+    """
     if not is_local(place):  # what lies deeper there would have to be listed
-        return []
-    folders = [entry.path for entry in list_folder(place) if entry.is_folder]
-    return [path for path in folders if search.enters(path) and _has_songs(path, deeper)]
+        return None
+    with suppress(OSError):  # a folder that cannot be read: it is told when its songs are wanted
+        folders = (entry.path for entry in list_folder(place) if entry.is_folder)
+        files = ((folder, one) for folder in folders for one in _walk_below(folder, search))
+        for folder, one in islice(files, LOOKED_AT):
+            wanted = search.wants(one.parent / one.path.name)
+            if wanted and one.path.suffix.lower() in SUFFIXES and not _is_stem(one.path, search):
+                return folder
+    return None
 
 
-def _has_songs(folder: Path, search: Search) -> bool:
-    if locate_folder(folder) in search.skip:
-        return False
-    with suppress(DataError):  # a folder that cannot be read
-        files = (one.path for one in _walk(folder, search))
-        return any(is_song(path) and not _is_stem(path, search) for path in files)
-    return False
+def _walk_below(folder: Path, search: Search) -> Iterator[Found]:
+    """Yield the files of a folder in a folder, as if with -r."""
+    below = PurePath(folder.name)
+    if search.enters(below) and locate_folder(folder) not in search.skip:
+        with suppress(DataError):
+            yield from _walk_folder(folder, below, replace(search, recursive=True))
 
 
 def read_names(names: bytes) -> Iterator[Found]:
     """Read names that end in NUL, as `find -print0` prints them; relative ones keep their tree."""
-    for name in names.split(b"\0"):
-        if name:
-            path = open_path(os.fsdecode(name))
-            inside = is_local(path) and not path.is_absolute() and ".." not in path.parts
-            yield Found(path, path.parent if inside else PurePath())
+    for name in re.finditer(rb"[^\0]+", names):
+        path = open_path(os.fsdecode(name[0]))
+        inside = is_local(path) and not path.is_absolute() and ".." not in path.parts
+        yield Found(path, path.parent if inside else PurePath())
 
 
 def is_song(path: Path) -> bool:

@@ -27,7 +27,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import IO, Any
 
-from splitter.audio import PARTS, may_lack_mark, read_mark, remove_parts
+from splitter.audio import may_lack_mark, read_mark, remove_parts
 from splitter.errors import CommandError, DataError, JournalError, reason
 from splitter.jobs.lines import (
     identify,
@@ -201,8 +201,7 @@ class Journal:
         """Remove what killed runs have left of songs that they had begun."""
         for _, files in self._begun.values():
             for name in filter(stays_inside, files):
-                for kind in PARTS:
-                    remove_parts(self._folder / name, kind)
+                remove_parts(self._folder / name)
 
     def _name(self, job: Job) -> str:
         return self.made.relate(locate(job.song))
@@ -311,7 +310,7 @@ class Journal:
 
     def _take_beginning(self, known: str, song: str, files: list[str], bare: bool = False) -> None:
         self._begun[known] = song, files
-        self._songs[song] = 0
+        self._songs[song] &= FAILED  # until it is done
         for name in files:
             self.made.add(name, song, bare)
 

@@ -21,11 +21,13 @@ from splitter.jobs.planning import Job
 from splitter.jobs.shards import Shard
 from splitter.objects import list_tree, patiently
 from splitter.paths import is_local
+from splitter.tiling import batched
 
 SEGMENTS = ".splitter"  # the folder
 CLAIMS = 256  # songs that are told of at once, before they are done
 DELAY = 60.0  # seconds that the journal may be behind
 READ_AT_ONCE = 16  # segments
+HELD = 64  # segments in memory while they are read
 
 
 class StoredJournal(Journal):
@@ -86,9 +88,10 @@ class StoredJournal(Journal):
         folder = self.path.parent / SEGMENTS
         try:
             with ThreadPoolExecutor(READ_AT_ONCE, "splitter-read") as threads:
-                for lines in threads.map(self._fetch, _list_segments(folder)):
-                    for line in lines.split(b"\n"):
-                        self._take(parse(line))
+                for names in batched(_list_segments(folder), HELD):
+                    for lines in threads.map(self._fetch, names):
+                        for line in lines.split(b"\n"):
+                            self._take(parse(line))
         except FileNotFoundError:
             return
         except Exception as error:  # stores have errors of their own kinds

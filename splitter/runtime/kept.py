@@ -20,7 +20,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from splitter.atomic import write_atomically
+from splitter.atomic import remove_abandoned, write_atomically
 from splitter.registry import cache_folder
 from splitter.runtime.openvino import Network, Settings, import_network
 from splitter.runtime.streams import Spectral
@@ -86,7 +86,7 @@ def _read(path: Path, origin: str, settings: Settings, unheard: int) -> Network:
 
 
 def _keep(path: Path, origin: str, shape: Spectral, network: Network) -> None:
-    """Write a network, and remove those that were not used for longest."""
+    """Write a network; remove those that were not used for longest, and what kills have left."""
     try:
         programs = network.export()
         exported = b"".join(_pad(model, b"\0") for model, _, _ in programs)
@@ -99,6 +99,7 @@ def _keep(path: Path, origin: str, shape: Spectral, network: Network) -> None:
         text = json.dumps(head).encode("utf-8")
         line = _pad(_hash(text) + b" " + text, b" ", 1) + b"\n"
         path.parent.mkdir(parents=True, exist_ok=True)
+        remove_abandoned(path.parent)
         write_atomically(path, line + exported, shared=True)
         kept = sorted(path.parent.glob("[!.]*"), key=lambda each: each.stat().st_mtime)
         for old in kept[:-MOST]:

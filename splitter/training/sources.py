@@ -26,7 +26,7 @@ from typing import BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from splitter.atomic import making, write_atomically
+from splitter.atomic import making, remove_abandoned, write_atomically
 from splitter.audio import SUFFIXES, open_song, resample
 from splitter.errors import AudioError, DataError
 from splitter.paths import glob_all
@@ -145,6 +145,7 @@ def _single(data: Path, path: Path) -> Files | None:
 def load_sources(found: Iterable[Files], cache: Path, rate: int) -> Iterator[Source]:
     """Decode what is not yet in `cache`, at `rate` Hz, and yield every source."""
     cache.mkdir(parents=True, exist_ok=True)
+    remove_abandoned(cache)
     for files in found:
         yield Source(
             files.name,
