@@ -439,7 +439,7 @@ def test_models_have_commas_between_them_unless_it_is_a_folders_own(folder: Path
     ("change", "message"),
     [
         ({"channels": 1}, "its number of channels is 1, not 2"),
-        ({"stems": ["drums"]}, "its stems are drums, not vocals"),
+        ({"stems": ["drums"], "residual": "rest"}, "its stems are drums, not vocals, instrumental"),
     ],
 )
 def test_models_that_are_not_alike_are_refused(

@@ -25,7 +25,7 @@ def test_the_table_of_networks_is_resumed_and_says_what_is_exact(
     table = run_script("zoo.py", *arguments, *chosen, "--network", "non-local-unet")
     first, second = (line.split(" | ") for line in table.splitlines()[2:])
     refused = run_script("zoo.py", *arguments, *chosen, "--seed", 1, status=2)
-    assert "of other minutes, seed or recipe; give another --output" in refused
+    assert "of other minutes, seed, fold or recipe; give another --output" in refused
     assert first[0].endswith("`mobile-unet`")
     assert first[5] == "exact"
     assert second[0].endswith("`non-local-unet`")

@@ -185,7 +185,7 @@ def test_a_disk_that_cannot_be_written_is_told(
     assert str(small_disk) in complaint
 
 
-def test_a_file_where_the_folder_should_be_is_told_unless_it_is_the_song(
+def test_a_file_where_the_folder_should_be_is_no_hindrance(
     separate: Callable[..., Done], tmp_path: Path
 ) -> None:
     soundfile.write(tmp_path / "song", sounds.song(0.5).T, 44100, format="WAV")
@@ -198,8 +198,10 @@ def test_a_file_where_the_folder_should_be_is_told_unless_it_is_the_song(
     (tmp_path / "song").rename(tmp_path / "song.wav")
     (tmp_path / "song").touch()
     done = separate("song.wav")
-    assert done.status == 1
-    assert "song: is not a folder" in done.stderr
+    assert done.status == 0
+    assert "song.wav: cannot become song/vocals.wav, as song is a file" in done.stderr
+    assert (tmp_path / "song").is_file()
+    assert (tmp_path / f"song ({tmp_path.name})" / "vocals.wav").is_file()
 
 
 @pytest.mark.skipif(os.name == "nt", reason="such names cannot be there")
