@@ -156,7 +156,8 @@ def _share_stems(configs: Sequence[Config], folders: Sequence[Path]) -> tuple[li
     if whole:
         shared = [stem for stem in shared if stem != whole.residual]
     others = [[stem for stem in one.all_stems if stem not in shared] for one in configs]
-    return shared, next((left[0] for left in others if len(left) == 1), REST)
+    lone = [left[0] for left in others if len(left) == 1]
+    return shared, next((name for name in lone if name != REST), REST)
 
 
 def _is_model(folder: Path) -> bool:

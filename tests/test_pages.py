@@ -385,6 +385,13 @@ def make_files(folder: Path, *names: str) -> Path:
     return folder
 
 
+def test_a_song_called_instrumental_is_a_song_beside_others(tmp_path: Path) -> None:
+    make_files(tmp_path, "love.wav", "Instrumental.wav")
+    assert find_takes(tmp_path) == {}
+    (tmp_path / "Instrumental.wav").rename(tmp_path / "instrumental.wav")
+    assert list(find_takes(tmp_path)) == [Path()]
+
+
 @pytest.mark.parametrize(
     ("files", "song", "page", "stems"),
     [

@@ -345,15 +345,16 @@ def write_pickle(path: Path, content: bytes) -> Path:
 def test_a_pickle_does_not_copy_what_it_holds_over_and_over(tmp_path: Path) -> None:
     text = "é".encode() * 10_000
     encoded = b"c_codecs\nencode\nq\x00X" + struct.pack("<I", len(text)) + text + b"q\x010"
-    encoded += b"X\x06\x00\x00\x00latin1q\x020]" + b"h\x00h\x01h\x02\x86Ra" * 100
+    encoded += b"X\x06\x00\x00\x00latin1q\x020]" + b"h\x00h\x01h\x02\x86Ra" * 2000
     pairs = b"".join(b"]M" + struct.pack("<H", number) + b"aK\x01a" for number in range(100))
-    again = b"h\x00h\x01\x85Ra" * 100
+    again = b"h\x00h\x01\x85Ra" * 5000
     ordered = b"ccollections\nOrderedDict\nq\x00]q\x01(" + pairs + b"e0]" + again
     shape = b"ctorch\nSize\nq\x00(" + b"K\x01" * 5000 + b"tq\x010]" + again
     for content in (encoded, ordered, shape):
         with pytest.raises(ModelError, match="repeats itself as PyTorch's files do not"):
             read_torch(write_pickle(tmp_path / "bomb.pth", content))
     kept = {"shape": torch.Size([1, 2]), "text": "x" * 5000, "a": torch.zeros(2)}
+    kept |= {"loss": np.float64(1), "history": tuple(range(5000))}
     torch.save({**kept, "inner": torch.nn.BatchNorm1d(2).state_dict()}, tmp_path / "fine.pth")
     assert read_torch(tmp_path / "fine.pth")["text"] == kept["text"]
 

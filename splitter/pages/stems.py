@@ -90,10 +90,11 @@ def _walk(
         return
     inside = _list_inside(folder)
     groups = defaultdict(list)
-    for part in filter(None, map(_read_name, filter(_is_sound, inside))):
+    sounds = list(filter(_is_sound, inside))
+    for part in filter(None, map(_read_name, sounds)):
         groups[part.song, part.page].append(part)
     for (song, page), parts in groups.items():
-        if _are_stems(parts):
+        if _are_stems(parts, alone=len(parts) == len(sounds)):
             yield folder / song, FoundTake(name, _order_stems(parts), folder / page)
     for path in filter(Path.is_dir, inside):
         try:
@@ -140,8 +141,8 @@ def _join_song(before: str, after: str) -> str:
     return before + (after if before else after.lstrip(BETWEEN))
 
 
-def _are_stems(parts: Collection[_Part]) -> bool:
-    """Tell whether files are the stems of a song, and not songs that are called like stems.
+def _are_stems(parts: Collection[_Part], alone: bool) -> bool:
+    """Tell whether files, `alone` in their folder, are stems, and not songs that are called so.
 
     Songs are called Piano, or Hit (Vocal) and Hit (Instrumental).
     """
@@ -151,7 +152,8 @@ def _are_stems(parts: Collection[_Part]) -> bool:
     several = len(set(map(canonical_stem, names))) > 1
     if all(part.song for part in parts):
         return several and VOCALS in names
-    return several or not names.isdisjoint(FIRST)
+    # beside others "Instrumental" may be a song's title, and "instrumental" is not
+    return several or any((part.stem.lower() if alone else part.stem) in FIRST for part in parts)
 
 
 def _order_stems(parts: Collection[_Part]) -> dict[str, Path]:

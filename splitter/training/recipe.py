@@ -19,7 +19,7 @@ Share = Annotated[float, Range(0, 1)]
 Decibels = Annotated[float, Range(-120, 120)]
 Spread = Annotated[float, Range(0, 120)]  # dB
 Loudness = Annotated[
-    tuple[Decibels, Decibels], Words(lambda pair: pair[0] <= pair[1], "the lower one first")
+    tuple[Decibels, Decibels], Words(lambda pair: pair[0] <= pair[1], "with the lower one first")
 ]
 Factor = Annotated[float, Range(0, 1e6)]
 Count = Annotated[int, Range(1, 2**48)]

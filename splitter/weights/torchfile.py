@@ -29,7 +29,8 @@ TENSOR_NAMES = re.compile(
 )
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C  # torch.save wrote it before files were zip archives
 PORTION = 1 << 20  # bytes that are read at a time
-LONGEST = 4096  # bytes of a text that is encoded, and steps to a tuple that is made a shape
+LONGEST = 4096  # bytes of a text, and steps to a tuple, that calls may copy as often as they like
+MOST_COPIED = 1 << 24  # that they may make of longer ones
 
 
 class _StandIn:
@@ -120,7 +121,7 @@ class Copies:
         self.named: dict[int, str] = {}  # what was imported, by its number in the pickle's memo
         self.last = ""  # what was imported or looked up just now
         self.stored = 0  # in the memo
-        self.encodes = self.sizes = False
+        self.encodes = self.sizes = 0  # calls, at most
         self.longest = self.widest = 0  # bytes of a text; steps between a mark and its tuple
         self.marks: list[int] = []
         self.steps = 0
@@ -135,19 +136,25 @@ class Copies:
             self.widest = max(self.widest, width if name == "TUPLE" else 0)
         elif isinstance(argument, str | bytes) and name != "GLOBAL":
             self.longest = max(self.longest, len(argument))
-        if self.last == "collections OrderedDict" and not self._keep(name, argument):
-            if name != "EMPTY_TUPLE":
-                return False
-            self.last = ""
-        elif name == "GLOBAL":
-            self.last = str(argument)
-            self.encodes |= self.last == "_codecs encode"
-            self.sizes |= self.last == "torch Size"
-        elif not self._keep(name, argument):
-            self.last = self.named.get(argument, "") if name.endswith("BINGET") else ""  # type: ignore[call-overload]
-        if self.encodes and self.longest > LONGEST:
+        if name == "POP":  # something else could take the place of an empty list
             return False
-        return not (self.sizes and self.widest > LONGEST)
+        if not self._keep(name, argument):
+            # Python 2 gave a list of pairs
+            empty = name in ("EMPTY_TUPLE", "EMPTY_LIST")
+            if self.last == "collections OrderedDict" and not empty:
+                return False
+            self.last = self._look_up(name, argument)
+            self.encodes += self.last == "_codecs encode"
+            self.sizes += self.last == "torch Size"
+        copied = ((self.encodes, self.longest), (self.sizes, self.widest))
+        return all(size <= LONGEST or calls * size <= MOST_COPIED for calls, size in copied)
+
+    def _look_up(self, name: str, argument: object) -> str:
+        """Return what a step imports, now or by the memo; "" if it does not."""
+        if name == "GLOBAL":
+            return str(argument)
+        found = name.endswith("BINGET") and isinstance(argument, int)
+        return self.named.get(argument, "") if found else ""  # type: ignore[call-overload]
 
     def _keep(self, name: str, argument: object) -> bool:
         """Note what is put into the memo; tell whether that is what this step does."""
