@@ -44,6 +44,8 @@ def keep_apart(
             levels[index] += 1
             if levels[index] == len(_MARKS):
                 path = next(iter(wanted[index].values()))
+                if barrier := _find_barrier(named[index]):
+                    raise DataError(f"{barrier}: is not a folder; choose another one")
                 raise DataError(
                     f"{path}: several songs would get this name; add {{name}} to --template"
                 )

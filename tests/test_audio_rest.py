@@ -14,6 +14,7 @@ import soundfile
 
 from splitter.audio import Block, Reading, open_song
 from splitter.errors import AudioError
+from tests import sounds
 from tests.codecs import Pipe, chirps, make, read
 
 RATE, SAMPLES = 44100, 30_000
@@ -215,3 +216,22 @@ def test_the_first_fragment_is_not_the_length_of_a_pipe(tmp_path: Path) -> None:
     with open_song(Pipe(data)) as song:
         assert song.samples is None and not song.sure
         assert sum(block.shape[1] for block in song.read_blocks()) >= 100_001
+
+
+@pytest.mark.parametrize(
+    ("junk", "riff"),
+    [
+        (b"id3 " + (100_000).to_bytes(4, "little") + bytes(range(1, 251)) * 200, 50_008),
+        (b"\xff\xd8\xff\xe0" + bytes(range(1, 251)) * 200, 0),
+        (b"PK\3\4" + bytes(range(1, 251)) * 200, 0),
+        (bytes(40 << 20), 0),
+    ],
+    ids=["a tag cut short", "a picture", "an archive", "a preallocated file"],
+)
+def test_what_is_behind_a_whole_wav_is_no_sound(tmp_path: Path, junk: bytes, riff: int) -> None:
+    path = sounds.write(tmp_path / "song.wav", sounds.noise(44100))
+    content = bytearray(path.read_bytes())
+    content[4:8] = (len(content) - 8 + riff).to_bytes(4, "little")
+    path.write_bytes(content + junk)
+    with open_song(path) as song:
+        assert song.samples == sum(block.shape[1] for block in song.read_blocks()) == 44100

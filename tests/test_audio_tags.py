@@ -231,7 +231,7 @@ def test_the_known_fields_of_a_crowded_flac_stay(tmp_path: Path) -> None:
         assert song.tags == Tags(title="Törn", track="3/12", album_artist="Various")
 
 
-@pytest.mark.parametrize("container", ["ogg", "opus"])
+@pytest.mark.parametrize("container", ["ogg", pytest.param("opus", marks=pytest.mark.slow)])
 def test_thousands_of_comments_in_ogg_cost_nothing(
     tmp_path: Path, container: str, caplog: pytest.LogCaptureFixture
 ) -> None:

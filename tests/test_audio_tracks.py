@@ -107,7 +107,7 @@ def make_pages(content: bytes) -> list[bytes]:
     return [content[a:b] for a, b in itertools.pairwise([*places, len(content)])]
 
 
-@pytest.mark.parametrize("frames", [100, 1000])
+@pytest.mark.parametrize("frames", [100, pytest.param(1000, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("kind", ["ogg", "opus"])
 def test_the_length_of_an_ogg_video_is_that_of_its_sound(
     tmp_path: Path, kind: str, frames: int

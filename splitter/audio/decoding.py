@@ -25,6 +25,8 @@ from splitter.audio.sndfile import SndfileDecoder
 from splitter.audio.sources import ObjectSource, Patched, PipeSource, Shifted, Source, open_source
 from splitter.audio.tracks import NO_SOUND
 
+_TAGS = 16  # ID3 tags in front of a song, one behind the other
+
 
 def open_decoder(file: BinaryIO, raw: RawFormat | None = None, track: str | None = None) -> Decoder:
     """Find the decoder of a file or a stream; raise UndecodableError if there is none."""
@@ -72,7 +74,9 @@ def _open(
 def _measure_front_tag(source: Source) -> int:
     """Measure the ID3 tags before a file of a kind that FFmpeg does not look for behind them."""
     size = 0
-    while more := measure_id3(source.read_ahead(size, 10)):
+    for _ in range(_TAGS):
+        if not (more := measure_id3(source.read_ahead(size, 10))):
+            break
         size += more
         if size > MOST_OF_PIPE and not source.seekable:
             return 0

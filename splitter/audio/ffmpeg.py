@@ -40,6 +40,7 @@ _STREAMS = ("aac", "ac3", "eac3", "dts", "loas", "mp3", "mpeg", "mpegts")
 _CHECKSUMS = ("flac", "wavpack", "tta", "ape", "ac3")  # codecs whose frames have one
 _DSD_RATE = 352_800  # Hz, of DSD64: faster DSD has nothing but noise above
 _DENSEST = 6000  # samples per byte: FLAC has silence of 65,535 in 11 bytes (RFC 9639)
+_OGG_TAIL = 60_000  # bytes
 _TOGETHER = 4096  # samples at least that are passed on: each array costs Python time of its own
 _JOINED = "is joined from unlike recordings, of which only the first can be read; split it"
 _DEPTHS = {"u8": 16, "s16": 16, "s32": 24, "s64": 32, "flt": 32, "dbl": 32}
@@ -128,6 +129,8 @@ class FFmpegDecoder(StatedLength):
         self._exact = self._find_samples()
         self.samples = self._exact if self._exact is not None else self._estimate_samples()
         paged = self._format == "ogg" and (self._ogg_alone or self.samples is not None)
+        if paged and source.seekable and self._ogg_alone:  # FFmpeg looks at the last 64 KB only
+            paged = source.measure() - (self._find_page().end or 0) < _OGG_TAIL
         self.sure = self._exact is not None or paged
         self.most: int | None = None
         if source.seekable:

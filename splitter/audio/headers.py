@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import takewhile
 
+from splitter.audio.mpeg import measure_tag
 from splitter.audio.rest import MOV, begins_song, count_zeros, measure_part
 
 Peek = Callable[[int, int], bytes]  # (offset, size) → bytes, fewer where they are not known
@@ -32,6 +33,11 @@ RIFFS = (b"RIFF", b"RF64", b"BW64")  # BW64: ITU-R BS.2088, with RF64's long siz
 _BOXES = (b"ftyp", b"free", b"skip", b"wide", b"moov", b"mdat")
 _W64_TAIL = bytes.fromhex("f3acd3118cd100c04f8edb8a")
 _W64 = bytes.fromhex("726966662e91cf11a5d628db04c10000")
+_FOREIGN = (  # what people and programs append, and chunks that are broken
+    *(b"id3 ", b"ID3 ", b"LIST", b"bext", b"iXML", b"_PMX", b"fact", b"cue ", b"smpl", b"JUNK"),
+    *(b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"PK\3\4", b"Rar!", b"7z\xbc\xaf", b"\x1f\x8b\x08"),
+    *(b"%PDF", b"<!DO", b"<htm", b"<?xm", b"-----BEGIN", b"\xff" * 16),
+)
 _MORE = 1 << 14  # bytes: 0.1 s of sound (see `decoder.Fault`)
 _WAVE_CODES = (1, 3, 0xFFFE)  # integers, floats, extensible: all of one size per sample
 
@@ -108,8 +114,13 @@ def _goes_on(peek: Peek, stop: int | None) -> bool:
     """
     if stop is None:
         return False
+    riff_size = int.from_bytes(peek(4, 4), "little")
+    if peek(0, 4) == b"RIFF" and not _is_open_ended(riff_size) and riff_size + 8 > stop + 1:
+        return False  # it states that chunks follow, however broken they are
     place = stop + count_zeros(peek, stop)
     head = peek(place, 64)
+    if measure_tag(head[:32]) or head.startswith((*_FOREIGN, b"\0")):  # more zeros, or no sound
+        return False
     size = measure_part(head, "wav")
     is_part = size > 0 and bool(peek(place + size - 1, 1))
     return not (is_part or begins_song(head)) and bool(peek(place + _MORE, 1))

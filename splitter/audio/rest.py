@@ -18,6 +18,7 @@ Peek = Callable[[int, int], bytes]  # (offset, size) → bytes, fewer where they
 
 JUNK = 1 << 16  # bytes that nobody misses
 _READ = 1 << 16  # bytes
+_MOST_ZEROS = 1 << 24  # bytes
 _HEAD = 64  # bytes of a part, by which it is known
 _PARTS = 10_000
 _CHUNKS = {"wav": "<4sI", "aiff": ">4sI", "caf": ">4sQ"}
@@ -74,6 +75,8 @@ def find_rest(source: Source, container: str, place: int, heard: int = 0) -> Res
         size = measure_part(head, container) or count_zeros(peek, place)
         if not size:
             break
+        if not any(head) and size >= _MOST_ZEROS:
+            return Rest(0)  # a file that was made as large as it might become
         start, place = place, place + size
     if not head and place <= total + JUNK:
         return Rest(max(total - place, 0), known=False)  # if it is not the end
@@ -113,9 +116,9 @@ def measure_part(head: bytes, container: str) -> int:
 
 
 def count_zeros(peek: Peek, place: int) -> int:
-    """Count the bytes from `place` on that are 0."""
+    """Count the bytes from `place` on that are 0, up to some 16 MB: disks may hold gigabytes."""
     start = place
-    while data := peek(place, _READ):
+    while place < start + _MOST_ZEROS and (data := peek(place, _READ)):
         zeros = len(data) - len(data.lstrip(b"\0"))
         place += zeros
         if zeros < len(data):
