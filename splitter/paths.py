@@ -12,13 +12,14 @@ from __future__ import annotations
 import errno
 import os
 import shlex
+import stat
 from collections.abc import Hashable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from pathlib import Path, PurePath, PureWindowsPath
-from typing import Any
+from typing import IO, Any
 
 from splitter.errors import MissingExtra, SplitterError
 
@@ -77,6 +78,18 @@ def check_plain_file(place: Path) -> None:
     """Raise OSError for a pipe, a device or a folder: reading it may never end."""
     if os.path.exists(place) and not place.is_file():  # noqa: PTH110 - Path's own would raise
         raise OSError(errno.EINVAL, "not a plain file")
+
+
+def open_plain(path: Path, mode: str) -> IO[bytes]:
+    """Open a file that lies in its folder: no link, whoever made it, and nothing that may hang."""
+    harmless = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    file = open(  # noqa: SIM115 - a path's own has no opener
+        path, mode, buffering=0, opener=lambda name, flags: os.open(name, flags | harmless, 0o666)
+    )
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise OSError(errno.EINVAL, "it is not a plain file", str(path))
+    return file
 
 
 def open_path(place: str) -> Path:

@@ -1,22 +1,21 @@
 """Files that have their name only when they are whole."""
 
-import errno
 import hashlib
 import os
 import secrets
-import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from itertools import takewhile
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, BinaryIO
 
 import av
 import soundfile
 
 from splitter.errors import AudioError, reason
 from splitter.locks import try_lock
+from splitter.paths import open_plain
 
 _ABANDONED = 3600  # seconds without a write, after which a part belongs to nobody any more
 PARTS = ("", "floats")  # kinds of files in the making: the stem itself, and what it waits in
@@ -168,7 +167,7 @@ def _remove_dead(path: Path) -> bool | None:
         if os.name == "nt":
             path.unlink()
             return True
-        with _open_plain(path) as file:
+        with open_plain(path, "r+b") as file:
             locked = try_lock(file)
             if locked is None and time.time() - os.fstat(file.fileno()).st_mtime > _ABANDONED:
                 locked = True
@@ -181,17 +180,7 @@ def _remove_dead(path: Path) -> bool | None:
         return False if os.name == "nt" else None  # there it removes no file that somebody has open
 
 
-def _open_plain(path: Path) -> BinaryIO:
-    """Open a file that is there, but no link, and nothing that keeps one waiting."""
-    flags = os.O_RDWR | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
-    file = os.fdopen(os.open(path, flags), "r+b", buffering=0)
-    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-        file.close()
-        raise OSError(errno.EINVAL, "it is not a plain file", str(path))
-    return file
-
-
-def _is_at(path: Path, file: BinaryIO) -> bool:
+def _is_at(path: Path, file: IO[bytes]) -> bool:
     """Tell whether an open file still has its name."""
     with suppress(FileNotFoundError):
         return os.path.samestat(os.fstat(file.fileno()), path.stat())

@@ -31,7 +31,6 @@ from splitter.audio import may_lack_mark, read_mark, remove_parts
 from splitter.errors import CommandError, DataError, JournalError, reason
 from splitter.jobs.lines import (
     identify,
-    open_plain,
     parse,
     pick_texts,
     read_lines,
@@ -44,7 +43,7 @@ from splitter.jobs.shards import Shard
 from splitter.jobs.table import Table
 from splitter.locks import try_lock
 from splitter.objects import patiently
-from splitter.paths import is_file, is_local, is_there, locate, locate_folder
+from splitter.paths import is_file, is_local, is_there, locate, locate_folder, open_plain
 
 JOURNAL = "splitter.jsonl"
 UNFINISHED = "not finished"  # the error of a line of the first schema about a song under way

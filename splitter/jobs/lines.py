@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import errno
 import json
-import os
 import re
-import stat
 from collections.abc import Iterator
 from hashlib import blake2b
 from io import BufferedReader
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import IO, Any
 
 LONGEST = 1 << 20  # bytes of a line; a longer one is none of ours
@@ -38,18 +35,6 @@ def write_whole(file: IO[bytes], line: bytes) -> None:
     """Write a line, all of it."""
     while line:  # a disk that becomes full takes a part of it
         line = line[file.write(line) :]
-
-
-def open_plain(path: Path, mode: str) -> IO[bytes]:
-    """Open a file that lies in its folder: no link, whoever made it, and nothing that may hang."""
-    harmless = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
-    file = open(  # noqa: SIM115 - a path's own has no opener
-        path, mode, buffering=0, opener=lambda name, flags: os.open(name, flags | harmless, 0o666)
-    )
-    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-        file.close()
-        raise OSError(errno.EINVAL, "it is not a plain file", str(path))
-    return file
 
 
 def read_lines(file: IO[bytes]) -> Iterator[bytes]:
