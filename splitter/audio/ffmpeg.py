@@ -1,7 +1,6 @@
 """Decoding by FFmpeg, through PyAV, which brings its own: nothing has to be installed."""
 
 from collections.abc import Iterator
-from fractions import Fraction
 from typing import Any
 
 import av
@@ -80,8 +79,8 @@ class FFmpegDecoder(StatedLength):
         self._last_frame = 0, 0  # samples: decoded, and by the container
         self._first_granule = 0
         self._decoded = 0  # samples
-        self._first_place: Fraction | None = None  # seconds, by the container
-        self._following = Fraction(0)  # seconds, where the last frame ends
+        self._first_place: float | None = None  # seconds, by the container
+        self._following = 0.0  # seconds, where the last frame ends
         self._lost = 0  # samples that it has counted on its way to the last frame, and nobody got
         self._packets = self._read_packets()
         self._frames = self._decode()
@@ -259,9 +258,9 @@ class FFmpegDecoder(StatedLength):
 
     def _note_place(self, frame: Any) -> None:
         """Compare the place of a frame with the number of samples before it."""
-        if frame.pts is not None:
-            place = Fraction(frame.pts * frame.time_base)
-            self._following = place + Fraction(frame.samples, frame.sample_rate)
+        place: float | None = frame.time  # fractions would take as long as decoding
+        if place is not None:
+            self._following = place + frame.samples / frame.sample_rate
             self._first_place = place if self._first_place is None else self._first_place
             self._lost = round((place - self._first_place) * frame.sample_rate) - self._decoded
         self._decoded += frame.samples
@@ -370,7 +369,7 @@ class FFmpegDecoder(StatedLength):
         stated = self._header.timed and self._container.duration  # or else FFmpeg has estimated it
         if "matroska" not in self._format or tracks > 1 or not stated:
             return None
-        seconds = self._container.duration / 1e6 - float(self._first_place or 0)
+        seconds = self._container.duration / 1e6 - (self._first_place or 0.0)
         end = round(seconds * self.rate)
         return end if end - decoded > INAUDIBLE * self.rate else None
 
