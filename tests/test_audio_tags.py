@@ -295,6 +295,19 @@ def _peak() -> int:
     return int(found[1]) * 1000 if found else 0
 
 
+@pytest.mark.parametrize("name", [b"moov", b"meta"])
+def test_boxes_within_boxes_without_end_cost_the_tags_alone(tmp_path: Path, name: bytes) -> None:
+    path = write(tmp_path / "song.m4a", "m4a", TAGS)
+    version = bytes(4) if name == b"meta" else b""
+    nest = b""
+    for _ in range(3000):
+        nest = (len(nest) + 8 + len(version)).to_bytes(4, "big") + name + version + nest
+    path.write_bytes(path.read_bytes() + nest)
+    with open_song(path) as song:
+        assert song.tags.title == TAGS.title
+        assert sum(block.shape[1] for block in song.read_blocks()) == 5000
+
+
 @pytest.mark.parametrize("container", ["mp3", "flac", "ogg", "m4a"])
 def test_files_of_a_few_bytes_are_refused_in_a_line(tmp_path: Path, container: str) -> None:
     data = write(tmp_path / "song", container, TAGS).read_bytes()

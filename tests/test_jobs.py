@@ -266,6 +266,14 @@ def test_a_mark_is_found_behind_long_tags(suffix: str, tmp_path: Path) -> None:
     assert read_mark(path) == mark
 
 
+@pytest.mark.parametrize("size", [1 << 62, (1 << 64) - 1])
+def test_a_box_that_claims_more_than_any_file_has_no_mark(size: int, tmp_path: Path) -> None:
+    box = b"\0\0\0\1free" + size.to_bytes(8, "big")
+    (tmp_path / "song.m4a").write_bytes(b"\0\0\0\x10ftypM4A \0\0\0\0" + box + bytes(100))
+    assert read_mark(tmp_path / "song.m4a") is None
+    assert find_names(tmp_path, Search()) == ["song.m4a"]
+
+
 def test_what_splitter_made_is_no_song_in_a_folder_but_one_by_name(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -5,11 +5,13 @@ bounds, decoders of a file are shown a few other bytes in its place, and pass ov
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 
 from splitter.audio.fields import FIELDS, TOTALS
 from splitter.audio.ogg import read_comments
+from splitter.audio.parts import Part, Peek, walk_blocks, walk_boxes
 
 COVER_BYTES = 8_000_000  # at most; a block of FLAC holds less than 16 MB
 TEXT_BYTES = 1_000_000  # of all texts together
@@ -21,8 +23,6 @@ _PICTURES = (b"metadata_block_picture", b"coverart")  # in base64
 _BOXES = 64  # that are looked at on one level
 _KNOWN = {name for field in FIELDS.values() for name in (field.vorbis, *field.others)}
 _KNOWN |= FIELDS.keys() | {name for names in TOTALS.values() for name in names}
-
-Peek = Callable[[int, int], bytes]  # (offset, size) → bytes, fewer where they are not known
 
 
 @dataclass
@@ -74,18 +74,16 @@ def find_excess(peek: Peek) -> Excess:
 
 def _look_into_flac(peek: Peek, found: Excess) -> None:
     """Make padding of blocks (RFC 9639, 8.1): pictures, and comments whose known fields stay."""
-    offset, last = 4, False
-    while not last and len(head := peek(offset, 4)) == 4:
-        last, size = bool(head[0] & 0x80), int.from_bytes(head[1:], "big")
-        padding = bytes([head[0] & 0x80 | 1])
-        if head[0] & 0x7F == 6 and size > COVER_BYTES:
-            found.hide_cover(size, offset, padding)
-        elif head[0] & 0x7F == 4:
-            vendor = int.from_bytes(peek(offset + 4, 4), "little")
-            if int.from_bytes(peek(offset + 8 + vendor, 4), "little") > COMMENTS:
-                found.patches[offset] = padding
-                found.keep_known(peek(offset + 4, size))
-        offset += 4 + size
+    for block in walk_blocks(peek):
+        flag, kind = block.name[0] & 0x80, block.name[0] & 0x7F
+        padding = bytes([flag | 1])
+        if kind == 6 and block.size > COVER_BYTES:
+            found.hide_cover(block.size, block.place, padding)
+        elif kind == 4:
+            vendor = int.from_bytes(peek(block.body, 4), "little")
+            if int.from_bytes(peek(block.body + 4 + vendor, 4), "little") > COMMENTS:
+                found.patches[block.place] = padding
+                found.keep_known(peek(block.body, block.size))
 
 
 def _look_into_ogg(peek: Peek, found: Excess) -> None:
@@ -135,45 +133,26 @@ def _walk_comments(block: bytes | memoryview) -> Iterator[tuple[bytes, int, int]
         place = end
 
 
-def _look_into_boxes(peek: Peek, place: int, end: int, found: Excess) -> None:
-    """Walk down to the list of tags of an MP4 file."""
-    for _ in range(_BOXES):
-        name, body, size = _read_box(peek, place)
-        if size < 8 or place >= end:
-            return
-        if name in (b"moov", b"udta"):
-            _look_into_boxes(peek, body, place + size, found)
-        elif name == b"meta":
-            _look_into_boxes(peek, body + 4, place + size, found)  # behind its version
-        elif name == b"ilst":
-            _look_into_list(peek, body, place + size, found)
-        place += size
+def _look_into_boxes(peek: Peek, place: int, end: int, found: Excess, depth: int = 4) -> None:
+    """Walk down to the list of tags of an MP4 file, in moov, udta and meta."""
+    for box in islice(walk_boxes(peek, place, end), _BOXES if depth else 0):
+        if box.name in (b"moov", b"udta"):
+            _look_into_boxes(peek, box.body, min(box.end, end), found, depth - 1)
+        elif box.name == b"meta":  # has a version before its boxes
+            _look_into_boxes(peek, box.body + 4, min(box.end, end), found, depth - 1)
+        elif box.name == b"ilst":
+            _look_into_list(peek, box, found)
 
 
-def _look_into_list(peek: Peek, place: int, end: int, found: Excess) -> None:
+def _look_into_list(peek: Peek, tags: Part, found: Excess) -> None:
     """Make free space of covers, and of all that is behind the last comment allowed."""
-    number = 0
-    while place + 8 <= end:
-        name, _, size = _read_box(peek, place)
-        if size < 8:
+    for number, box in enumerate(walk_boxes(peek, tags.body, tags.end)):
+        if number == COMMENTS:
+            rest = min(tags.end - box.place, 0xFFFFFFFF).to_bytes(4, "big") + b"free"
+            found.hide_comments(box.place, rest)
             return
-        number += 1
-        if number > COMMENTS:
-            rest = min(end - place, 0xFFFFFFFF).to_bytes(4, "big") + b"free"
-            found.hide_comments(place, rest)
-            return
-        if name == b"covr" and size > COVER_BYTES:
-            found.hide_cover(size, place + 4, b"free")
-        place += size
-
-
-def _read_box(peek: Peek, place: int) -> tuple[bytes, int, int]:
-    """Give the name of a box, where its body begins, and its size; 0 where there is none."""
-    head = peek(place, 16)
-    size = int.from_bytes(head[:4], "big")
-    if size == 1:
-        return head[4:8], place + 16, int.from_bytes(head[8:], "big")
-    return head[4:8], place + 8, size
+        if box.name == b"covr" and box.size > COVER_BYTES:
+            found.hide_cover(box.size, box.place + 4, b"free")
 
 
 def _look_into_id3(peek: Peek, found: Excess) -> None:

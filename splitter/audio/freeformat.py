@@ -4,16 +4,15 @@ FFmpeg knows no such frames; libsndfile does, but fills what is missing with sil
 the last have one size, so whether they are all there is found by hopping from head to head.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from splitter.audio.blocks import Block
 from splitter.audio.decoder import Fault, describe_break
 from splitter.audio.mpeg import parse_frame, read_claim
 from splitter.audio.native import read_native
+from splitter.audio.parts import Peek
 from splitter.audio.sndfile import SndfileDecoder
 from splitter.audio.sources import Source
-
-Peek = Callable[[int, int], bytes]  # (offset, size) → bytes, fewer where they are not known
 
 _LONGEST = 6000  # bytes of a frame: 1152 samples at 8 kHz and 320 kbit/s, or 640 at 16
 _SLACK = 4  # frames by which a header may err, or that are delay and padding

@@ -6,18 +6,16 @@ wav, W64, AIFF, AU, AVI, CAF, MP4, Matroska and ASF. (Of mp3, see `mpeg`; of Ogg
 """
 
 import struct
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import takewhile
 
 from splitter.audio.mpeg import measure_tag
-from splitter.audio.rest import MOV, begins_song, count_zeros, measure_part
-
-Peek = Callable[[int, int], bytes]  # (offset, size) → bytes, fewer where they are not known
+from splitter.audio.parts import MOST_PARTS, Peek, walk_blocks, walk_boxes, walk_chunks
+from splitter.audio.rest import begins_song, count_zeros, measure_part
 
 _ASF_FILE_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
 _MATROSKA_INFO, _MATROSKA_DURATION = b"\x15\x49\xa9\x66", b"\x44\x89"
-_CHUNKS = 10_000  # before the sound: nobody writes so many
 _AU_ENCODINGS = {
     1: "mulaw",
     2: "s8",
@@ -89,14 +87,15 @@ def read_header(peek: Peek, whole: bool = False) -> Header:
 def _read_wave(peek: Peek) -> Header:
     align, long_size = 0, 0
     (riff_size,) = struct.unpack("<I", peek(4, 4))
-    for name, body, size in _walk_chunks(peek, 12, "<4sI"):
-        if name == b"fmt " and len(fmt := peek(body, 16)) == 16:
+    for part in walk_chunks(peek, 12, "<4sI"):
+        body, size = part.body, part.size
+        if part.name == b"fmt " and len(fmt := peek(body, 16)) == 16:
             # as decoders do, whatever the head says of a block's size
             code, channels, bits = struct.unpack("<HH10xH", fmt)
             align = channels * -(-bits // 8) if code in _WAVE_CODES else 0
-        elif name == b"ds64" and len(sizes := peek(body, 16)) == 16:
+        elif part.name == b"ds64" and len(sizes := peek(body, 16)) == 16:
             long_size = struct.unpack("<8xQ", sizes)[0]
-        elif name == b"data":
+        elif part.name == b"data":
             size = long_size if size == 0xFFFFFFFF else size
             if _is_open_ended(size):
                 return Header(sound=body)
@@ -128,24 +127,24 @@ def _goes_on(peek: Peek, stop: int | None) -> bool:
 
 def _reopen(peek: Peek, header: Header) -> Header:
     """Let sound go on to the end of the file."""
-    place = next(body for name, body, _ in _walk_chunks(peek, 12, "<4sI") if name == b"data")
+    place = next(part.body for part in walk_chunks(peek, 12, "<4sI") if part.name == b"data")
     text = f"its header ends its sound after {_name_size((header.stop or 0) - place)}"
     return Header(sound=place, remark=f"{text}, but it goes on; all up to the file's end is read")
 
 
 def _read_aiff(peek: Peek) -> Header:
     """Tell the sizes that sox writes into a pipe; of others FFmpeg knows."""
-    for name, body, size in _walk_chunks(peek, 12, ">4sI"):
-        if name == b"SSND":
-            is_open = size == 0xFFFFFFFF or abs(size - 0x7F000000) <= 0x1000
-            return Header(sound=body + 8) if is_open else Header(stop=body + size)
+    for part in walk_chunks(peek, 12, ">4sI"):
+        if part.name == b"SSND":
+            is_open = part.size == 0xFFFFFFFF or abs(part.size - 0x7F000000) <= 0x1000
+            return Header(sound=part.body + 8) if is_open else Header(stop=part.end)
     return Header()
 
 
 def _read_w64(peek: Peek) -> Header:
     """Read Sony Wave64: chunks named by a GUID, whose sizes count their heads, in steps of 8."""
     align, place = 0, 40
-    for _ in range(_CHUNKS):
+    for _ in range(MOST_PARTS):
         head = peek(place, 40)
         size = int.from_bytes(head[16:24], "little")
         if len(head) < 40 or size < 24:
@@ -176,17 +175,9 @@ def _read_au(peek: Peek) -> Header:
 
 def _read_boxes(peek: Peek) -> Header:
     """Find the end of the sound of an MP4, and whether its index tells of its first part alone."""
-    timed = b"mvex" not in _walk_boxes(peek)
-    place = 0
-    for _ in range(_CHUNKS):
-        head = peek(place, 16)
-        size = measure_part(head, MOV)
-        if not size:
-            break
-        if head[4:8] == b"mdat":
-            return Header(stop=place + size, timed=timed)
-        place += size
-    return Header(timed=timed)
+    timed = b"mvex" not in _list_boxes(peek)
+    sound = next((box for box in walk_boxes(peek) if box.name == b"mdat"), None)
+    return Header(stop=sound.end if sound and sound.end > sound.place else None, timed=timed)
 
 
 def find_narrow_samples(peek: Peek) -> dict[int, bytes]:
@@ -196,12 +187,12 @@ def find_narrow_samples(peek: Peek) -> dict[int, bytes]:
     """
     if peek(0, 4) not in RIFFS:
         return {}
-    for name, body, _ in _walk_chunks(peek, 12, "<4sI"):
-        if name == b"fmt ":
-            fmt = peek(body, 40)
+    for part in walk_chunks(peek, 12, "<4sI"):
+        if part.name == b"fmt ":
+            fmt = peek(part.body, 40)
             is_pcm = len(fmt) == 40 and (fmt[:2], fmt[24:26]) == (b"\xfe\xff", b"\x01\0")
             bits, valid = (int.from_bytes(fmt[place : place + 2], "little") for place in (14, 18))
-            return {body + 18: fmt[14:16]} if is_pcm and 0 < valid < bits else {}
+            return {part.body + 18: fmt[14:16]} if is_pcm and 0 < valid < bits else {}
     return {}
 
 
@@ -225,48 +216,28 @@ def read_open_au(peek: Peek) -> tuple[str, int, int, int] | None:
     return _AU_ENCODINGS[code], offset, rate, channels
 
 
-def _walk_flac(peek: Peek) -> Iterator[tuple[int, int, int]]:
-    """Yield the kind, the offset and the size of the blocks before the sound of a FLAC."""
-    offset, last = 4, peek(0, 4) != b"fLaC"
-    for _ in range(_CHUNKS):
-        if last or len(head := peek(offset, 4)) < 4:
-            return
-        size = int.from_bytes(head[1:], "big")
-        yield head[0] & 0x7F, offset + 4, size
-        last, offset = head[0] > 0x7F, offset + 4 + size
-
-
 def has_too_many_parts(peek: Peek) -> bool:
     """Tell whether so many chunks come before the sound that decoders are busy for long."""
     magic = peek(0, 8)
     parts: Iterable[object] = ()
     if magic[:4] in (*RIFFS, b"FORM"):
-        walk = _walk_chunks(peek, 12, ">4sI" if magic[:4] == b"FORM" else "<4sI")
-        names = (name for name, _, _ in walk)
+        walk = walk_chunks(peek, 12, ">4sI" if magic[:4] == b"FORM" else "<4sI")
+        names = (part.name for part in walk)
         parts = takewhile(lambda name: name not in (b"data", b"SSND", b"LIST"), names)
     elif magic[:4] == b"fLaC":
-        parts = _walk_flac(peek)
+        parts = walk_blocks(peek)
     elif magic[4:] in _BOXES:
-        parts = _walk_boxes(peek)
-    return sum(1 for _ in parts) >= _CHUNKS
+        parts = _list_boxes(peek)
+    return sum(1 for _ in parts) >= MOST_PARTS
 
 
-def _walk_boxes(peek: Peek) -> Iterator[bytes]:
-    """Yield the names of the boxes of an MP4 down to and in its index (ISO 14496-12)."""
-    offset = end = 0
-    for _ in range(_CHUNKS):
-        head = peek(offset, 16)
-        if len(head) < 8 or (end and offset >= end):
+def _list_boxes(peek: Peek) -> Iterator[bytes]:
+    """Yield the names of the boxes of an MP4 down to and in its index."""
+    for box in walk_boxes(peek):
+        yield box.name
+        if box.name == b"moov":
+            yield from (inner.name for inner in walk_boxes(peek, box.body, box.end))
             return
-        size = int.from_bytes(head[:4], "big")
-        if size == 1:
-            size = int.from_bytes(head[8:], "big")
-        yield head[4:8]
-        if head[4:8] == b"moov":
-            end, size = offset + size, 8
-        if size < 8:
-            return
-        offset += size
 
 
 def _is_open_ended(size: int) -> bool:
@@ -280,30 +251,18 @@ def _read_caf(peek: Peek) -> Header:
     Some programs count the last packet as a full one. A size of -1 is open.
     """
     packet, size_of_packet, samples, end = 1, 0, None, None  # samples, bytes, samples, bytes
-    for name, body, size in _walk_chunks(peek, 8, ">4sQ"):
-        if name == b"desc" and len(description := peek(body, 24)) == 24:
+    for part in walk_chunks(peek, 8, ">4sQ"):
+        if part.name == b"desc" and len(description := peek(part.body, 24)) == 24:
             size_of_packet, packet = struct.unpack(">16xII", description)
-        if name == b"pakt" and len(table := peek(body, 24)) == 24:
+        if part.name == b"pakt" and len(table := peek(part.body, 24)) == 24:
             _, count, priming, _ = struct.unpack(">QQII", table)
             slack = max(packet - 1, 0)
             return Header(count or None, end, skipped=priming, slack=slack, stop=end)
-        if name == b"data" and end is None and size < 1 << 63:
-            end = body + size
+        if part.name == b"data" and end is None and part.size < 1 << 63:
+            end = part.end
             if size_of_packet:  # the same for all
-                samples = max(size - 4, 0) // size_of_packet * packet
+                samples = max(part.size - 4, 0) // size_of_packet * packet
     return Header(samples, end, stop=end)
-
-
-def _walk_chunks(peek: Peek, offset: int, form: str) -> Iterator[tuple[bytes, int, int]]:
-    """Yield the name, the offset and the size of chunks, as far as a player would look."""
-    length = struct.calcsize(form)
-    for _ in range(_CHUNKS):
-        head = peek(offset, length)
-        if len(head) < length:
-            return
-        name, size = struct.unpack(form, head)
-        yield name, offset + length, size
-        offset += length + size + (size % 2 if form[-1] == "I" else 0)  # CAF has no padding
 
 
 def _read_matroska(peek: Peek) -> Header:
@@ -316,7 +275,7 @@ def _read_matroska(peek: Peek) -> Header:
         return Header()
     size, offset = _read_vint(peek, offset + head_size + 4)
     timed = size is not None
-    for _ in range(_CHUNKS):
+    for _ in range(MOST_PARTS):
         if size is None and peek(offset, 1):
             length = 9 - peek(offset, 1)[0].bit_length()  # of the element's name
             element, body = _read_vint(peek, offset + length)

@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import BinaryIO
 
 from splitter import __version__
 from splitter.audio.excess import read_synchsafe
+from splitter.audio.parts import Peek, walk_boxes, walk_chunks
+from splitter.audio.sources import FileSource
 
 _READ = 4096  # bytes of a beginning
 _MOST = 1 << 20  # bytes of tags
@@ -40,7 +41,7 @@ def read_mark(path: Path) -> Mark | None:
     """Return the mark of a file; None if it has none, or cannot be read."""
     try:
         with path.open("rb") as file:
-            return find_mark(file)
+            return find_mark(FileSource(file).read_at)
     except OSError:
         return None
 
@@ -57,11 +58,11 @@ def may_lack_mark(path: Path) -> bool:
     return not head or head[:4] == b"RF64" or (head[:4] == b"RIFF" and len(head) <= _EMPTY)
 
 
-def find_mark(file: BinaryIO) -> Mark | None:
-    """Return the mark of an open file."""
-    head = file.read(_READ)
+def find_mark(peek: Peek) -> Mark | None:
+    """Return the mark among the tags of a file."""
+    head = peek(0, 10)
     places = _PLACES.get(head[:4], _PLACES.get(head[4:8], _at_the_beginning))
-    for tags in places(file, head):
+    for tags in places(peek):
         # a text that begins like many marks would keep one search busy
         starts = islice(_BEGINNING.finditer(tags), _TRIED)
         if found := next(filter(None, (_MARK.match(tags, one.start()) for one in starts)), None):
@@ -70,46 +71,27 @@ def find_mark(file: BinaryIO) -> Mark | None:
     return None
 
 
-def _at_the_beginning(file: BinaryIO, head: bytes) -> Iterator[bytes]:
-    size = read_synchsafe(head[6:10]) if head[:3] == b"ID3" else 0
-    yield head + (file.read(min(size, _MOST)) if size > len(head) else b"")
+def _at_the_beginning(peek: Peek) -> Iterator[bytes]:
+    head = peek(0, 10)
+    size = read_synchsafe(head[6:]) if head[:3] == b"ID3" else 0
+    yield peek(0, _READ + min(size, _MOST))
 
 
-def _in_a_chunk(file: BinaryIO, _: bytes) -> Iterator[bytes]:
+def _in_a_chunk(peek: Peek) -> Iterator[bytes]:
     """Walk over the chunks of a WAV file: behind them all are its tags."""
-    place = 12
-    for _step in range(16):
-        file.seek(place)
-        head = file.read(8)
-        if len(head) < 8:
-            return
-        size = int.from_bytes(head[4:], "little")
-        if head[:4].lower() == b"id3 ":
-            yield file.read(min(size, _MOST))
-        place += 8 + size + size % 2
+    for chunk in islice(walk_chunks(peek, 12, "<4sI"), 16):
+        if chunk.name.lower() == b"id3 ":
+            yield peek(chunk.body, min(chunk.size, _MOST))
 
 
-def _in_a_box(file: BinaryIO, _: bytes) -> Iterator[bytes]:
-    """Walk over the boxes of an MP4 file, and into those that hold its tags."""
-    place = 0
-    for _step in range(64):
-        file.seek(place)
-        head = file.read(16)
-        if len(head) < 8:
-            return
-        size = int.from_bytes(head[:4], "big")
-        if size == 1:
-            size = int.from_bytes(head[8:], "big")
-        if head[4:8] == b"moov":
-            place += 8
-            continue
-        if head[4:8] == b"udta":
-            file.seek(place)
-            yield file.read(min(size, _MOST))
-        if size < 8:
-            return
-        place += size
+def _in_a_box(peek: Peek) -> Iterator[bytes]:
+    """Walk over the boxes of an MP4 file, and in its index over those that hold its tags."""
+    for box in islice(walk_boxes(peek), 64):
+        inner = walk_boxes(peek, box.body, box.end) if box.name == b"moov" else ()
+        for tags in islice(inner, 64):
+            if tags.name == b"udta":
+                yield peek(tags.body, min(tags.size, _MOST))
 
 
-_Places = Callable[[BinaryIO, bytes], Iterator[bytes]]
+_Places = Callable[[Peek], Iterator[bytes]]
 _PLACES: dict[bytes, _Places] = {b"RIFF": _in_a_chunk, b"RF64": _in_a_chunk, b"ftyp": _in_a_box}

@@ -69,7 +69,7 @@ def read_native(source: Source, container: str) -> Values:
                 return values
         except (mutagen.MutagenError, OSError, struct.error, ArithmeticError):
             continue
-        except (LookupError, ValueError, TypeError, AttributeError):
+        except (LookupError, ValueError, TypeError, AttributeError, RecursionError):
             continue  # mutagen's own faults, with files that are damaged
     return {}
 

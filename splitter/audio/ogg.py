@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import takewhile
 
-Peek = Callable[[int, int], bytes]  # (offset, size) → bytes, fewer where they are not known
+from splitter.audio.parts import Peek
 
 _HEAD = 27  # bytes of a page before its table of segments
 _READ = 4096  # bytes

@@ -8,19 +8,16 @@ that is none of a format's own parts is told, so that no sound is lost without a
 
 import re
 import struct
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from splitter.audio.mpeg import measure_tag
+from splitter.audio.parts import MOST_PARTS, Peek
 from splitter.audio.sources import Source
-
-Peek = Callable[[int, int], bytes]  # (offset, size) → bytes, fewer where they are not known
 
 JUNK = 1 << 16  # bytes that nobody misses
 _READ = 1 << 16  # bytes
 _MOST_ZEROS = 1 << 24  # bytes
 _HEAD = 64  # bytes of a part, by which it is known
-_PARTS = 10_000
 _CHUNKS = {"wav": "<4sI", "aiff": ">4sI", "caf": ">4sQ"}
 _OBJECTS = {"w64": 8, "asf": 1}  # of a GUID and a size; bytes to which they are aligned
 MOV = "mov,mp4,m4a,3gp,3g2,mj2"  # FFmpeg's name of MP4 and its kin
@@ -68,7 +65,7 @@ def find_rest(source: Source, container: str, place: int, heard: int = 0) -> Res
     source.keep(place)
     total, peek = source.measure(), source.read_at
     start = place
-    for _ in range(_PARTS):
+    for _ in range(MOST_PARTS):
         head = peek(place, _HEAD)
         if begins_song(head) and place >= heard:
             return Rest(total - place, song=True)
