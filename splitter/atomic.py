@@ -13,8 +13,8 @@ _ABANDONED = 3600  # seconds without a write, after which a part belongs to nobo
 
 def write_atomically(path: Path, content: bytes, shared: bool = False) -> None:
     """Write a file, whole or not at all; see `making`."""
-    with making(path, shared) as beside:
-        beside.write_bytes(content)
+    with making(path, shared) as beside, beside.open("xb") as file:
+        file.write(content)
 
 
 @contextmanager
@@ -23,10 +23,12 @@ def making(path: Path, shared: bool = False) -> Iterator[Path]:
 
     A `shared` file, as of a cache, may be written by several processes at the same time, also of
     several machines; what a kill leaves of it stays until `remove_abandoned` is called. What a kill
-    leaves of any other is written over the next time.
+    leaves of any other is removed the next time, and so is a link that somebody has put there:
+    through it another file would be written.
     """
     unique = f".{secrets.token_hex(8)}" * shared
     beside = path.with_name(f".{path.name}{unique}.part")
+    beside.unlink(missing_ok=True)
     try:
         yield beside
         beside.replace(path)

@@ -65,6 +65,11 @@ def _fold_folder(folder: str) -> str:
     return "/".join(map(fold_name, folder.replace("\\", "/").split("/")))
 
 
+def tell_replaced(song: Path) -> str:
+    """Say that a stem would get the name of a song, be it its own or another."""
+    return f"{song}: a stem would replace this song; choose another folder or name"
+
+
 def _find_collisions(named: Sequence[Stems], taken: Container[str]) -> list[int]:
     """Return the indices of all songs with a file that another has, too, or that cannot be."""
     owners: dict[str, list[int]] = {}

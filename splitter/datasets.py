@@ -3,7 +3,7 @@
 A data set is a folder; `find_songs` recognises its layout and lists its songs without opening a
 sound file, and `song.load()` reads one: mixture, vocals and instrumental at one rate.
 
-    musdb18      train|test/<song>.stem.mp4 (needs ffmpeg)
+    musdb18      [train|test/]<song>.stem.mp4 (needs ffmpeg)
     musdb18hq    train|test/<song>/{mixture,vocals,drums,bass,other}.wav
     dsd100       Mixtures/Dev|Test/<song>/mixture.wav, Sources/Dev|Test/<song>/{vocals,…}.wav
     ccmixter     <song>/{mix,source-01,source-02}.wav; source-02 is the voice
@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +41,7 @@ DSD100_SPLITS = {"Dev": "train", "Test": "test"}
 MIR1K_TRAIN_SINGERS = {"abjones", "amy"}
 # an order of streams is part of the stem format that MUSDB18 uses
 MUSDB18_STEMS = ("mixture", "drums", "bass", "other", "vocals")
+MUSDB18_MARKS = ("*/*.stem.mp4", "*.stem.mp4")
 MUSDB18_INSTRUMENTS = ("drums", "bass", "other")
 MEDLEYDB_VOICES = ("singer", "vocalist", "rapper", "speaker", "screamer")
 
@@ -94,6 +96,10 @@ def find_songs(folder: Path, dataset: str | None = None) -> list[Song]:
         raise DataError(
             f"{folder}: found no song of {DATASETS[name].title}; choose another --dataset"
         )
+    for first, second in pairwise(songs):
+        if first.label == second.label:
+            places = " and ".join(str(song.files[0].parent) for song in (first, second))
+            raise DataError(f"{places}: two songs are called {first.label}; rename one of them")
     return songs
 
 
@@ -150,7 +156,7 @@ def _load_at_level(song: Song, level: float) -> Tracks:
 
 def read_sound(path: Path) -> tuple[Signal, int]:
     """Read a whole sound file: `(channels, samples)` and its rate in Hz."""
-    with open_song(path) as reader:
+    with open_song(path, way_out="mend it, or leave it out") as reader:
         blocks = [np.zeros((reader.channels, 0), np.float32), *reader.read_blocks()]
         return np.concatenate(blocks, axis=-1), reader.rate
 
@@ -223,9 +229,10 @@ def require_alike(
 
 
 def _find_musdb18(root: Path) -> Iterator[Song]:
-    for path in glob_all(root, "*/*.stem.mp4"):
+    for path in (path for mark in MUSDB18_MARKS for path in glob_all(root, mark)):
         name = path.name.removesuffix(".stem.mp4")
-        yield Song(name, path.parent.name, [path], partial(_load_musdb18, path))
+        split = path.parent.name if path.parent != root else ""
+        yield Song(name, split, [path], partial(_load_musdb18, path))
 
 
 def _load_musdb18(path: Path) -> Tracks:
@@ -354,7 +361,7 @@ def _name_song(root: Path, folder: Path, files: StemFiles) -> Song:
 
 # the more particular before the more general: a folder is the first that it looks like
 DATASETS = {
-    "musdb18": Layout("MUSDB18", ["*/*.stem.mp4"], _find_musdb18),
+    "musdb18": Layout("MUSDB18", MUSDB18_MARKS, _find_musdb18),
     "dsd100": Layout("DSD100", ["Sources/*/*/"], _find_dsd100),
     "medleydb": Layout("MedleyDB", ["**/*_METADATA.yaml"], _find_medleydb),
     "musdb18hq": Layout("MUSDB18-HQ", ["**/drums.wav"], _find_musdb18hq),

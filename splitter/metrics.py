@@ -106,10 +106,9 @@ class SourceProjection:
     the projection in an orthonormal basis, of which the first 512 belong to the target.
     """
 
-    def __init__(self, references: Signal, taps: int = TAPS) -> None:  # (stems, samples)
+    def __init__(self, references: Signal) -> None:  # (stems, samples)
         self.samples = references.shape[-1]
-        self.taps = taps
-        self._length = next_fast_len(self.samples + taps - 1, real=True)
+        self._length = next_fast_len(self.samples + TAPS - 1, real=True)
         self._spectra = np.conj(rfft(np.asarray(references, np.float64), self._length))
         self._orders = [_move_first(stem, len(references)) for stem in range(len(references))]
         self._scored = self.samples > 0 and bool(references.any(axis=-1).all())
@@ -130,8 +129,8 @@ class SourceProjection:
         order = self._orders[stem]
         correlations = self._correlate(estimate)[order].ravel()  # (stems * taps,)
         coordinates = solve_triangular(self._factors[stem], correlations, lower=True)
-        target = _energy(coordinates[: self.taps])
-        interference = _energy(coordinates[self.taps :])
+        target = _energy(coordinates[:TAPS])
+        interference = _energy(coordinates[TAPS:])
         artifacts = max(total - target - interference, 0.0)
         return SourceRatios(
             sdr=_decibels(target, interference + artifacts),
@@ -140,18 +139,18 @@ class SourceProjection:
         )
 
     def _correlate(self, signal: Signal) -> Scores:
-        """Correlate the references, delayed by 0 to `taps - 1`, with a signal: `(stems, taps)`."""
+        """Correlate the references, delayed by 0 to `TAPS - 1`, with a signal: `(stems, TAPS)`."""
         spectrum = rfft(np.asarray(signal, np.float64), self._length)
-        products: Scores = irfft(self._spectra * spectrum, self._length)[:, : self.taps]
+        products: Scores = irfft(self._spectra * spectrum, self._length)[:, :TAPS]
         return products
 
     def _correlate_references(self) -> Scores:
         """Correlate all delayed references with each other: `(stems, stems, taps, taps)`."""
         pairs = self._spectra[:, None] * np.conj(self._spectra[None])
         lags = irfft(pairs, self._length)  # (stems, stems, samples)
-        back = -np.arange(self.taps)
+        back = -np.arange(TAPS)
         return np.array(
-            [[toeplitz(lag[: self.taps], lag[back]) for lag in row] for row in lags],
+            [[toeplitz(lag[:TAPS], lag[back]) for lag in row] for row in lags],
         )
 
 

@@ -10,10 +10,11 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import BinaryIO, TypeAlias
 
 from splitter.audio import (
+    CONTAINERS,
     OutputFormat,
     SongReader,
     Tags,
@@ -22,8 +23,9 @@ from splitter.audio import (
     fit_layout,
     fit_pipe,
 )
+from splitter.collisions import tell_replaced
 from splitter.errors import AudioError, SplitterError
-from splitter.paths import find_folder, is_there, place_inside
+from splitter.paths import find_folder, is_there, place_inside, take_path
 from splitter.registry import Config
 from splitter.templates import TEMPLATE, check_template, fill_template
 
@@ -43,9 +45,7 @@ class Output:
 
     def __post_init__(self) -> None:
         if isinstance(self.folder, str):  # a text will do
-            if "://" in self.folder:
-                raise SplitterError(f"{self.folder}: only the command writes to stores")
-            object.__setattr__(self, "folder", Path(self.folder))
+            object.__setattr__(self, "folder", take_path(self.folder))
         if isinstance(self.stems, str):
             object.__setattr__(self, "stems", (self.stems,))
         if isinstance(self.format, str):
@@ -69,12 +69,18 @@ class Plan:
 
 
 def check_output(output: Output, model: Config) -> None:
-    """Raise SplitterError for a stem that a model lacks, or names that stems would share."""
+    """Raise SplitterError for a stem that a model lacks, and names that share or belie a file."""
     for stem in output.stems:
         if stem not in model.known_stems:
             known = ", ".join(model.known_stems)
             raise SplitterError(f"this model has no stem {stem!r}; it has {known}")
     check_template(output.template, len(output.stems or model.all_stems))
+    ending, container = PurePath(output.template).suffix[1:].lower(), output.format.container
+    if ending in CONTAINERS and ending != container:
+        raise SplitterError(
+            f"{output.template}: ends in .{ending}, but stems are {container}; let it end in "
+            f".{{ext}}, or choose the format {ending}"
+        )
 
 
 def name_stems(
@@ -163,4 +169,4 @@ def check_existing(files: Iterable[Path], output: Output, claimed: Collection[Pa
 def _check_song(song: Path, files: Iterable[Path]) -> None:
     for path in files:
         if path.exists() and is_there(song) and path.samefile(song):
-            raise AudioError(f"{song}: a stem would replace the song itself; choose another name")
+            raise AudioError(tell_replaced(song))

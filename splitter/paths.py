@@ -125,6 +125,15 @@ def open_path(place: str) -> Path:
     return opened  # type: ignore[no-any-return]
 
 
+def take_path(place: Path | str) -> Path:
+    """Return the path that a text names; raise SplitterError for a URL: a path would hide it."""
+    scheme, mark, _ = str(place).partition("://")
+    if mark and scheme.isalnum():
+        way_out = "only the command reads and writes in stores"
+        raise SplitterError(f"{place}: is a URL, no place here; {way_out}")
+    return Path(place)
+
+
 def is_local(place: Path) -> bool:
     """Tell a path from what a URL became."""
     return isinstance(place, Path)

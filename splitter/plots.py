@@ -24,8 +24,10 @@ def draw_curves(run: Path) -> Path:
 
     figure, (left, right) = pyplot.subplots(1, 2, figsize=(11, 4), layout="constrained")
     log = read_columns(run / "log.csv")
-    left.plot(log.get("step", []), log.get("loss", []), linewidth=0.8)
-    left.set(xlabel="step", ylabel="training loss", yscale="log")
+    losses = log.get("loss", [])
+    left.plot(log.get("step", []), losses, linewidth=0.8)
+    scale = "linear" if any(loss <= 0 for loss in losses) else "log"  # critics' is of either sign
+    left.set(xlabel="step", ylabel="training loss", yscale=scale)
     scores = read_columns(run / "validation.csv")
     right.plot(scores.get("hours", []), scores.get("improvement_db", []), marker="o")
     right.set(xlabel="hours of sound heard", ylabel="vocals SDR over the mixture, dB")

@@ -175,7 +175,8 @@ def _as_block(signal: npt.ArrayLike, rate: int) -> Block:
     song = np.atleast_2d(given)
     low, high = RATES
     if not isinstance(rate, Real) or isinstance(rate, bool) or not low <= rate <= high:
-        raise SplitterError(f"a rate is a number of Hz from {low} to {high}, not {rate!r}")
+        said = f"an array of {np.shape(rate)}" if np.ndim(rate) else repr(rate)
+        raise SplitterError(f"a rate is a number of Hz from {low} to {high}, not {said}")
     if song.ndim != 2:
         raise SplitterError(f"a signal is (channels, samples), not {given.shape}")
     if song.shape[0] > max(MOST_CHANNELS, song.shape[1]):

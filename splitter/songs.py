@@ -15,11 +15,21 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from threading import Event
 from typing import TYPE_CHECKING, BinaryIO
 
-from splitter.audio import Mark, OutputFormat, SongReader, StemWriter, open_song, write_stems
-from splitter.errors import saying_shortage
+from splitter.audio import (
+    Block,
+    Mark,
+    OutputFormat,
+    SongReader,
+    StemWriter,
+    open_song,
+    write_stems,
+)
+from splitter.errors import SplitterError, saying_shortage
 from splitter.outputs import Output, Plan, check_output, name_stems, plan_stems
+from splitter.paths import take_path
 from splitter.registry import DEFAULT_MODEL, Config, ModelChoice
 from splitter.runtime.computing import Computing, Streaming
 from splitter.runtime.ready import choose, make_ready
@@ -169,11 +179,11 @@ def separate_file(
     those in all. What it raises ends the work. Raises AudioError for a file that cannot be read or
     written, or that is there already, unless `output` says overwrite; then no stem is left behind.
     """
-    path = Path(song)
-    output = output if isinstance(output, Output) else Output(Path(output))
+    path = take_path(song)
+    output = output if isinstance(output, Output) else Output(take_path(output))
     watch = partial(_tell, progress) if progress else unwatched
     with open_song(path) as reader:
-        name, config = _identify(model)
+        name, config = _identify(model, computing)
         check_output(output, config)
         names = name_stems(path, output, name, config.all_stems, reader.tags)
         plan = plan_stems(reader, names, output)  # before a model takes its time
@@ -201,26 +211,44 @@ def open_stems(
 ) -> Iterator[StemStream]:
     """Open the stems of a song, a file or a pipe, as a stream of blocks that sum to the song.
 
-    A block is computed when it is asked for; whoever asks no more may leave. Raises AudioError for
-    what cannot be read.
+    A block is computed when it is asked for, within the with-block; whoever asks no more may leave.
+    Raises AudioError for what cannot be read.
     """
-    with open_song(Path(song) if isinstance(song, str) else song) as reader:
+    left = Event()
+    with open_song(take_path(song) if isinstance(song, str) else song) as reader:
         blocks = separate_blocks(
-            reader.read_blocks(),
+            _read_until(left, reader),
             reader.rate,
             reader.channels,
             make_ready(model, computing),
             computing,
         )
-        yield StemStream(reader.rate, reader.channels, reader.samples, blocks)
+        try:
+            yield StemStream(reader.rate, reader.channels, reader.samples, blocks)
+        finally:
+            left.set()
 
 
-def _identify(model: Model | Streaming | ModelChoice | Path | str) -> tuple[str, Config]:
+def _read_until(left: Event, song: SongReader) -> Iterator[Block]:
+    """Yield a song's blocks; raise SplitterError when it is closed, as decoders would crash."""
+    blocks = song.read_blocks()
+    while not left.is_set():
+        try:
+            yield next(blocks)
+        except StopIteration:
+            return
+    raise SplitterError(f"{song.source}: is closed; ask for its stems in the with-block")
+
+
+def _identify(
+    model: Model | Streaming | ModelChoice | Path | str, computing: Computing
+) -> tuple[str, Config]:
     """Return the name of a model and its config, without loading it."""
-    if not isinstance(model, (str, Path, ModelChoice)):
-        return model.name, model.config
-    choice = choose(model)
-    return choice.name, choice.config
+    if isinstance(model, (str, Path, ModelChoice)):
+        choice = choose(model)
+        return choice.name, choice.config
+    ready = make_ready(model, computing)
+    return ready.name, ready.config
 
 
 def _tell(progress: Progress, song: SongReader, stems: Iterator[Stems]) -> Iterator[Stems]:

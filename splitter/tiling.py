@@ -85,15 +85,12 @@ class TileShape:
         return cls(max(1, -(-core // grid)) * grid, -(-context // grid) * grid, grid)
 
     @classmethod
-    def faded(
-        cls, core: int, overlap: float, window: str, beyond: str = "mirror", even: bool = True
-    ) -> TileShape:
+    def faded(cls, core: int, overlap: float, window: str, even: bool = True) -> TileShape:
         """Return a shape whose cores share `overlap` (0…1) of themselves with the next.
 
         `even`: the first and last samples of the song lie in as many cores as all others.
         """
-        shape = cls(core, 0, core, 0, window, 0, beyond)
-        return shape.overlapping(overlap, even)
+        return cls(core, 0, core, window=window).overlapping(overlap, even)
 
     def overlapping(self, share: float, even: bool | None = None) -> TileShape:
         """Return the same shape with another overlap, 0…1 of a core."""

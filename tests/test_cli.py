@@ -15,7 +15,6 @@ import soundfile
 from splitter.audio import CLIPS, CONTAINERS
 from splitter.cli import COMMANDS, separate
 from splitter.networks import ARCHITECTURES
-from splitter.templates import TEMPLATE
 from tests import sounds
 from tests.commands import call
 
@@ -207,6 +206,25 @@ def test_a_folder_that_cannot_be_used_is_one_line(tmp_path: Path) -> None:
     assert done.complaints == ["splitter: file/run: cannot be used (Not a directory)"]
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no full device")
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("command", ["models", "--help"])
+def test_a_full_disk_is_one_line_of_any_command(command: str, unbuffered: str) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": unbuffered}
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "splitter", command],
+            env=environment,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+        )
+    assert done.returncode == 1
+    told = "splitter: the command cannot go on (No space left on device); -v says more\n"
+    assert done.stderr == told
+
+
 @pytest.mark.parametrize("command", [("evaluate", "."), ("train", ".", "-o", "x")])
 def test_data_that_holds_nothing_is_a_wrong_command(
     tmp_path: Path, command: tuple[str, ...]
@@ -239,7 +257,6 @@ def test_a_folder_that_is_gone_is_one_line(tmp_path: Path) -> None:
 def test_what_options_can_be_is_what_the_layers_below_take() -> None:
     assert tuple(CONTAINERS) == separate.FORMATS
     assert separate.CLIPS == CLIPS
-    assert separate.TEMPLATE == TEMPLATE
 
 
 def test_a_device_that_is_not_there_is_said_so(tmp_path: Path) -> None:

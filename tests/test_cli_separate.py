@@ -703,6 +703,33 @@ def test_a_stem_that_is_missing_is_made_beside_the_other(
     assert names == ["instrumental.wav", "vocals.wav"]
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes")
+def test_a_pipe_where_a_stem_should_be_is_not_waited_for(
+    small_model_folder: Path, tmp_path: Path
+) -> None:
+    sounds.write(tmp_path / "song.wav", sounds.noise(4000))
+    (tmp_path / "song").mkdir()
+    os.mkfifo(tmp_path / "song/vocals.wav")
+    options = ("song.wav", "--skip-existing", "--stems", "vocals", "-m", small_model_folder)
+    process = start("separate", *options, folder=tmp_path)
+    try:
+        _, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 1
+    assert b"song/vocals.wav: exists already" in err
+
+
+def test_raw_samples_in_a_folder_are_to_be_named(
+    separate: Callable[..., Done], tmp_path: Path
+) -> None:
+    (tmp_path / "songs").mkdir()
+    (tmp_path / "songs/a.raw").write_bytes(bytes(4000))
+    done = separate("songs", "-o", "out", "--raw", "44100:2:s16le")
+    assert done.status == 0
+    assert "found no songs; name files of raw samples themselves" in done.stderr
+
+
 @pytest.mark.parametrize("suffix", ["aac", "mkv"])
 def test_a_length_that_is_only_estimated_makes_no_stem_anew(
     separate: Callable[..., Done], tmp_path: Path, suffix: str
@@ -861,5 +888,5 @@ def test_the_song_on_standard_input_is_not_replaced(
         )
         _, err = process.communicate(timeout=120)
     assert process.returncode == 1
-    assert b"my.wav: a stem would replace the song itself" in err
+    assert b"my.wav: a stem would replace this song" in err
     assert song.read_bytes() == before

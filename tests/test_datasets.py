@@ -251,6 +251,23 @@ def test_a_song_of_medleydb_that_nobody_sings_is_left_out(tmp_path: Path) -> Non
         find_songs(tmp_path)
 
 
+def test_one_split_of_musdb18_is_recognised_by_itself(tmp_path: Path) -> None:
+    for song in ("train/A - One", "test/B - Two"):
+        (tmp_path / song).parent.mkdir()
+        (tmp_path / f"{song}.stem.mp4").touch()
+    assert [song.label for song in find_songs(tmp_path)] == ["test/B - Two", "train/A - One"]
+    assert [song.label for song in find_songs(tmp_path / "test")] == ["B - Two"]
+
+
+def test_two_songs_of_one_name_are_refused(tmp_path: Path) -> None:
+    """The scores of one would be taken for those of the other when a run goes on."""
+    for place in ("V1", "V2"):
+        make_medleydb(tmp_path / place)
+    names = r"V1.* and .*V2.*: two songs are called A_One; rename one of them"
+    with pytest.raises(DataError, match=names):
+        find_songs(tmp_path)
+
+
 @pytest.mark.parametrize("text", ["stems: [", "stems: 3", "", "stem_dir: x\nstems: {S01: {}}"])
 def test_broken_metadata_is_one_clear_error(text: str, tmp_path: Path) -> None:
     make_medleydb(tmp_path)
@@ -305,6 +322,12 @@ def test_the_clips_of_mir1k_are_all_found() -> None:
     assert {song.name.split("_")[0] for song in select_songs(songs, "train")} == (
         datasets.MIR1K_TRAIN_SINGERS
     )
+
+
+def test_of_a_damaged_file_it_is_said_what_an_evaluation_can_do(tmp_path: Path) -> None:
+    path = write(tmp_path / "song" / "vocals.wav", np.full((1, 9), np.nan, np.float32))
+    with pytest.raises(AudioError, match=r"not a number .*; mend it, or leave it out"):
+        datasets.read_sound(path)
 
 
 def test_a_sound_file_without_samples_is_read(tmp_path: Path) -> None:

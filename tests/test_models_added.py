@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import re
 import shutil
@@ -13,11 +14,14 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from splitter.cli.models import suggest_name
+from splitter.errors import ModelError
 from splitter.registry import hash_model
-from splitter.weights.checkpoint import hash_tail, read_checkpoint
+from splitter.weights.adding import add_model
+from splitter.weights.checkpoint import hash_file, hash_tail, read_checkpoint
 from tests import sounds
 from tests.commands import call, files_below
-from tests.foreign import REFERENCES
+from tests.foreign import REFERENCES, checkpoint_files
 
 
 @pytest.fixture(autouse=True)
@@ -271,15 +275,56 @@ def test_a_table_that_names_a_yaml_sends_there(checkpoint: Path, tmp_path: Path)
     assert "table.json says that 'model_2_stem.yaml' does; give that (--config)" in done.stderr
 
 
+def test_a_bag_of_demucs_without_its_yaml_is_not_averaged_as_chance_has_it(
+    tmp_path: Path, cache: Path
+) -> None:
+    files = checkpoint_files("demucs-bag")
+    done = call("models", "add", *files, "--name", "bag", folder=tmp_path)
+    assert done.status == 2
+    assert "only the yaml of a bag of 2 models tells what each counts" in done.stderr
+    assert not files_below(cache)
+
+
+def test_pipes_and_devices_are_no_weights(tmp_path: Path) -> None:
+    for name in ("model.th", "model.onnx", "model.tar.gz"):
+        os.mkfifo(tmp_path / name)
+        with pytest.raises(ModelError, match="not a plain file"):
+            read_checkpoint(tmp_path / name)
+
+
+def test_what_a_kill_left_of_a_model_is_removed_later(
+    checkpoint: Path, tmp_path: Path, cache: Path
+) -> None:
+    old, new = cache / ".bs.1.part", cache / ".bs.2.part"
+    for part in (old, new):
+        part.mkdir(parents=True)
+        (part / "weights.safetensors").touch()
+    os.utime(old, (0, 0))
+    add_model(cache / "bs", [checkpoint])
+    assert sorted(path.name for path in cache.iterdir()) == [".bs.2.part", "bs"]
+
+
+def test_a_model_is_called_like_its_file_or_folder(tmp_path: Path) -> None:
+    (tmp_path / "umx-1.3").mkdir()
+    names = {"2stems.tar.gz": "2stems", "ep_317_sdr_12.9.ckpt": "ep_317_sdr_12.9"}
+    for path, name in {**names, "umx-1.3": "umx-1.3"}.items():
+        assert suggest_name(tmp_path / path) == name
+
+
 def test_a_folder_of_openunmix_stands_for_its_targets(tmp_path: Path, cache: Path) -> None:
     folder = Path(shutil.copytree(REFERENCES / "openunmix", tmp_path / "umx"))
     for target in ("drums", "vocals"):
         (folder / f"{target}.json").unlink()  # `separator.json` says it
-        (folder / f"{target}.pth").rename(folder / f"{target}-01234567.pth")
-        (folder / f"._{target}-01234567.pth").write_bytes(b"Mac OS X")
+        path = folder / f"{target}.pth"
+        named = path.rename(folder / f"{target}-{hash_file(path)[:8]}.pth")
+        named.with_name(f"._{named.name}").write_bytes(b"Mac OS X")
     done = call("models", "add", "umx", folder=tmp_path)
     assert done.status == 0, done.stderr
     assert "drums, vocals, rest" in done.stdout
+    named.rename(folder / f"{target}-01234567.pth")
+    done = call("models", "add", "umx", "--name", "damaged", folder=tmp_path)
+    assert done.status == 2
+    assert "but its name says 01234567; get the file again, or rename it" in done.stderr
     (tmp_path / "empty").mkdir()
     done = call("models", "add", "empty", folder=tmp_path)
     assert "its folder has no .index file, nor any .pth; give the weights' files" in done.stderr

@@ -269,6 +269,16 @@ def test_a_server_that_misbehaves_gets_one_line(
     assert way == "never" or not sum(file.stat().st_size for file in files_below(tmp_path))
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_a_full_disk_is_told_at_once_and_not_laid_to_the_server(server, tmp_path: Path) -> None:
+    address, asked = server
+    (tmp_path / ".x.part").symlink_to("/dev/full")
+    told = re.escape(f"{tmp_path}: cannot be written to (No space left on device); make room")
+    with pytest.raises(ModelError, match=told):
+        fetch_file(Download(f"{address}/good/x", SUM), tmp_path, patience=SOON)
+    assert len(asked) == 1
+
+
 def test_a_wrong_sum_leaves_nothing(server, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="SHA-256"):
         fetch_file(Download(f"{server[0]}/good/x", "0" * 8), tmp_path, patience=SOON)

@@ -348,6 +348,28 @@ def test_stems_of_other_programs_stand_beside_ours(tmp_path: Path) -> None:
     assert takes[1]["tracks"][1]["url"].endswith("no_vocals.wav")
 
 
+def test_stems_that_a_program_named_after_its_model_are_compared(tmp_path: Path) -> None:
+    write_stems(tmp_path / "Mine/a")
+    for song in ("a", "a_2"):
+        theirs = [f"{song}_(Vocals)_UVR-MDX-NET-Inst_HQ_3.wav", f"{song}_(Vocals)_Kim_Vocal_2.wav"]
+        theirs += [name.replace("(Vocals)", "(Instrumental)") for name in theirs]
+        make_files(tmp_path / "Theirs", *theirs)
+    done = call("listen", "Mine", "--against", "Theirs", folder=tmp_path)
+    assert "a: Theirs has stems of it by several models" in done.stderr
+    for path in (tmp_path / "Theirs").glob("*Kim*"):
+        path.unlink()
+    assert "Theirs" not in call("listen", "Mine", "--against", "Theirs", folder=tmp_path).stderr
+    takes = data_of(tmp_path / "Mine/a/listen.html")["takes"]
+    urls = [track["url"] for track in takes[1]["tracks"]]
+    assert [url.rpartition("/")[2].partition("_UVR")[0] for url in urls] == [
+        "a_%28Vocals%29",
+        "a_%28Instrumental%29",
+    ]
+    done = call("listen", "Theirs", "--against", "Mine", folder=tmp_path)
+    assert "a_UVR" not in done.stderr
+    assert "a_2_UVR-MDX-NET-Inst_HQ_3: Mine has no stems of it" in done.stderr
+
+
 def test_hidden_folders_hold_no_stems_and_songs_of_one_name_are_told_apart(tmp_path: Path) -> None:
     for folder in ("CD1/Intro", "CD2/Intro", ".Trash-1000/x"):
         write_stems(tmp_path / "Lib" / folder)
@@ -401,6 +423,26 @@ def test_a_song_called_instrumental_is_a_song_beside_others(tmp_path: Path) -> N
         ("a_(Vocals).wav a_(Instrumental).wav", "a", "a_(listen).html", "vocals instrumental"),
         ("a_vocals_1.wav a_no_vocals_1.wav", "a_1", "a_listen_1.html", "vocals instrumental"),
         ("vocals-a.wav drums-a.wav", "a", "listen-a.html", "vocals drums"),
+        # a model's name, or a song's, may have such a word, too
+        (
+            "a_(Vocals)_Net-Inst_3.wav a_(Instrumental)_Net-Inst_3.wav",
+            "a_Net-Inst_3",
+            "a_(listen)_Net-Inst_3.html",
+            "vocals instrumental",
+        ),
+        (
+            "a_(Piano)_vocals.wav a_(Piano)_no_vocals.wav",
+            "a_(Piano)",
+            "a_(Piano)_listen.html",
+            "vocals instrumental",
+        ),
+        # beside stems of known names those of less known ones
+        (
+            "vocals.wav drums.wav strings.wav backing-vocals.wav",
+            ".",
+            "listen.html",
+            "vocals backing-vocals drums strings",
+        ),
     ],
 )
 def test_stems_of_other_tools_are_known_by_their_names(
@@ -415,6 +457,7 @@ def test_stems_of_other_tools_are_known_by_their_names(
 def test_songs_that_are_called_like_stems_are_songs(tmp_path: Path) -> None:
     make_files(tmp_path, "Piano.wav", "Hit.wav", "Hit (Vocal).wav", "Hit (Instrumental).wav")
     make_files(tmp_path, "Etude for Piano.wav", "Etude for Guitar.wav", "Other Songs.wav")
+    make_files(tmp_path, "Strings.wav", "Music.wav", "Speech.wav")
     assert find_takes(tmp_path) == {}
 
 

@@ -365,6 +365,12 @@ def test_curves_are_drawn_from_what_a_run_logged(tmp_path: Path) -> None:
     assert drawn != empty
 
 
+def test_a_loss_below_zero_is_drawn(tmp_path: Path) -> None:
+    """Critics' may be; a logarithmic axis warned of it and showed nothing."""
+    (tmp_path / "log.csv").write_text("step,loss\n20,-0.5\n40,-0.4\n")
+    assert draw_curves(tmp_path).exists()
+
+
 def test_a_recipe_is_read_as_it_was_written(tmp_path: Path) -> None:
     path = tmp_path / "recipe.json"
     write_recipe(RECIPE, path)
@@ -386,16 +392,20 @@ def test_processes_share_every_batch_and_make_one_model(data: Path, tmp_path: Pa
     write_recipe(replace(RECIPE, steps=6, validate_every=3), tmp_path / "recipe.json")
     train = ["splitter", "train", str(data), "-o", str(tmp_path / "model")]
     train += ["--recipe", str(tmp_path / "recipe.json"), "--run", str(tmp_path / "run")]
-    program = tmp_path / "spy.py"  # each process keeps the weights that it ends with
+    program = tmp_path / "spy.py"  # each process keeps the weights that it ends with, and losses
     program.write_text("""
 import os, torch
 from splitter.__main__ import main
 from splitter.training.loop import Trainer
-train = Trainer.train
+train, take_step, losses = Trainer.train, Trainer.take_step, []
 def spy(self, *given):
     yield from train(self, *given)
-    torch.save(self.network.state_dict(), os.environ["KEPT"] + str(self.ranks.number))
-Trainer.train = spy
+    kept = {**self.network.state_dict(), "losses": torch.tensor(losses)}
+    torch.save(kept, os.environ["KEPT"] + str(self.ranks.number))
+def spy_step(self, batch):
+    losses.append(take_step(self, batch))
+    return losses[-1]
+Trainer.train, Trainer.take_step = spy, spy_step
 main()
 """)
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
@@ -430,7 +440,8 @@ network.weight.grad = torch.tensor([[1.0, 5.0][number]])
 network.running_mean.fill_([2.0, 4.0][number])
 Ranks(number, 2).average(network)
 fine = Ranks(number, 2).agree(torch.tensor(number == 0))
-told = f"{network.weight.grad.item()} {network.running_mean.item()} {fine}\\n"
+loss = Ranks(number, 2).mean(torch.tensor([1.0, 4.0][number]))
+told = f"{network.weight.grad.item()} {network.running_mean.item()} {loss} {fine}\\n"
 os.write(1, told.encode())  # at once: both write to one pipe
 torch.distributed.destroy_process_group()
 if number == 0:
@@ -438,7 +449,7 @@ if number == 0:
 """
     command = [sys.executable, "-c", program, str(tmp_path / "meet")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=ENVIRONMENT)
-    assert done.stdout.splitlines() == ["3.0 3.0 False"] * 2, done.stderr
+    assert done.stdout.splitlines() == ["3.0 3.0 2.5 False"] * 2, done.stderr
 
 
 def test_ranks_keep_the_codes_of_the_first(tmp_path: Path) -> None:

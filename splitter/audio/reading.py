@@ -24,7 +24,7 @@ from splitter.errors import AudioError, reason
 
 logger = logging.getLogger(__name__)
 
-_WAY_OUT = "take what there is with --keep-partial"
+_WAY_OUT = "take what there is with --keep-partial"  # of `splitter separate`
 _RATES = 8_000, 384_000  # Hz, lowest and highest
 _MAX_CHANNELS = 64
 _LONGEST = 24 * 3600  # seconds that are believed of a pipe, before all of it has come
@@ -39,8 +39,11 @@ class SongReader:
     `damage` says after reading what was missing, when that was allowed or cannot be heard.
     """
 
-    def __init__(self, name: str, file: BinaryIO, reading: Reading, owned: bool) -> None:
+    def __init__(
+        self, name: str, file: BinaryIO, reading: Reading, owned: bool, way_out: str
+    ) -> None:
         self.source = name
+        self._way_out = way_out
         self.damage: str | None = None
         self._file = file if owned else None
         self._reading = reading
@@ -96,7 +99,7 @@ class SongReader:
             long = f"{seconds / 3600:.1f} hours" if seconds >= 3600 else f"{seconds:.1f} s"
             raise AudioError(
                 f"{self.source}: its header promises {long} of sound, more than the file holds; "
-                f"{_WAY_OUT}"
+                f"{self._way_out}"
             )
         return max(stop - self._start, 0)
 
@@ -134,13 +137,13 @@ class SongReader:
         try:
             yield from self._decoder.read_arrays(self._reading.keep_partial)
         except DamagedError as error:
-            raise AudioError(f"{self.source}: {error}; {_WAY_OUT}") from error
+            raise AudioError(f"{self.source}: {error}; {self._way_out}") from error
         except OSError as error:
             raise AudioError(f"{self.source}: cannot be read ({reason(error)})") from error
 
     def _report(self, fault: Fault) -> None:
         if not self._reading.keep_partial and not fault.inaudible:
-            raise AudioError(f"{self.source}: {fault.text}; {_WAY_OUT}")
+            raise AudioError(f"{self.source}: {fault.text}; {self._way_out}")
         if self.damage is None:
             logger.warning("%s: %s", self.source, fault.text)
         self.damage = self.damage or fault.text
@@ -189,19 +192,22 @@ def _regroup(arrays: Iterable[Block], size: int) -> Iterator[Block]:
         yield np.concatenate(waiting, axis=1)
 
 
-def open_song(source: Path | BinaryIO, reading: Reading = Reading()) -> SongReader:
+def open_song(
+    source: Path | BinaryIO, reading: Reading = Reading(), way_out: str = _WAY_OUT
+) -> SongReader:
     """Open a song for reading: a file, or a stream such as stdin, which need not seek.
 
-    Raises AudioError when it is no song.
+    Raises AudioError when it is no song; `way_out` is what an error about a damaged one ends with.
     """
     if not isinstance(source, Path):
-        return SongReader(str(getattr(source, "name", "stream")), source, reading, owned=False)
+        name = str(getattr(source, "name", "stream"))
+        return SongReader(name, source, reading, owned=False, way_out=way_out)
     try:
         file = source.open("rb")
     except OSError as error:
         raise AudioError(f"{source}: cannot be opened ({reason(error)})") from error
     try:
-        return SongReader(str(source), file, reading, owned=True)
+        return SongReader(str(source), file, reading, owned=True, way_out=way_out)
     except BaseException:
         file.close()
         raise

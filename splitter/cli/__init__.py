@@ -126,7 +126,10 @@ def _run(screen: Screen) -> int:
         complain(error)
         return error.status
     except OSError as error:  # of a file or folder that a command was to read or write
-        if error.filename is None:
-            raise
-        complain(f"{os.fsdecode(error.filename)}: cannot be used ({reason(error)})")
+        if error.filename is not None:
+            complain(f"{os.fsdecode(error.filename)}: cannot be used ({reason(error)})")
+        else:  # of standard output, say, on a full disk
+            lose_stdout()
+            logging.getLogger(__name__).debug("it happened here", exc_info=True)
+            complain(f"the command cannot go on ({reason(error)}); -v says more")
         return 1

@@ -22,7 +22,7 @@ from splitter.audio import (
 )
 from splitter.errors import SplitterError
 from splitter.jobs import Job
-from splitter.paths import is_local, is_pipe
+from splitter.paths import is_file, is_local, is_pipe
 from splitter.registry import ModelChoice
 
 MARGIN = 0.05  # seconds: what encoders add and round, and nobody means by another length
@@ -60,6 +60,8 @@ def look_at_stems(
         if len(stems) < len(job.stems):
             return None
         return Existing(frozenset(), None, "in a store only their names are compared")
+    if not all(map(is_file, stems)):  # a pipe, say, which nobody writes to
+        return None
     marks = {path: read_mark(path) for path in stems}
     made = frozenset(path for path, mark in marks.items() if mark)
     if len(stems) < len(job.stems):

@@ -6,6 +6,7 @@ import codecs
 import logging
 from collections.abc import Sequence
 from contextlib import suppress
+from itertools import compress, islice
 from pathlib import Path
 
 from splitter.cli.messages import count
@@ -27,11 +28,12 @@ def drop_others(songs: Sequence[Path]) -> list[Path]:
 
     A file that is named alone is meant, whatever it holds.
     """
-    others = [song for song in songs if len(songs) > 1 and is_other(song)]
-    if others:
-        what = count(len(others), "file")
-        log.info("left out %s without sound: %s", what, ", ".join(map(str, others[:5])))
-    return [song for song in songs if song not in others]
+    others = [len(songs) > 1 and is_other(song) for song in songs]
+    if any(others):
+        what = count(sum(others), "file")
+        first = islice(compress(songs, others), 5)
+        log.info("left out %s without sound: %s", what, ", ".join(map(str, first)))
+    return [song for song, other in zip(songs, others, strict=True) if not other]
 
 
 def is_other(path: Path) -> bool:

@@ -20,17 +20,17 @@ from splitter.cli.screen import Screen, State
 from splitter.errors import PageError, SplitterError
 from splitter.paths import is_local, is_pipe
 from splitter.registry import DEFAULT_MODEL, ModelChoice
+from splitter.templates import TEMPLATE
 
 if TYPE_CHECKING:
     from splitter.jobs import Job
-    from splitter.pages import Take
+    from splitter.pages import FoundTake, Take
 
 log = logging.getLogger(__name__)
 
 PLAYED = ("wav", "flac", "mp3", "ogg", "opus", "m4a")  # by browsers
 HEARD = frozenset({*PLAYED, "aac", "m4b", "oga"})  # what they play, however it is called
 OF_MODELS = "{name}/{model}/{stem}.{ext}"  # where stems of several models go
-OF_ONE = "{name}/{stem}.{ext}"
 PAGE = "listen.html"  # of several models
 INDEX = "index.html"
 
@@ -126,13 +126,13 @@ def listen(
         _tell_passed_over(place, takes)
         for name, take in takes.items():
             title = (place / name).resolve().name
-            rivals = _find_rivals(others, name, title)
+            rivals = _find_rivals(others, name, title, take.song)
             called[take.page] = place / name
             pages.append(_write(screen, take.page, title, [take, *rivals]))
     failed = False
     if unseparated:
         chosen = models or (DEFAULT_MODEL,)
-        template = OF_MODELS if len(chosen) > 1 else OF_ONE
+        template = OF_MODELS if len(chosen) > 1 else TEMPLATE
         more = ["-f", container, "--template", template, "--skip-existing", *["-r"] * recursive]
         jobs = []
         for model in chosen:
@@ -174,7 +174,7 @@ def _write_for_jobs(
     screen: Screen,
     jobs: Sequence[Sequence[Job]],  # by model
     names: Sequence[str],  # of the models
-    others: Mapping[Path, Mapping[Path, Take]],
+    others: Mapping[Path, Mapping[Path, FoundTake]],
 ) -> Iterator[Path | None]:
     from splitter.pages import Take, name_page
 
@@ -189,7 +189,7 @@ def _write_for_jobs(
             title = versions[0].song.stem
             pairs = zip(names, versions, strict=True)
             takes = [Take(_find_maker(job, name), job.stems) for name, job in pairs]
-            takes += _find_rivals(others, Path(title), title)
+            takes += _find_rivals(others, Path(title), title, title)
             yield _write(screen, page, title, takes)
 
 
@@ -223,16 +223,25 @@ def _separate(
 
 
 def _find_rivals(
-    others: Mapping[Path, Mapping[Path, Take]], name: Path, title: str
+    others: Mapping[Path, Mapping[Path, FoundTake]], name: Path, title: str, song: str
 ) -> Iterator[Take]:
-    """Find a song's stems in the folders that it is to be compared with; it may be in one only."""
+    """Find a song's stems in the folders that it is to be compared with; it may be in one only.
+
+    `song` is its title without what a program may have added to it.
+    """
     for folder, takes in others.items():
-        for known in (name, Path(title), Path()):
+        for known in (name, Path(title), Path(song), Path()):
             if known in takes and (known != Path() or len(takes) == 1):
                 yield takes[known]
                 break
         else:
-            log.warning("%s: %s has no stems of it", title, folder)
+            called = [take for take in takes.values() if take.song and take.song in (title, song)]
+            if not called:
+                log.warning("%s: %s has no stems of it", title, folder)
+            elif len(called) > 1:
+                log.warning("%s: %s has stems of it by several models", title, folder)
+            else:
+                yield called[0]
 
 
 def _check_asked(songs: Sequence[Path], output: str, models: Sequence[str]) -> Sequence[str]:

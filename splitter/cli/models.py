@@ -190,13 +190,22 @@ def _read_card(folder: Path) -> list[str]:
 def add(files: tuple[Path, ...], name: str | None, config: Path | None, family: str | None) -> None:
     """Convert another program's weights into a model.
 
-    FILES are its published weights: a .ckpt, .pth, .th, .safetensors or .onnx file, the folder of
-    a TensorFlow checkpoint, or one file per stem. No code in them is run.
+    FILES are its published weights: a .ckpt, .pth, .th, .safetensors or .onnx file, the folder or
+    .tar.gz of a TensorFlow checkpoint, Open-Unmix's folder or its file per stem, or all files of a
+    bag of Demucs. No code in them is run.
     """
     from splitter.weights.adding import add_model
 
-    called = check_name(files[0].stem if name is None else name, "give another with --name")
+    called = check_name(
+        suggest_name(files[0]) if name is None else name, "give another with --name"
+    )
     _tell_added(add_model(added_folder() / called, files, config, family))
+
+
+def suggest_name(path: Path) -> str:
+    """Call a model like its file, without what tells its kind, or like its folder."""
+    whole = path.absolute()
+    return whole.name if whole.is_dir() else whole.stem.removesuffix(".tar")
 
 
 def _tell_added(folder: Path) -> None:

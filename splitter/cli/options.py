@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from difflib import get_close_matches
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import BinaryIO
 
 import click
@@ -28,10 +28,10 @@ from splitter.cli.failures import may_be_replaced
 from splitter.cli.parameters import STDIN, parse_place
 from splitter.errors import SplitterError
 from splitter.jobs import Journal, Shard, open_journal
-from splitter.outputs import Output
+from splitter.outputs import Output, check_output
 from splitter.paths import is_folder, is_local
 from splitter.registry import INSTRUMENTAL, Config, ModelChoice, canonical_stem
-from splitter.templates import TEMPLATE, check_template, escape, needs_tags
+from splitter.templates import TEMPLATE, escape, needs_tags
 
 log = logging.getLogger(__name__)
 
@@ -204,24 +204,19 @@ def choose_output(options: Options, model: Config) -> Output:
             fit_pipe(settled)
     except SplitterError as error:
         raise click.UsageError(str(error)) from error
-    ending = PurePath(options.template).suffix[1:].lower()
-    if not file and ending in CONTAINERS and ending != form.container:
-        raise click.UsageError(
-            f"--template ends in .{ending}, but stems are {form.container}; add --format {ending}, "
-            "or let it end in .{ext}"
-        )
-    with _naming("--template"):
-        check_template(options.template, len(wanted or stems))
-    if needs_tags(options.template) and not all(map(is_local, options.songs)):
-        raise click.UsageError(
-            "--template: the tags of a song in a store are not known before it is fetched; name "
-            "its stems by {name}"
-        )
     if (file or options.to_pipe) and options.template != TEMPLATE:
         raise click.UsageError("-o names the one file there is; leave out --template")
     template = escape(file.name) if file else options.template
     folder = file.parent if file else parse_place(options.output)
-    return Output(folder, wanted, form, template, options.tags, options.overwrite)
+    output = Output(folder, wanted, form, template, options.tags, options.overwrite)
+    with _naming("--template"):
+        check_output(output, model)
+    if needs_tags(template) and not all(map(is_local, options.songs)):
+        raise click.UsageError(
+            "--template: the tags of a song in a store are not known before it is fetched; name "
+            "its stems by {name}"
+        )
+    return output
 
 
 def choose_stems(text: str | None, model: Config) -> tuple[str, ...]:

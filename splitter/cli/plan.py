@@ -20,6 +20,7 @@ from splitter.cli.messages import complain, count
 from splitter.cli.options import Options
 from splitter.cli.parameters import STDIN
 from splitter.cli.screen import Screen, State
+from splitter.collisions import tell_replaced
 from splitter.errors import DataError, SplitterError
 from splitter.jobs import (
     Count,
@@ -72,8 +73,8 @@ class Listed:
 
 
 @dataclass(frozen=True)
-class Plan:
-    """The songs of one command, found and named as they are asked for."""
+class Asked:
+    """What one command was asked for, in the terms of the layers below."""
 
     options: Options
     output: Output
@@ -82,6 +83,12 @@ class Plan:
     stems: Sequence[str]
     journal: Journal | None  # of a run over folders
     screen: Screen
+
+
+@dataclass(frozen=True)
+class Plan(Asked):
+    """The songs of one command, found and named as they are asked for."""
+
     waiting: Waiting = field(default_factory=Waiting)  # asked between two songs
     extent: Extent = field(default_factory=Extent)
     unread: list[DataError] = field(default_factory=list)  # what songs were not found for
@@ -105,8 +112,7 @@ class Plan:
         try:
             for job in jobs:
                 for path in named.intersection(map(locate, job.stems.values())):
-                    told = f"{path}: a stem would replace it; choose another --output"
-                    job = replace(job, wrong=told)
+                    job = replace(job, wrong=tell_replaced(path))
                 wants = self._wants(job)
                 if job.wrong and wants and not self.extent.passed:
                     raise DataError(job.wrong)
@@ -119,7 +125,8 @@ class Plan:
                 raise SplitterError(str(error)) from error
             raise click.UsageError(str(error)) from error
         if not self.extent.passed:
-            log.warning("found no songs")
+            raw = "; name files of raw samples themselves, a folder does not tell which these are"
+            log.warning("found no songs%s", raw if self.reading.raw else "")
         elif not wanted:
             log.info("none of %s %s", count(self.extent.passed, "song"), self._which)
         self._tell_missing()

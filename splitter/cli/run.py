@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from splitter.audio import Reading, SongReader, open_song
+from splitter.audio import SongReader, open_song
 from splitter.cli.batch import Batch, run_batch
 from splitter.cli.clipping import Clipping
 from splitter.cli.existing import look_at_stems
@@ -23,7 +23,7 @@ from splitter.cli.failures import Failures
 from splitter.cli.messages import complain, count, printable
 from splitter.cli.options import PIPE, Options
 from splitter.cli.parameters import STDIN
-from splitter.cli.plan import Plan, peek
+from splitter.cli.plan import Asked, Plan, peek
 from splitter.cli.progress import BatchProgress, watch_signals, watch_song
 from splitter.cli.records import (
     describe,
@@ -32,14 +32,13 @@ from splitter.cli.records import (
     describe_skipped,
     to_json,
 )
-from splitter.cli.screen import Screen, State, compose
+from splitter.cli.screen import State, compose
 from splitter.cli.standard import check_stdin, find_stdin, find_stdout
 from splitter.cli.streams import lose_stdout
 from splitter.errors import CommandError, SplitterError, reason
-from splitter.jobs import Job, Journal, claim
-from splitter.outputs import Output, Target, check_existing, name_stems, plan_stems
+from splitter.jobs import Job, claim
+from splitter.outputs import Target, check_existing, name_stems, plan_stems
 from splitter.paths import is_local, is_pipe
-from splitter.registry import ModelChoice
 from splitter.signals import Waiting, end_at_once, handling
 from splitter.templates import needs_tags
 
@@ -56,16 +55,9 @@ PIPE_CORE = 1 << 18  # samples: 6 s at 44.1 kHz, so that a pipe's reader need no
 
 
 @dataclass(frozen=True)
-class Run:
+class Run(Asked):
     """All songs of one command."""
 
-    options: Options
-    output: Output
-    reading: Reading
-    model: ModelChoice
-    stems: Sequence[str]
-    journal: Journal | None  # of a run over folders
-    screen: Screen
     plan: Plan
     refused: list[str] = field(default_factory=list)  # songs that were not tried
     unsaid: list[OSError] = field(default_factory=list)

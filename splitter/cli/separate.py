@@ -33,6 +33,7 @@ from splitter.cli.screen import Screen, State
 from splitter.registry import DEFAULT_MODEL, ModelChoice
 from splitter.runtime.choose import RUNTIMES
 from splitter.signals import end_at_once, handling
+from splitter.templates import TEMPLATE
 
 if TYPE_CHECKING:
     from splitter.jobs import Job
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
 FORMATS = ("wav", "raw", "flac", "mp3", "ogg", "opus", "m4a")
 CLIPS = ("clamp", "float", "rescale")
 ENGINES = ("local", "ray")
-TEMPLATE = "{name}/{stem}.{ext}"
 
 SONGS = "Choosing songs"
 STEMS = "Naming and writing stems"
@@ -336,12 +336,10 @@ def separate_songs(screen: Screen, jobs: list[Job] | None = None, /, **given: An
         options = Options(**given)
         check_options(options)
         model = ModelChoice.parse(options.model, options.tta, options.wiener)
-        config = model.config
-        stems = config.all_stems
-        output = choose_output(options, config)
+        output = choose_output(options, model.config)
         reading = choose_reading(options)
         journal = choose_journal(options, output, reading, model)
-        asked = (options, output, reading, model, stems, journal, screen)
+        asked = (options, output, reading, model, model.config.all_stems, journal, screen)
         plan = Plan(*asked)
         run = Run(*asked, plan)
         planned = plan.jobs()

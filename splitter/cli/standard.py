@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, cast
 
+from splitter.collisions import tell_replaced
 from splitter.errors import AudioError
 from splitter.outputs import Target
 
@@ -42,9 +43,7 @@ def check_stdin(targets: Iterable[Target]) -> None:
         song = os.fstat(find_stdin().fileno())
         for path in targets:
             if isinstance(path, Path) and path.exists() and os.path.samestat(song, path.stat()):
-                raise AudioError(
-                    f"{path}: a stem would replace the song itself; choose another name"
-                )
+                raise AudioError(tell_replaced(path))
 
 
 def _appends(descriptor: int) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from itertools import chain, groupby, islice
 from pathlib import Path
 
-from splitter.collisions import identify, keep_apart
+from splitter.collisions import identify, keep_apart, tell_replaced
 from splitter.jobs.finding import Found, LeftOut
 from splitter.jobs.table import Table
 from splitter.objects import Listing
@@ -103,8 +103,7 @@ class _Plan:
                 self._take(place)
                 seen = None if there is None else there.intersection(places)
                 job = Job(one.path, stems, known.size, known.mtime, there=seen)
-                told = f"{one.path}: a stem would overwrite this song; choose another --output"
-                yield replace(job, wrong=told) if place in places else job
+                yield replace(job, wrong=tell_replaced(one.path)) if place in places else job
 
     def _take(self, place: Path) -> None:
         """Note that a file is a stem's or a song's."""

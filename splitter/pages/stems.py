@@ -12,8 +12,9 @@ import logging
 import os
 import re
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from splitter.audio import SUFFIXES, read_mark
@@ -27,6 +28,12 @@ VOCALS = "vocals"
 PARTS = frozenset({"drums", "bass", "other"})  # what an instrumental beside them is the sum of
 NAMES = PARTS | {VOCALS, INSTRUMENTAL, "guitar", "piano", "residual", REST}
 MIXES = frozenset({"mixture", "mix"})
+# what only stands beside stems of these names: songs are called so, too
+BESIDE = frozenset({
+    "acoustic_guitar", "backing_vocals", "brass", "cymbals", "dialog", "effects",
+    "electric_guitar", "keys", "kick", "lead_vocals", "music", "percussion", "sfx", "snare",
+    "speech", "strings", "synth", "toms", "wind", "woodwinds",
+})  # fmt: skip
 FIRST = (VOCALS, INSTRUMENTAL)  # the others follow in the order of their names
 BRACKETS = ("()", "[]", "{}")
 BETWEEN = " -_."  # a song and its stem
@@ -46,6 +53,11 @@ class FoundTake(Take):
 
     page: Path  # where a page of them belongs, named like them
 
+    @property
+    def song(self) -> str:
+        """Return what stands before the stem in its files' names: a program may add its model's."""
+        return self.page.stem.rpartition(PAGE)[0].rstrip(BETWEEN + "".join(BRACKETS))
+
 
 @dataclass(frozen=True)
 class _Part:
@@ -56,6 +68,11 @@ class _Part:
     song: str  # its name without the stem: "" in a folder of the song's own
     page: str  # its name with another word for the stem
     marked: bool  # splitter made it
+
+    @property
+    def group(self) -> tuple[str, str]:
+        """Return what it has in common with the other stems of its song."""
+        return self.song, self.page
 
 
 def find_takes(folder: Path) -> dict[Path, FoundTake]:
@@ -89,11 +106,8 @@ def _walk(
     if real in above:  # a link that leads back
         return
     inside = _list_inside(folder)
-    groups = defaultdict(list)
     sounds = list(filter(_is_sound, inside))
-    for part in filter(None, map(_read_name, sounds)):
-        groups[part.song, part.page].append(part)
-    for (song, page), parts in groups.items():
+    for (song, page), parts in _group(filter(None, map(_read_name, sounds))).items():
         if _are_stems(parts, alone=len(parts) == len(sounds)):
             yield folder / song, FoundTake(name, _order_stems(parts), folder / page)
     for path in filter(Path.is_dir, inside):
@@ -114,23 +128,40 @@ def _is_sound(path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES and path.is_file()
 
 
-def _read_name(path: Path) -> _Part | None:
-    """Find the stem in the name of a sound file; None if there is none."""
+def _group(files: Iterable[Sequence[_Part]]) -> Mapping[tuple[str, str], list[_Part]]:
+    """Group files by song and page, each as what it has the most other stems beside it as.
+
+    A name may have more than one word for a stem: `song_(Vocals)_UVR-MDX-NET-Inst_HQ_3`.
+    """
+    files = list(files)
+    beside = defaultdict(set)
+    for part in chain.from_iterable(files):
+        beside[part.group].add(canonical_stem(part.stem))
+    groups = defaultdict(list)
+    for readings in files:
+        best = max(readings, key=lambda part: len(beside[part.group]))
+        groups[best.group].append(best)
+    return groups
+
+
+def _read_name(path: Path) -> list[_Part]:
+    """Find the stems that the name of a sound file may say, the likeliest, its last, first."""
     mark = read_mark(path)
-    place = _find_word(path.stem, [mark.stem] if mark else {*NAMES, *SYNONYMS})
-    if place:
+    parts = []
+    for place in _find_words(path.stem, [mark.stem] if mark else {*NAMES, *SYNONYMS, *BESIDE}):
         before, after = path.stem[: place.start()], path.stem[place.end() :]
-        page = f"{before}{PAGE}{after}.html"
-        return _Part(path, place[0], _join_song(before, after), page, mark is not None)
-    return _Part(path, mark.stem, path.stem, f"{path.stem}.html", True) if mark else None
+        page, song = f"{before}{PAGE}{after}.html", _join_song(before, after)
+        parts.append(_Part(path, place[0], song, page, mark is not None))
+    if mark and not parts:
+        return [_Part(path, mark.stem, path.stem, f"{path.stem}.html", True)]
+    return parts[::-1]
 
 
-def _find_word(name: str, words: Iterable[str]) -> re.Match[str] | None:
-    """Find the last of these words, in any case; the longest one, as in song_no_vocals."""
+def _find_words(name: str, words: Iterable[str]) -> Iterator[re.Match[str]]:
+    """Find these words, in any case; of each the longest one, as in song_no_vocals."""
     longest = sorted(map(re.escape, words), key=len, reverse=True)
     either = "|".join(longest).replace("_", "[-_]")
-    found = list(re.finditer(rf"(?<![^\W_])(?:{either})(?![^\W_])", name, re.IGNORECASE))
-    return found[-1] if found else None
+    return re.finditer(rf"(?<![^\W_])(?:{either})(?![^\W_])", name, re.IGNORECASE)
 
 
 def _join_song(before: str, after: str) -> str:
@@ -148,12 +179,13 @@ def _are_stems(parts: Collection[_Part], alone: bool) -> bool:
     """
     if any(part.marked for part in parts):
         return True
-    names = {part.stem.lower() for part in parts}
+    known = [part for part in parts if part.stem.lower().replace("-", "_") not in BESIDE]
+    names = {part.stem.lower() for part in known}
     several = len(set(map(canonical_stem, names))) > 1
     if all(part.song for part in parts):
         return several and VOCALS in names
     # beside others "Instrumental" may be a song's title, and "instrumental" is not
-    return several or any((part.stem.lower() if alone else part.stem) in FIRST for part in parts)
+    return several or any((part.stem.lower() if alone else part.stem) in FIRST for part in known)
 
 
 def _order_stems(parts: Collection[_Part]) -> dict[str, Path]:

@@ -194,7 +194,7 @@ class Trainer:
                 group["lr"] = learning_rate(self.step, self.recipe)
             optimizer.step()
         self._follow()
-        return float(loss.detach())
+        return self.ranks.mean(loss.detach())
 
     def _loss(self, batch: Batch) -> Tensor:
         self.network.train()

@@ -63,6 +63,14 @@ class Ranks:
         for part, mean in zip(parts, together.split(sizes), strict=True):
             part.copy_(mean.view_as(part))
 
+    def mean(self, value: Tensor) -> float:
+        """Return the mean of a number over all processes."""
+        if self.count > 1:
+            value = value.clone()
+            torch.distributed.all_reduce(value)
+            value /= self.count
+        return float(value)
+
     def agree(self, fine: Tensor) -> bool:
         """Tell whether all processes say yes."""
         if self.count > 1:

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -41,11 +41,24 @@ _PART = 256 * SPECTRUM_WINDOW  # samples that are looked at together
 
 
 @dataclass(frozen=True)
+class Stored:
+    """Samples on disk; their file is open only while some are read, as few files may be at once."""
+
+    path: Path
+    shape: tuple[int, ...]  # channels, samples
+
+    def __getitem__(self, place: Any) -> npt.NDArray[np.float16]:
+        """Map a part into memory."""
+        part: npt.NDArray[np.float16] = np.load(self.path, mmap_mode="r")[place]
+        return part
+
+
+@dataclass(frozen=True)
 class Recording:
     """One decoded file."""
 
     path: Path
-    samples: npt.NDArray[np.float16]  # (channels, samples), mapped from disk
+    samples: Stored | npt.NDArray[np.float16]  # (channels, samples)
     bandwidth: float  # Hz; above it the file holds nothing
     loudness: float  # RMS of all its samples
 
@@ -197,13 +210,14 @@ def _load(path: Path, cache: Path, rate: int) -> Recording:
     samples = np.load(stored, mmap_mode="r")
     bandwidth = _remember(stored.with_suffix(".hz"), partial(measure_bandwidth, samples, rate))
     loudness = _remember(stored.with_suffix(".rms"), partial(root_mean_square, samples))
-    return Recording(path, samples, bandwidth, loudness)
+    return Recording(path, Stored(stored, samples.shape), bandwidth, loudness)
 
 
 def _decode(path: Path, stored: Path, rate: int) -> None:
     """Decode a file block by block, however long it is; note its bandwidth beside it."""
     spectrum = _Spectrum(rate)
-    with open_song(path) as song, making(stored, shared=True) as beside:
+    song = open_song(path, way_out="mend it, or leave it out")
+    with song, making(stored, shared=True) as beside:
         shape = (song.channels if song.channels < 3 else 1, 0)
         with beside.open("wb") as file:
             head = _write_head(file, shape)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
+import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import mkdtemp
@@ -27,6 +30,8 @@ ADAPTERS: dict[str, ModuleType] = {
     "mdx-net": mdxnet,
     "vr": vr,
 }
+SUMMED = (demucs, openunmix)  # their files' names end in the beginning of their SHA-256
+PART, ABANDONED = ".part", 3600  # seconds in which a model is written, however slow the disk is
 UNKNOWN_LICENCE = "unknown: ask its author"
 _ODD = (
     ArithmeticError,
@@ -67,6 +72,9 @@ def convert_files(
     adapter = _recognise(first, family)
     if len(checkpoints) > 1 and not hasattr(adapter, "join"):
         raise ModelError(f"{files[1]}: a model of this family is one file; give only that")
+    if adapter in SUMMED:
+        for path in files:
+            _check_sum(path)
     try:
         joined = adapter.join(checkpoints) if hasattr(adapter, "join") else first
         converted: Converted = adapter.convert(joined)
@@ -76,6 +84,16 @@ def convert_files(
             f"{str(error)[:80]!r})"
         ) from error
     return converted
+
+
+def _check_sum(path: Path) -> None:
+    """Raise ModelError for a file that has not the SHA-256 that its name states."""
+    stated = re.search(r"-([0-9a-f]{8,64})$", path.stem)
+    if stated and not (found := hash_file(path)).startswith(stated[1]):
+        raise ModelError(
+            f"{path}: its SHA-256 begins with {found[: len(stated[1])]}, but its name says "
+            f"{stated[1]}; get the file again, or rename it if that is no sum"
+        )
 
 
 def _recognise(checkpoint: Checkpoint, family: str | None) -> ModuleType:
@@ -116,7 +134,8 @@ def add_model(
     check_memory(sketch, files[0])
     check_tensors(sketch, converted.tensors, files[0])
     folder.parent.mkdir(parents=True, exist_ok=True)
-    part = Path(mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    _remove_abandoned(folder.parent)
+    part = Path(mkdtemp(prefix=f".{folder.name}.", suffix=PART, dir=folder.parent))
     try:
         write_model(part, converted)
         card = write_card(folder.name, files, converted, origin)
@@ -127,6 +146,14 @@ def add_model(
         shutil.rmtree(part, ignore_errors=True)
         raise
     return folder
+
+
+def _remove_abandoned(folder: Path) -> None:
+    """Remove what killed processes left in a folder of models: it may hold gigabytes."""
+    for part in folder.glob(f".*{PART}"):
+        with suppress(OSError):
+            if time.time() - part.stat().st_mtime > ABANDONED:
+                shutil.rmtree(part)
 
 
 def write_model(folder: Path, converted: Converted) -> None:

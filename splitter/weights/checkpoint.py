@@ -160,6 +160,7 @@ def _read(path: Path) -> tuple[Tensors, Mapping[str, Any]]:
     if is_bundle(path):
         return read_bundle(path), {}
     try:
+        check_plain_file(path)
         with path.open("rb") as file:
             start = file.read(16)
     except OSError as error:

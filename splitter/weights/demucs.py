@@ -60,11 +60,16 @@ def matches(names: Sequence[str]) -> bool:
 
 
 def join(checkpoints: Sequence[Checkpoint]) -> Checkpoint:
-    """Put the members of a bag into the order that its yaml, if there is one, gives them."""
+    """Put the members of a bag into the order that its yaml gives them; a lone one needs none."""
     first = checkpoints[0]
     wanted = first.fact("models")
+    if wanted is None and len(checkpoints) > 1:
+        raise ModelError(
+            f"{first.path}: only the yaml of a bag of {len(checkpoints)} models tells what each "
+            "counts in which stem; give it with --config"
+        )
     if wanted is None:
-        ordered = list(checkpoints)
+        ordered = [first]
     else:
         names = list(map(str, wanted))
         places = {name: one for name in names for one in checkpoints

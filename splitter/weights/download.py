@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import http.client
 import ssl
@@ -17,10 +18,11 @@ from urllib.parse import quote, urlsplit
 
 from splitter import __version__
 from splitter.catalogue import Download
-from splitter.errors import ModelError
+from splitter.errors import ModelError, reason
 from splitter.locks import try_lock
 
 PORTION = 1 << 16  # bytes
+FULL = {getattr(errno, name, errno.ENOSPC) for name in ("ENOSPC", "EDQUOT", "EFBIG")}  # a disk is
 SCHEMES = ("http", "https")
 ADDRESS = ":/?#[]@!$&'()*+,;=%~"  # what an address may hold as it is, beside letters and digits
 Watch = Callable[[int, int | None], None]  # bytes that are there, bytes in all if that is known
@@ -114,6 +116,11 @@ def _fetch(url: str, download: Download, part: Path, watch: Watch, patience: Pat
             raise
         except (OSError, http.client.HTTPException) as error:
             cause = getattr(error, "reason", error)
+            if getattr(cause, "errno", None) in FULL:
+                raise ModelError(
+                    f"{part.parent}: cannot be written to ({reason(cause)}); make room, and give "
+                    "the same command again to go on where it stopped"
+                ) from error
             if isinstance(cause, ssl.SSLCertVerificationError):  # which no further try changes
                 raise ModelError(
                     f"{url}: its certificate cannot be verified ({cause.verify_message}); where a "

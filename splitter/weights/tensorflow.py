@@ -91,12 +91,12 @@ def _is_hidden(name: str) -> bool:
 def _find_parts(path: Path) -> tuple[bytes, bytes]:
     """Return the bytes of the index and of the data."""
     parts = list_parts(path)
-    if len(parts) == 1:
-        return _find_in_archive(path)
     for part in parts:
         check_plain_file(part)
         if part.stat().st_size > LARGEST:
             raise ValueError(f"{part.name} is too large")
+    if len(parts) == 1:
+        return _find_in_archive(path)
     index, data = parts
     return index.read_bytes(), data.read_bytes()
 
