@@ -28,7 +28,7 @@ def deal(found: Sequence[Files], count: int) -> list[set[str]]:
     sizes: dict[bool, dict[str, int]] = {True: defaultdict(int), False: defaultdict(int)}
     for files in found:
         if not files.name.startswith("validation/"):
-            parts = [path for path in (files.vocals, files.instrumental) if path]
+            parts = [*files.vocals, *files.instrumental]
             size = sum(path.stat().st_size for path in parts)
             sizes[bool(files.vocals)][name_source(files)] += size
     folds: list[set[str]] = [set() for _ in range(count)]

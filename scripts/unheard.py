@@ -38,14 +38,15 @@ Paths = Mapping[str, list[Path]]
 
 def sort_unheard(unheard: Iterable[Files]) -> tuple[Paths, Paths]:
     """Return voices and music, by source."""
-    voices, music = defaultdict(list), defaultdict(list)
+    voices: Paths = defaultdict(list)
+    music: Paths = defaultdict(list)
     for files in unheard:
         if files.name.startswith("validation/"):
             continue
         if files.vocals:
-            voices[name_source(files)].append(files.vocals)
+            voices[name_source(files)] += files.vocals
         elif files.instrumental:
-            music[name_source(files)].append(files.instrumental)
+            music[name_source(files)] += files.instrumental
     return voices, music
 
 

@@ -10,7 +10,7 @@ sound file, and `song.load()` reads one: mixture, vocals and instrumental at one
     mir1k        Wavfile/<clip>.wav: music left, voice right; the test singers are all but two
     ikala        Wavfile/<clip>_{chorus,verse}.wav: music left, voice right
     medleydb     …/<song>/<song>_METADATA.yaml with <song>_STEMS/*.wav; songs that somebody sings
-    folders      [train|test/]<song>/{vocals,instrumental}.*
+    folders      [train|test/]<song>/{vocals,instrumental}.*, or as MUSDB18-HQ in any format
 
 Where a set has no mixture of its own, the mixture is the sum of the two stems, at the levels that
 the files have. For MIR-1K that is close to 0 dB voice to music; Huang et al. (2014) scale each clip
@@ -19,7 +19,7 @@ to exactly 0 dB (`at_level`), Park et al. (2018) leave it as it is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from functools import partial
@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 from splitter.audio import SUFFIXES, open_song
 from splitter.errors import DataError, reason
 from splitter.paths import glob_all
-from splitter.registry import canonical_stem
+from splitter.registry import INSTRUMENTAL, canonical_stem
 
 Signal = NDArray[np.float32]  # (channels, samples)
 
@@ -166,9 +166,26 @@ def find_stem(folder: Path, names: Sequence[str]) -> Path | None:
 
     Where none has, one that other programs give to such a stem will do.
     """
-    found = {p.stem: p for p in sorted(folder.glob("*")) if p.suffix.lower() in SUFFIXES}
-    found = {canonical_stem(name): path for name, path in found.items()} | found
+    found = _list_stems(folder)
     return next((found[name] for name in names if name in found), None)
+
+
+def _list_stems(folder: Path) -> dict[str, Path]:
+    """Return the sound files of a folder by their names, and by what these are called here."""
+    found = {p.stem: p for p in sorted(folder.glob("*")) if p.suffix.lower() in SUFFIXES}
+    return {canonical_stem(name): path for name, path in found.items()} | found
+
+
+def list_instrumental(stems: Mapping[str, Path]) -> list[Path]:
+    """List the files whose sum is the instrumental: that itself, or drums, bass and other.
+
+    `stems` are a song's files by name. Of the three a missing one is listed where it should be.
+    """
+    if INSTRUMENTAL in stems:
+        return [stems[INSTRUMENTAL]]
+    known = [stems[name] for name in MUSDB18_INSTRUMENTS if name in stems]
+    missing = known[0].with_stem if known else None
+    return [stems.get(name) or missing(name) for name in MUSDB18_INSTRUMENTS] if missing else []
 
 
 def _matches(name: str, patterns: Iterable[str]) -> bool:
@@ -259,15 +276,6 @@ def _load_musdb18(path: Path) -> Tracks:
     return Tracks(by_name["mixture"], by_name["vocals"], instrumental, int(track.rate))
 
 
-def _find_musdb18hq(root: Path) -> Iterator[Song]:
-    for folder in _folders_of(root, "**/drums.wav", "**/vocals.wav"):
-        instruments = [folder / f"{name}.wav" for name in MUSDB18_INSTRUMENTS]
-        mixture = folder / "mixture.wav"
-        whole = mixture if mixture.is_file() else None
-        files = StemFiles(folder, [folder / "vocals.wav"], instruments, whole)
-        yield _name_song(root, folder, files)
-
-
 def _find_dsd100(root: Path) -> Iterator[Song]:
     for folder in root.glob("Sources/*/*/"):
         split = folder.parent.name
@@ -334,15 +342,13 @@ def _sort_medleydb(metadata: Path) -> tuple[list[Path], list[Path]]:
     return sung, [path for path, _ in stems if path not in sung]
 
 
-def _find_folders(root: Path) -> Iterator[Song]:
-    for folder in _folders_of(root, "**/vocals.*", "**/instrumental.*"):
-        vocals, music = (find_stem(folder, [name]) for name in ("vocals", "instrumental"))
-        files = StemFiles(
-            folder,
-            [vocals] if vocals else [],
-            [music] if music else [],
-            find_stem(folder, ["mixture", "mix"]),
-        )
+def _find_folders(root: Path, *, also: Sequence[str] = ()) -> Iterator[Song]:
+    """Find songs by their stems, and by files that match `also`; one missing hides no song."""
+    for folder in _folders_of(root, "**/vocals.*", "**/instrumental.*", *also):
+        stems = _list_stems(folder)
+        vocals = [stems["vocals"]] if "vocals" in stems else []
+        mixture = stems.get("mixture") or stems.get("mix")
+        files = StemFiles(folder, vocals, list_instrumental(stems), mixture)
         yield _name_song(root, folder, files)
 
 
@@ -364,7 +370,9 @@ DATASETS = {
     "musdb18": Layout("MUSDB18", MUSDB18_MARKS, _find_musdb18),
     "dsd100": Layout("DSD100", ["Sources/*/*/"], _find_dsd100),
     "medleydb": Layout("MedleyDB", ["**/*_METADATA.yaml"], _find_medleydb),
-    "musdb18hq": Layout("MUSDB18-HQ", ["**/drums.wav"], _find_musdb18hq),
+    "musdb18hq": Layout(
+        "MUSDB18-HQ", ["**/drums.wav"], partial(_find_folders, also=["**/drums.*"])
+    ),
     "ccmixter": Layout("ccMixter", ["*/source-01.wav", "*/source-02.wav"], _find_ccmixter),
     "ikala": Layout("iKala", ["Wavfile/*_chorus.wav", "Wavfile/*_verse.wav"], _find_ikala, True),
     "mir1k": Layout("MIR-1K", ["Wavfile/*.wav"], _find_mir1k, True),

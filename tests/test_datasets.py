@@ -220,7 +220,7 @@ def test_stems_that_do_not_fit_are_one_clear_error(
         ("folders", "train/one/instrumental.wav", "train/one: has no instrumental"),
         ("folders", "train/one/vocals.wav", "train/one: has no vocals"),
         ("musdb18hq", "train/A - One/drums.wav", "drums.wav: cannot be opened"),
-        ("musdb18hq", "train/A - One/vocals.wav", "vocals.wav: cannot be opened"),
+        ("musdb18hq", "train/A - One/vocals.wav", "train/A - One: has no vocals"),
         ("dsd100", "Sources/Dev/A - One/vocals.wav", "vocals.wav: cannot be opened"),
         ("ccmixter", "A_-_One/source-02.wav", "source-02.wav: cannot be opened"),
     ],
@@ -257,6 +257,19 @@ def test_one_split_of_musdb18_is_recognised_by_itself(tmp_path: Path) -> None:
         (tmp_path / f"{song}.stem.mp4").touch()
     assert [song.label for song in find_songs(tmp_path)] == ["test/B - Two", "train/A - One"]
     assert [song.label for song in find_songs(tmp_path / "test")] == ["B - Two"]
+
+
+def test_stems_like_those_of_musdb18_may_have_any_format_and_an_instrumental(
+    tmp_path: Path,
+) -> None:
+    for stem, signal in {"Vocals": VOICE, "drums": DRUMS, "bass": BASS, "other": OTHER}.items():
+        write(tmp_path / "one" / f"{stem}.aiff", signal)
+    for stem, signal in {"vocals": VOICE, "drums": DRUMS, "instrumental": MUSIC}.items():
+        write(tmp_path / "two" / f"{stem}.wav", signal)
+    songs = find_songs(tmp_path)
+    assert [song.label for song in songs] == ["one", "two"]
+    for song in songs:
+        np.testing.assert_allclose(song.load().instrumental, MUSIC, atol=1e-3)
 
 
 def test_two_songs_of_one_name_are_refused(tmp_path: Path) -> None:

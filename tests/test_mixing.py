@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from splitter.audio import through_aac, through_mp3
+from splitter.datasets import MUSDB18_STEMS
 from splitter.errors import AudioError, DataError
 from splitter.training.augmentation import Array, code
 from splitter.training.chain import AAC_BITS, CODED, KEPT, KEPT_OF_ALL
@@ -83,6 +84,39 @@ def test_decoding_does_not_change_sound_nor_hold_it_all(tmp_path: Path) -> None:
     assert source.vocals.loudness == pytest.approx(np.sqrt(np.mean(noise**2)), rel=1e-3)
     (half,) = load_sources(find_sources(tmp_path), tmp_path / "cache", 22050)
     assert half.vocals and half.vocals.length == 1_500_000
+
+
+def test_the_stems_of_musdb18_make_an_aligned_pair(tmp_path: Path) -> None:
+    stems = {name: sounds.noise(70_000, seed=seed) for seed, name in enumerate(MUSDB18_STEMS)}
+    for name, noise in stems.items():
+        sounds.write(tmp_path / "data/train/song" / f"{name}.wav", noise / 4)
+    (source,) = load_sources(find_sources(tmp_path / "data"), tmp_path / "cache", 44100)
+    assert source.name == "train/song" and source.vocals and source.instrumental
+    music = (stems["drums"] + stems["bass"] + stems["other"]) / 4
+    np.testing.assert_allclose(source.vocals.samples[:], stems["vocals"] / 4, atol=2e-4)
+    np.testing.assert_allclose(source.instrumental.samples[:], music, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("samples", "message"),
+    [(None, "bass.wav: cannot be opened"), (900, "drums.wav: differs from bass.wav or other.wav")],
+)
+def test_stems_that_make_no_sum_are_named(
+    samples: int | None, message: str, tmp_path: Path
+) -> None:
+    for name in MUSDB18_STEMS:
+        count = samples if name == "bass" else 1000
+        if count is not None:
+            sounds.write(tmp_path / "song" / f"{name}.wav", sounds.noise(count))
+    with pytest.raises(DataError, match=message):
+        list(load_sources(find_sources(tmp_path), tmp_path / "cache", 44100))
+
+
+def test_voices_that_are_called_like_instruments_are_voices(tmp_path: Path) -> None:
+    for name in ("vocals", "bass"):
+        sounds.write(tmp_path / "vocals/choir" / f"{name}.wav", sounds.noise(1000))
+    names = [files.name for files in find_sources(tmp_path) if files.vocals]
+    assert names == ["vocals/choir/bass", "vocals/choir/vocals"]
 
 
 def test_files_are_decoded_once(data: Path, tmp_path: Path) -> None:

@@ -216,7 +216,7 @@ def test_every_source_is_in_one_fold(tmp_path: Path) -> None:
     names = ("vocals/a", "vocals/gt/sub/b", "song", "pairs/song", "mir1k/train/clip")
     pairs = [name.endswith(("song", "clip")) for name in names]
     files = [
-        Files(name, tmp_path, tmp_path if pair else None)
+        Files(name, [tmp_path], [tmp_path] if pair else [])
         for name, pair in zip(names, pairs, strict=True)
     ]
     told = ["vocals", "vocals/gt", ".", "pairs", "mir1k"]
@@ -381,7 +381,7 @@ def test_pairs_with_critics_are_compared_with_pairs_alone(tmp_path: Path) -> Non
 
 def test_no_two_parts_of_semi_supervised_songs_belong_together() -> None:
     names = [f"mir1k/train/{song}_{number:02}" for song in "abcdefgh" for number in range(3)]
-    sound = Recording(Path("x"), np.zeros((1, 4), np.float16), 1.0, 0.0)
+    sound = Recording(np.zeros((1, 4), np.float16), 1.0, 0.0)
     pools = deal([Source(name, sound, sound) for name in [*names, "mir1k/test/x_1"]])
     parts = [pools.pairs, pools.voices, pools.music, pools.mixtures]
     songs = [{find_song(clip) for clip in part} for part in parts]

@@ -134,9 +134,10 @@ def train(
 ) -> None:
     """Train a model on the folder DATA and write it to OUTPUT.
 
-    Put songs with both stems into DATA as <song>/vocals.* and <song>/instrumental.*, voices alone
-    into a folder called vocals, and music without voices into one called instrumental. Songs
-    whose stems nobody has go into one called mixtures; a recipe says how they are learned from.
+    Put songs with both stems into DATA as <song>/vocals.* and <song>/instrumental.* (or drums, bass
+    and other, as in MUSDB18-HQ), voices alone into a folder called vocals, and music without
+    voices into one called instrumental. Songs whose stems nobody has go into one called mixtures;
+    a recipe says how they are learned from.
 
     Repeat the command to resume a run that was stopped. To train on N GPUs, run
     torchrun --nproc-per-node N -m -- splitter train …

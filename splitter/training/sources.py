@@ -3,11 +3,12 @@
 A folder of sound is read by its names alone:
 
     …/<song>/vocals.*  and  …/<song>/instrumental.*   an aligned pair
+    …/<song>/vocals.*  and  drums.*, bass.*, other.*  one, too, as in MUSDB18-HQ
     …/vocals/**                                       voices without accompaniment
     …/instrumental/**                                 music without voices
     …/mixtures/**                                     songs whose stems nobody has
 
-Each file is decoded to the model's rate once, into `cache`, as float16 (its rounding noise lies
+Each part is decoded to the model's rate once, into `cache`, as float16 (its rounding noise lies
 74 dB below the sound); after that a crop costs no more than the bytes of the crop.
 """
 
@@ -16,10 +17,12 @@ from __future__ import annotations
 import hashlib
 import logging
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
 from functools import partial
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -27,9 +30,11 @@ import numpy as np
 import numpy.typing as npt
 
 from splitter.atomic import making, remove_abandoned, write_atomically
-from splitter.audio import SUFFIXES, open_song, resample
-from splitter.errors import AudioError, DataError
+from splitter.audio import SUFFIXES, Block, SongReader, open_song, resample
+from splitter.datasets import list_instrumental
+from splitter.errors import AudioError, DataError, reason
 from splitter.paths import glob_all
+from splitter.registry import INSTRUMENTAL
 from splitter.training.recipe import Recipe
 
 log = logging.getLogger(__name__)
@@ -38,6 +43,8 @@ ROUNDING = 4 * (2.0**-15) ** 2 / 12  # mean square of what 16 bits lose, and 6 d
 SILENT_DB = -85.0  # a band so far below the loudest one holds codec noise, no sound
 SPECTRUM_WINDOW = 4096  # samples
 _PART = 256 * SPECTRUM_WINDOW  # samples that are looked at together
+# what is in folders of these names, as a field of `Files`
+KINDS = {"vocals": "vocals", "instrumental": "instrumental", "mixtures": "mixture"}
 
 
 @dataclass(frozen=True)
@@ -55,9 +62,8 @@ class Stored:
 
 @dataclass(frozen=True)
 class Recording:
-    """One decoded file."""
+    """One decoded part."""
 
-    path: Path
     samples: Stored | npt.NDArray[np.float16]  # (channels, samples)
     bandwidth: float  # Hz; above it the file holds nothing
     loudness: float  # RMS of all its samples
@@ -107,12 +113,12 @@ class Pools:
 
 @dataclass(frozen=True)
 class Files:
-    """Where a source lies on disk."""
+    """Where a source lies on disk: each part is the sum of its files, or missing."""
 
     name: str
-    vocals: Path | None
-    instrumental: Path | None
-    mixture: Path | None = None
+    vocals: Sequence[Path] = ()
+    instrumental: Sequence[Path] = ()
+    mixture: Sequence[Path] = ()
 
 
 def find_sources(data: Path) -> list[Files]:
@@ -128,14 +134,16 @@ def find_sources(data: Path) -> list[Files]:
     sources: list[Files] = []
     passed: list[Path] = []
     for folder, stems in by_folder.items():
-        if {"vocals", "instrumental"} <= stems.keys():
-            name = folder.relative_to(data).as_posix()
-            sources.append(Files(name, stems["vocals"], stems["instrumental"]))
-        else:
+        name, music = folder.relative_to(data).as_posix(), list_instrumental(stems)
+        kind = _find_kind(name)
+        if "vocals" in stems and (INSTRUMENTAL in stems or (music and not kind)):
+            sources.append(Files(name, [stems["vocals"]], music))
+        elif kind:
             for path in stems.values():
-                source = _single(data, path)
-                sources += [source] if source else []
-                passed += [] if source else [path]
+                title = path.relative_to(data).with_suffix("").as_posix()
+                sources.append(Files(title, **{kind: [path]}))
+        else:
+            passed += stems.values()
     if not sources:
         raise DataError(
             f"{data}: nothing to train on; add <song>/vocals.* and <song>/instrumental.*"
@@ -146,13 +154,10 @@ def find_sources(data: Path) -> list[Files]:
     return sources
 
 
-def _single(data: Path, path: Path) -> Files | None:
-    """Take a file for what its folder says; None if that says nothing."""
-    relative = path.relative_to(data)
-    kinds = ("vocals", "instrumental", "mixtures")
-    kind = next((kind for kind in kinds if kind in relative.parts[:-1]), None)
-    name = relative.with_suffix("").as_posix()
-    return Files(name, *(path if kind == each else None for each in kinds)) if kind else None
+def _find_kind(folder: str) -> str | None:
+    """Name the field of `Files` that a folder is for, by its path below the data; or none."""
+    parts = folder.split("/")
+    return next((kind for name, kind in KINDS.items() if name in parts), None)
 
 
 def load_sources(found: Iterable[Files], cache: Path, rate: int) -> Iterator[Source]:
@@ -160,12 +165,8 @@ def load_sources(found: Iterable[Files], cache: Path, rate: int) -> Iterator[Sou
     cache.mkdir(parents=True, exist_ok=True)
     remove_abandoned(cache)
     for files in found:
-        yield Source(
-            files.name,
-            _load(files.vocals, cache, rate) if files.vocals else None,
-            _load(files.instrumental, cache, rate) if files.instrumental else None,
-            _load(files.mixture, cache, rate) if files.mixture else None,
-        )
+        parts = (files.vocals, files.instrumental, files.mixture)
+        yield Source(files.name, *(_load(part, cache, rate) if part else None for part in parts))
 
 
 def sort_pools(sources: Iterable[Source], recipe: Recipe) -> Pools:
@@ -201,27 +202,37 @@ def find_idle_patterns(names: Iterable[str], recipe: Recipe) -> list[str]:
     return [one for one in dict.fromkeys(patterns) if not any(fnmatch(name, one) for name in names)]
 
 
-def _load(path: Path, cache: Path, rate: int) -> Recording:
-    stat = path.stat()
-    identity = f"{path.resolve()} {stat.st_size} {stat.st_mtime_ns} {rate}"
+def _load(paths: Sequence[Path], cache: Path, rate: int) -> Recording:
+    identity = f"{' '.join(map(_identify, paths))} {rate}"
     stored = cache / f"{hashlib.sha256(identity.encode()).hexdigest()[:24]}.npy"
     if not stored.exists():
-        _decode(path, stored, rate)
+        _decode(paths, stored, rate)
     samples = np.load(stored, mmap_mode="r")
     bandwidth = _remember(stored.with_suffix(".hz"), partial(measure_bandwidth, samples, rate))
     loudness = _remember(stored.with_suffix(".rms"), partial(root_mean_square, samples))
-    return Recording(path, Stored(stored, samples.shape), bandwidth, loudness)
+    return Recording(Stored(stored, samples.shape), bandwidth, loudness)
 
 
-def _decode(path: Path, stored: Path, rate: int) -> None:
-    """Decode a file block by block, however long it is; note its bandwidth beside it."""
-    spectrum = _Spectrum(rate)
-    song = open_song(path, way_out="mend it, or leave it out")
-    with song, making(stored, shared=True) as beside:
+def _identify(path: Path) -> str:
+    """Say which file it is, and in which state."""
+    try:
+        stat = path.stat()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be opened ({reason(error)}); add it") from error
+    return f"{path.resolve()} {stat.st_size} {stat.st_mtime_ns}"
+
+
+def _decode(paths: Sequence[Path], stored: Path, rate: int) -> None:
+    """Decode the sum of files block by block, however long it is; note its bandwidth beside it."""
+    spectrum, path = _Spectrum(rate), paths[0]
+    with ExitStack() as stack, making(stored, shared=True) as beside:
+        way_out = "mend it, or leave it out"
+        songs = [stack.enter_context(open_song(each, way_out=way_out)) for each in paths]
+        song = songs[0]
         shape = (song.channels if song.channels < 3 else 1, 0)
         with beside.open("wb") as file:
             head = _write_head(file, shape)
-            for block in resample(song.read_blocks(), song.rate, rate, song.channels):
+            for block in resample(_add_up(songs), song.rate, rate, song.channels):
                 # a voice may be on any of more than two channels
                 kept = block if len(block) < 3 else block.mean(axis=0, keepdims=True)
                 if not np.abs(kept).max() <= np.finfo(np.float16).max:  # nor where it is no number
@@ -236,6 +247,17 @@ def _decode(path: Path, stored: Path, rate: int) -> None:
             raise AudioError(f"{path}: contains no sound; remove it from the training data")
         note = str(spectrum.find_bandwidth()).encode()
         write_atomically(stored.with_suffix(".hz"), note, shared=True)
+
+
+def _add_up(songs: Sequence[SongReader]) -> Iterator[Block]:
+    """Yield the sum of sounds block by block; raise DataError where they differ in shape."""
+    alike = len({(song.rate, song.channels) for song in songs}) == 1
+    for blocks in zip_longest(*(song.read_blocks() for song in songs)):
+        if not alike or len({None if block is None else block.shape[1] for block in blocks}) > 1:
+            first, *others = (Path(str(song.source)) for song in songs)
+            what = f"differs from {others[0].name} or {others[-1].name}"
+            raise DataError(f"{first}: {what} in rate, channels or length; make them equal")
+        yield np.add.reduce(blocks)
 
 
 def _write_head(file: BinaryIO, shape: tuple[int, int]) -> int:
