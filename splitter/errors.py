@@ -68,6 +68,11 @@ class MissingExtra(CommandError):  # noqa: N818 - reads as the advice that it is
 
     def __init__(self, extra: str) -> None:
         super().__init__(f"an optional package is missing; pip install '{DISTRIBUTION}[{extra}]'")
+        self.extra = extra
+
+    def __reduce__(self) -> tuple[type[MissingExtra], tuple[str]]:
+        """Say what another process makes it from: not the message, as by default."""
+        return type(self), (self.extra,)
 
 
 def reason(error: Exception) -> str:

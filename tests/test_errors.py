@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable
 
 import numpy as np
 import pytest
 import torch
 
-from splitter.errors import DeviceError, is_shortage, saying_shortage
+from splitter import errors
+from splitter.errors import DeviceError, MissingExtra, SplitterError, is_shortage, saying_shortage
 
 TOO_MANY = 1 << 47  # bytes: no process has so many addresses
 
@@ -49,3 +51,12 @@ def test_all_other_errors_stay_what_they_are() -> None:
         with pytest.raises(type(error)) as raised, saying_shortage("song.wav"):
             raise error
         assert raised.value is error
+
+
+def test_errors_say_the_same_in_another_process() -> None:
+    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type)]
+    kinds = [kind for kind in kinds if issubclass(kind, SplitterError)]
+    assert MissingExtra in kinds
+    for kind in kinds:
+        error = kind("something")
+        assert str(pickle.loads(pickle.dumps(error))) == str(error)
