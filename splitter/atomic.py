@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+PART = ".part"
 _ABANDONED = 3600  # seconds without a write, after which a part belongs to nobody any more
 
 
@@ -27,7 +28,7 @@ def making(path: Path, shared: bool = False) -> Iterator[Path]:
     through it another file would be written.
     """
     unique = f".{secrets.token_hex(8)}" * shared
-    beside = path.with_name(f".{path.name}{unique}.part")
+    beside = path.with_name(f".{path.name}{unique}{PART}")
     beside.unlink(missing_ok=True)
     try:
         yield beside
@@ -39,11 +40,18 @@ def making(path: Path, shared: bool = False) -> Iterator[Path]:
 
 
 def remove_abandoned(folder: Path) -> None:
-    """Remove what killed processes left in a folder: parts that nobody has written for an hour.
+    """Remove the files that killed processes left in a folder."""
+    for part in find_abandoned(folder):
+        with suppress(OSError):
+            part.unlink()
+
+
+def find_abandoned(folder: Path) -> Iterator[Path]:
+    """Find what killed processes left in a folder: parts that nobody has written for an hour.
 
     The whole folder is listed for it, so it is not for each file of many.
     """
-    for part in folder.glob(".*.part"):
+    for part in folder.glob(f".*{PART}"):
         with suppress(OSError):
             if time.time() - part.stat().st_mtime > _ABANDONED:
-                part.unlink()
+                yield part

@@ -285,11 +285,24 @@ def test_a_bag_of_demucs_without_its_yaml_is_not_averaged_as_chance_has_it(
     assert not files_below(cache)
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes")
 def test_pipes_and_devices_are_no_weights(tmp_path: Path) -> None:
     for name in ("model.th", "model.onnx", "model.tar.gz"):
         os.mkfifo(tmp_path / name)
         with pytest.raises(ModelError, match="not a plain file"):
             read_checkpoint(tmp_path / name)
+
+
+def test_the_sum_in_a_name_is_that_of_the_file_that_was_published(
+    tmp_path: Path, cache: Path
+) -> None:
+    (published,) = checkpoint_files("demucs-2")
+    damaged = Path(shutil.copy(published, tmp_path / "demucs-01234567.th"))
+    with pytest.raises(ModelError, match="but its name says 01234567"):
+        add_model(cache / "damaged", [damaged])
+    converted = tmp_path / "demucs-01234567.safetensors"
+    save_file(dict(read_checkpoint(published).tensors), converted)
+    add_model(cache / "converted", [converted])
 
 
 def test_what_a_kill_left_of_a_model_is_removed_later(

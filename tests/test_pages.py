@@ -349,25 +349,39 @@ def test_stems_of_other_programs_stand_beside_ours(tmp_path: Path) -> None:
 
 
 def test_stems_that_a_program_named_after_its_model_are_compared(tmp_path: Path) -> None:
-    write_stems(tmp_path / "Mine/a")
-    for song in ("a", "a_2"):
+    write_stems(tmp_path / "Mine/a (Live)")
+    for song in ("a (Live)", "a_2"):
         theirs = [f"{song}_(Vocals)_UVR-MDX-NET-Inst_HQ_3.wav", f"{song}_(Vocals)_Kim_Vocal_2.wav"]
         theirs += [name.replace("(Vocals)", "(Instrumental)") for name in theirs]
         make_files(tmp_path / "Theirs", *theirs)
     done = call("listen", "Mine", "--against", "Theirs", folder=tmp_path)
-    assert "a: Theirs has stems of it by several models" in done.stderr
+    assert "a (Live): Theirs has stems of it by several models" in done.stderr
     for path in (tmp_path / "Theirs").glob("*Kim*"):
         path.unlink()
     assert "Theirs" not in call("listen", "Mine", "--against", "Theirs", folder=tmp_path).stderr
-    takes = data_of(tmp_path / "Mine/a/listen.html")["takes"]
+    takes = data_of(tmp_path / "Mine/a (Live)/listen.html")["takes"]
     urls = [track["url"] for track in takes[1]["tracks"]]
     assert [url.rpartition("/")[2].partition("_UVR")[0] for url in urls] == [
-        "a_%28Vocals%29",
-        "a_%28Instrumental%29",
+        "a%20%28Live%29_%28Vocals%29",
+        "a%20%28Live%29_%28Instrumental%29",
     ]
+    make_files(tmp_path / "Theirs", "a (Live).wav")  # what they are stems of
     done = call("listen", "Theirs", "--against", "Mine", folder=tmp_path)
-    assert "a_UVR" not in done.stderr
+    assert "passed over" not in done.stderr
+    assert "a (Live)_UVR" not in done.stderr
     assert "a_2_UVR-MDX-NET-Inst_HQ_3: Mine has no stems of it" in done.stderr
+
+
+def test_stems_named_after_a_model_are_those_of_the_same_album(tmp_path: Path) -> None:
+    for disc in ("CD1", "CD2"):
+        write_stems(tmp_path / f"Mine/{disc}/Intro")
+        names = (f"Intro_({stem})_Kim_Vocal_2.wav" for stem in ("Vocals", "Instrumental"))
+        make_files(tmp_path / "Theirs" / disc, *names)
+    done = call("listen", "Mine", "--against", "Theirs", folder=tmp_path)
+    assert not done.stderr
+    for disc in ("CD1", "CD2"):
+        takes = data_of(tmp_path / f"Mine/{disc}/Intro/listen.html")["takes"]
+        assert f"/Theirs/{disc}/" in takes[1]["tracks"][0]["url"]
 
 
 def test_hidden_folders_hold_no_stems_and_songs_of_one_name_are_told_apart(tmp_path: Path) -> None:
@@ -412,6 +426,16 @@ def test_a_song_called_instrumental_is_a_song_beside_others(tmp_path: Path) -> N
     assert find_takes(tmp_path) == {}
     (tmp_path / "Instrumental.wav").rename(tmp_path / "instrumental.wav")
     assert list(find_takes(tmp_path)) == [Path()]
+    (tmp_path / "instrumental.wav").rename(tmp_path / "Instrumental.wav")
+    (tmp_path / "love.wav").rename(tmp_path / "Strings.wav")
+    assert find_takes(tmp_path) == {}
+
+
+def test_songs_that_are_called_like_instruments_have_their_own_stems(tmp_path: Path) -> None:
+    songs = ("Bass", "Drums", "Piano")
+    for stem in ("vocals", "instrumental"):
+        make_files(tmp_path, *(f"{song} ({stem}).wav" for song in songs))
+    assert list(find_takes(tmp_path)) == list(map(Path, songs))
 
 
 @pytest.mark.parametrize(

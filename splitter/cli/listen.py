@@ -235,7 +235,13 @@ def _find_rivals(
                 yield takes[known]
                 break
         else:
-            called = [take for take in takes.values() if take.song and take.song in (title, song)]
+            alike = {
+                place: take
+                for place, take in takes.items()
+                if take.song and take.song in (title, song)
+            }
+            same = [take for place, take in alike.items() if place.parent == name.parent]
+            called = same or list(alike.values())
             if not called:
                 log.warning("%s: %s has no stems of it", title, folder)
             elif len(called) > 1:
@@ -263,7 +269,7 @@ def _check_asked(songs: Sequence[Path], output: str, models: Sequence[str]) -> S
     return names
 
 
-def _tell_passed_over(place: Path, takes: Mapping[Path, Take]) -> None:
+def _tell_passed_over(place: Path, takes: Mapping[Path, FoundTake]) -> None:
     """Name songs beside stems: a folder is heard for its stems, and they are not separated."""
     from splitter.pages import find_passed_over
 

@@ -56,7 +56,8 @@ class FoundTake(Take):
     @property
     def song(self) -> str:
         """Return what stands before the stem in its files' names: a program may add its model's."""
-        return self.page.stem.rpartition(PAGE)[0].rstrip(BETWEEN + "".join(BRACKETS))
+        opening = "".join(pair[0] for pair in BRACKETS)
+        return self.page.stem.rpartition(PAGE)[0].rstrip(BETWEEN + opening)
 
 
 @dataclass(frozen=True)
@@ -88,12 +89,14 @@ def find_takes(folder: Path) -> dict[Path, FoundTake]:
     return found
 
 
-def find_passed_over(folder: Path, takes: Mapping[Path, Take]) -> Iterator[Path]:
+def find_passed_over(folder: Path, takes: Mapping[Path, FoundTake]) -> Iterator[Path]:
     """Find the sound files in a folder and beside the stems in it that are neither stem nor mix."""
     heard = {path for take in takes.values() for path in take.stems.values()}
+    songs = {folder / name for name in takes}
+    songs |= {take.page.with_name(take.song) for take in takes.values() if take.song}
     for place in sorted({folder, *(path.parent for path in heard)}):
         for path in _list_inside(place):
-            mix = path.with_suffix("").relative_to(folder) in takes or path.stem == place.name
+            mix = path.with_suffix("") in songs or path.stem == place.name
             known = mix or canonical_stem(path.stem) in {*MIXES, INSTRUMENTAL}
             if path not in heard and not known and _is_sound(path):
                 yield path
@@ -108,7 +111,7 @@ def _walk(
     inside = _list_inside(folder)
     sounds = list(filter(_is_sound, inside))
     for (song, page), parts in _group(filter(None, map(_read_name, sounds))).items():
-        if _are_stems(parts, alone=len(parts) == len(sounds)):
+        if _are_stems(parts, len(sounds)):
             yield folder / song, FoundTake(name, _order_stems(parts), folder / page)
     for path in filter(Path.is_dir, inside):
         try:
@@ -129,7 +132,7 @@ def _is_sound(path: Path) -> bool:
 
 
 def _group(files: Iterable[Sequence[_Part]]) -> Mapping[tuple[str, str], list[_Part]]:
-    """Group files by song and page, each as what it has the most other stems beside it as.
+    """Group files by song and page, each as what it has vocals and the most stems beside it as.
 
     A name may have more than one word for a stem: `song_(Vocals)_UVR-MDX-NET-Inst_HQ_3`.
     """
@@ -139,9 +142,14 @@ def _group(files: Iterable[Sequence[_Part]]) -> Mapping[tuple[str, str], list[_P
         beside[part.group].add(canonical_stem(part.stem))
     groups = defaultdict(list)
     for readings in files:
-        best = max(readings, key=lambda part: len(beside[part.group]))
+        best = max(readings, key=lambda part: _rank(beside[part.group]))
         groups[best.group].append(best)
     return groups
+
+
+def _rank(stems: Collection[str]) -> tuple[bool, int]:
+    """Rank what may be the stems of one song, the likeliest highest."""
+    return VOCALS in stems, len(stems)
 
 
 def _read_name(path: Path) -> list[_Part]:
@@ -172,8 +180,8 @@ def _join_song(before: str, after: str) -> str:
     return before + (after if before else after.lstrip(BETWEEN))
 
 
-def _are_stems(parts: Collection[_Part], alone: bool) -> bool:
-    """Tell whether files, `alone` in their folder, are stems, and not songs that are called so.
+def _are_stems(parts: Collection[_Part], sounds: int) -> bool:
+    """Tell whether some of the `sounds` in a folder are stems, and not songs that are called so.
 
     Songs are called Piano, or Hit (Vocal) and Hit (Instrumental).
     """
@@ -185,6 +193,7 @@ def _are_stems(parts: Collection[_Part], alone: bool) -> bool:
     if all(part.song for part in parts):
         return several and VOCALS in names
     # beside others "Instrumental" may be a song's title, and "instrumental" is not
+    alone = len(known) == sounds
     return several or any((part.stem.lower() if alone else part.stem) in FIRST for part in known)
 
 

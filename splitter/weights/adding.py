@@ -5,15 +5,13 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import time
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import mkdtemp
 from types import ModuleType
 
-from splitter.atomic import write_atomically
+from splitter.atomic import PART, find_abandoned, write_atomically
 from splitter.errors import ModelError
 from splitter.loading import check_memory, check_tensors, sketch_network, write_tensors
 from splitter.registry import CARD, CONFIG, WEIGHTS, config_from
@@ -31,7 +29,6 @@ ADAPTERS: dict[str, ModuleType] = {
     "vr": vr,
 }
 SUMMED = (demucs, openunmix)  # their files' names end in the beginning of their SHA-256
-PART, ABANDONED = ".part", 3600  # seconds in which a model is written, however slow the disk is
 UNKNOWN_LICENCE = "unknown: ask its author"
 _ODD = (
     ArithmeticError,
@@ -87,8 +84,11 @@ def convert_files(
 
 
 def _check_sum(path: Path) -> None:
-    """Raise ModelError for a file that has not the SHA-256 that its name states."""
-    stated = re.search(r"-([0-9a-f]{8,64})$", path.stem)
+    """Raise ModelError for a file that has not the SHA-256 that its name states.
+
+    A .safetensors of that name was made from such a file, and has another sum.
+    """
+    stated = path.suffix in (".th", ".pth") and re.search(r"-([0-9a-f]{8,64})$", path.stem)
     if stated and not (found := hash_file(path)).startswith(stated[1]):
         raise ModelError(
             f"{path}: its SHA-256 begins with {found[: len(stated[1])]}, but its name says "
@@ -134,7 +134,8 @@ def add_model(
     check_memory(sketch, files[0])
     check_tensors(sketch, converted.tensors, files[0])
     folder.parent.mkdir(parents=True, exist_ok=True)
-    _remove_abandoned(folder.parent)
+    for left in find_abandoned(folder.parent):  # by a kill: it may hold gigabytes
+        shutil.rmtree(left, ignore_errors=True)
     part = Path(mkdtemp(prefix=f".{folder.name}.", suffix=PART, dir=folder.parent))
     try:
         write_model(part, converted)
@@ -146,14 +147,6 @@ def add_model(
         shutil.rmtree(part, ignore_errors=True)
         raise
     return folder
-
-
-def _remove_abandoned(folder: Path) -> None:
-    """Remove what killed processes left in a folder of models: it may hold gigabytes."""
-    for part in folder.glob(f".*{PART}"):
-        with suppress(OSError):
-            if time.time() - part.stat().st_mtime > ABANDONED:
-                shutil.rmtree(part)
 
 
 def write_model(folder: Path, converted: Converted) -> None:
