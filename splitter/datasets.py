@@ -43,6 +43,7 @@ MIR1K_TRAIN_SINGERS = {"abjones", "amy"}
 MUSDB18_STEMS = ("mixture", "drums", "bass", "other", "vocals")
 MUSDB18_MARKS = ("*/*.stem.mp4", "*.stem.mp4")
 MUSDB18_INSTRUMENTS = ("drums", "bass", "other")
+MORE_INSTRUMENTS = ("guitar", "piano")  # not in `other`, where Demucs or Spleeter has them apart
 MEDLEYDB_VOICES = ("singer", "vocalist", "rapper", "speaker", "screamer")
 
 
@@ -184,8 +185,10 @@ def list_instrumental(stems: Mapping[str, Path]) -> list[Path]:
     if INSTRUMENTAL in stems:
         return [stems[INSTRUMENTAL]]
     known = [stems[name] for name in MUSDB18_INSTRUMENTS if name in stems]
-    missing = known[0].with_stem if known else None
-    return [stems.get(name) or missing(name) for name in MUSDB18_INSTRUMENTS] if missing else []
+    if not known:
+        return []
+    three = [stems.get(name) or known[0].with_stem(name) for name in MUSDB18_INSTRUMENTS]
+    return three + [stems[name] for name in MORE_INSTRUMENTS if name in stems]
 
 
 def _matches(name: str, patterns: Iterable[str]) -> bool:

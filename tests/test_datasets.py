@@ -272,6 +272,15 @@ def test_stems_like_those_of_musdb18_may_have_any_format_and_an_instrumental(
         np.testing.assert_allclose(song.load().instrumental, MUSIC, atol=1e-3)
 
 
+def test_a_guitar_and_a_piano_apart_are_parts_of_the_instrumental() -> None:
+    """Demucs has a model of six stems, Spleeter one of five: without these a part is lost."""
+    six = ("bass", "drums", "guitar", "mixture", "other", "piano", "vocals")
+    stems = {name: Path("song", f"{name}.wav") for name in six}
+    names = [path.stem for path in datasets.list_instrumental(stems)]
+    assert names == ["drums", "bass", "other", "guitar", "piano"]
+    assert datasets.list_instrumental({"vocals": stems["vocals"], "piano": stems["piano"]}) == []
+
+
 def test_two_songs_of_one_name_are_refused(tmp_path: Path) -> None:
     """The scores of one would be taken for those of the other when a run goes on."""
     for place in ("V1", "V2"):

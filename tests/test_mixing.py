@@ -98,18 +98,41 @@ def test_the_stems_of_musdb18_make_an_aligned_pair(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("samples", "message"),
-    [(None, "bass.wav: cannot be opened"), (900, "drums.wav: differs from bass.wav or other.wav")],
+    ("name", "change", "message"),
+    [
+        ("bass", None, "bass.wav: cannot be opened .*; add it, or the sum of all parts as instr"),
+        ("bass", {"samples": 900}, "bass.wav: differs from drums.wav in length; make them equal"),
+        ("other", {"samples": 2000}, "other.wav: differs from drums.wav in length"),
+        ("other", {"samples": 70_000}, "other.wav: differs from drums.wav in length"),
+        ("bass", {"channels": 1}, "bass.wav: differs from drums.wav in channels"),
+        ("bass", {"rate": 22050}, "bass.wav: differs from drums.wav in rate"),
+    ],
 )
 def test_stems_that_make_no_sum_are_named(
-    samples: int | None, message: str, tmp_path: Path
+    name: str, change: dict[str, int] | None, message: str, tmp_path: Path
 ) -> None:
-    for name in MUSDB18_STEMS:
-        count = samples if name == "bass" else 1000
-        if count is not None:
-            sounds.write(tmp_path / "song" / f"{name}.wav", sounds.noise(count))
+    alike = {"samples": 1000, "channels": 2, "rate": 44100}
+    for stem in MUSDB18_STEMS:
+        shape = alike if stem != name else change and alike | change
+        if shape:
+            noise = sounds.noise(shape["samples"], channels=shape["channels"])
+            sounds.write(tmp_path / "song" / f"{stem}.wav", noise, shape["rate"])
     with pytest.raises(DataError, match=message):
         list(load_sources(find_sources(tmp_path), tmp_path / "cache", 44100))
+
+
+def test_songs_of_a_test_set_that_are_learned_from_are_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for song in ("train/One", "train/test", "Test/Two"):
+        for stem in MUSDB18_STEMS:
+            sounds.write(tmp_path / "data" / song / f"{stem}.wav", sounds.noise(1000))
+    sources = list(load_sources(find_sources(tmp_path / "data"), tmp_path / "cache", 44100))
+    assert len(sort_pools(sources, replace(RECIPE, validation=["Test/*"])).pairs) == 2
+    assert not caplog.messages
+    assert len(sort_pools(sources, RECIPE).pairs) == 3
+    (told,) = caplog.messages
+    assert told.startswith("songs of a test set are learned from, too (1, such as Test/Two); give")
 
 
 def test_voices_that_are_called_like_instruments_are_voices(tmp_path: Path) -> None:

@@ -191,7 +191,19 @@ def sort_pools(sources: Iterable[Source], recipe: Recipe) -> Pools:
         out = f' (the recipe\'s "validation" holds out {held} sources)' if held else ""
         way_out = "add songs with both stems, or voices and music"
         raise DataError(f"not enough to train on{out}; {way_out}")
+    _tell_tests([*pools.pairs, *pools.voices, *pools.music, *pools.mixtures])
     return pools
+
+
+def _tell_tests(learned: Iterable[Source]) -> None:
+    """Warn of songs of a test set that are learned from: scores on them would mean nothing."""
+    tests = [one.name for one in learned if "test" in one.name.lower().split("/")[:-1]]
+    if tests:
+        way_out = "give the training set's folder alone, or hold them out by the recipe"
+        log.warning(
+            "songs of a test set are learned from, too (%d, such as %s); %s",
+            *(len(tests), tests[0], way_out),
+        )
 
 
 def find_idle_patterns(names: Iterable[str], recipe: Recipe) -> list[str]:
@@ -218,7 +230,8 @@ def _identify(path: Path) -> str:
     try:
         stat = path.stat()
     except OSError as error:
-        raise DataError(f"{path}: cannot be opened ({reason(error)}); add it") from error
+        way_out = "add it, or the sum of all parts as instrumental.*"
+        raise DataError(f"{path}: cannot be opened ({reason(error)}); {way_out}") from error
     return f"{path.resolve()} {stat.st_size} {stat.st_mtime_ns}"
 
 
@@ -251,12 +264,18 @@ def _decode(paths: Sequence[Path], stored: Path, rate: int) -> None:
 
 def _add_up(songs: Sequence[SongReader]) -> Iterator[Block]:
     """Yield the sum of sounds block by block; raise DataError where they differ in shape."""
-    alike = len({(song.rate, song.channels) for song in songs}) == 1
-    for blocks in zip_longest(*(song.read_blocks() for song in songs)):
-        if not alike or len({None if block is None else block.shape[1] for block in blocks}) > 1:
-            first, *others = (Path(str(song.source)) for song in songs)
-            what = f"differs from {others[0].name} or {others[-1].name}"
-            raise DataError(f"{first}: {what} in rate, channels or length; make them equal")
+    nothing = np.zeros((0, 0), np.float32)
+    for blocks in zip_longest(*(song.read_blocks() for song in songs), fillvalue=nothing):
+        facts = [
+            {"rate": song.rate, "channels": song.channels, "length": block.shape[1]}
+            for song, block in zip(songs, blocks, strict=True)
+        ]
+        for song, its in zip(songs, facts, strict=True):
+            if unlike := [name for name, value in its.items() if value != facts[0][name]]:
+                other = Path(songs[0].source).name
+                raise DataError(
+                    f"{song.source}: differs from {other} in {unlike[0]}; make them equal"
+                )
         yield np.add.reduce(blocks)
 
 
