@@ -167,14 +167,18 @@ def find_stem(folder: Path, names: Sequence[str]) -> Path | None:
 
     Where none has, one that other programs give to such a stem will do.
     """
-    found = _list_stems(folder)
+    found = _find_stems(folder)
     return next((found[name] for name in names if name in found), None)
 
 
-def _list_stems(folder: Path) -> dict[str, Path]:
-    """Return the sound files of a folder by their names, and by what these are called here."""
-    found = {p.stem: p for p in sorted(folder.glob("*")) if p.suffix.lower() in SUFFIXES}
-    return {canonical_stem(name): path for name, path in found.items()} | found
+def _find_stems(folder: Path) -> dict[str, Path]:
+    paths = sorted(folder.glob("*"))
+    return name_stems({p.stem: p for p in paths if p.suffix.lower() in SUFFIXES})
+
+
+def name_stems(files: Mapping[str, Path]) -> dict[str, Path]:
+    """Add to files by their names what stems so called by other programs are called here."""
+    return {canonical_stem(name): path for name, path in files.items()} | {**files}
 
 
 def list_instrumental(stems: Mapping[str, Path]) -> list[Path]:
@@ -348,7 +352,7 @@ def _sort_medleydb(metadata: Path) -> tuple[list[Path], list[Path]]:
 def _find_folders(root: Path, *, also: Sequence[str] = ()) -> Iterator[Song]:
     """Find songs by their stems, and by files that match `also`; one missing hides no song."""
     for folder in _folders_of(root, "**/vocals.*", "**/instrumental.*", *also):
-        stems = _list_stems(folder)
+        stems = _find_stems(folder)
         vocals = [stems["vocals"]] if "vocals" in stems else []
         mixture = stems.get("mixture") or stems.get("mix")
         files = StemFiles(folder, vocals, list_instrumental(stems), mixture)

@@ -86,6 +86,16 @@ def test_decoding_does_not_change_sound_nor_hold_it_all(tmp_path: Path) -> None:
     assert half.vocals and half.vocals.length == 1_500_000
 
 
+@pytest.mark.parametrize(
+    "names", [("Vocals", "Instrumental"), ("voice", "accompaniment"), ("vocals", "no_vocals")]
+)
+def test_stems_that_other_programs_name_are_a_pair(names: tuple[str, str], tmp_path: Path) -> None:
+    for name in (*names, "mixture"):
+        sounds.write(tmp_path / "song" / f"{name}.wav", sounds.noise(1000))
+    (files,) = find_sources(tmp_path)
+    assert [path.stem for path in (*files.vocals, *files.instrumental)] == [*names]
+
+
 def test_the_stems_of_musdb18_make_an_aligned_pair(tmp_path: Path) -> None:
     stems = {name: sounds.noise(70_000, seed=seed) for seed, name in enumerate(MUSDB18_STEMS)}
     for name, noise in stems.items():

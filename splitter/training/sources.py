@@ -31,7 +31,7 @@ import numpy.typing as npt
 
 from splitter.atomic import making, remove_abandoned, write_atomically
 from splitter.audio import SUFFIXES, Block, SongReader, open_song, resample
-from splitter.datasets import list_instrumental
+from splitter.datasets import list_instrumental, name_stems
 from splitter.errors import AudioError, DataError, reason
 from splitter.paths import glob_all
 from splitter.registry import INSTRUMENTAL
@@ -134,10 +134,12 @@ def find_sources(data: Path) -> list[Files]:
     sources: list[Files] = []
     passed: list[Path] = []
     for folder, stems in by_folder.items():
-        name, music = folder.relative_to(data).as_posix(), list_instrumental(stems)
+        name = folder.relative_to(data).as_posix()
         kind = _find_kind(name)
-        if "vocals" in stems and (INSTRUMENTAL in stems or (music and not kind)):
-            sources.append(Files(name, [stems["vocals"]], music))
+        named = stems if kind else name_stems(stems)
+        music = list_instrumental(named)
+        if "vocals" in named and (INSTRUMENTAL in named or (music and not kind)):
+            sources.append(Files(name, [named["vocals"]], music))
         elif kind:
             for path in stems.values():
                 title = path.relative_to(data).with_suffix("").as_posix()
