@@ -69,6 +69,7 @@ def test_critics_learn_what_is_true_and_estimates_to_please_them() -> None:
     assert all(weight.grad is not None for weight in critics.parameters())
 
 
+@pytest.mark.slow
 def test_a_resumed_training_with_critics_ends_where_an_undisturbed_one_does(
     more: Pools, tmp_path: Path
 ) -> None:

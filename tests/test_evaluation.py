@@ -318,6 +318,7 @@ def test_estimates_that_were_written_again_are_scored_again(tmp_path: Path) -> N
     assert key != make_key(song, [system], METRICS)
 
 
+@pytest.mark.slow
 def test_two_processes_score_as_one_does(tmp_path: Path) -> None:
     write_songs(tmp_path / "data", 3)
     (tmp_path / "data" / "song 1" / "vocals.wav").unlink()

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from scripts.zoo import find_sizes
 from splitter.training.recipe import Recipe
 from tests import sounds, zoo
 from tests.test_scripts import run_script
 
 
+@pytest.mark.slow
 def test_the_table_of_networks_is_resumed_and_says_what_is_exact(
     data: Path, tmp_path: Path
 ) -> None:

@@ -32,6 +32,7 @@ def run_script(name: object, *arguments: object, status: int = 0) -> str:
     return done.stderr if status else done.stdout
 
 
+@pytest.mark.slow
 def test_files_of_strangers_neither_harm_nor_hang_nor_pass_for_whole(tmp_path: Path) -> None:
     """A run goes on where another one stopped, and its table counts all."""
     record, targets = tmp_path / "seed0.jsonl", ("songs", "models", "journals", "tags", "weights")
@@ -66,6 +67,7 @@ def small_recipe(path: Path, **changes: object) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_mir1k_is_trained_in_parts_and_scored(tmp_path: Path) -> None:
     write_karaoke(tmp_path / "MIR-1K")
     recipes = [small_recipe(tmp_path / f"{seed}.json", seed=seed) for seed in (1, 2)]
@@ -175,6 +177,7 @@ def test_only_sound_for_any_use_is_linked_and_listed(tmp_path: Path) -> None:
     run_script("licensed.py", data, "-o", data / "free", status=2)
 
 
+@pytest.mark.slow
 def test_models_are_compared_on_sources_that_one_never_heard(
     tmp_path: Path, small_model_folder: Path
 ) -> None:
@@ -226,6 +229,7 @@ def test_every_source_is_in_one_fold(tmp_path: Path) -> None:
     assert two == {"vocals/e", "vocals/d", "vocals/a", "instrumental/g", "instrumental/h"}
 
 
+@pytest.mark.slow
 def test_bands_and_pauses_are_compared(tmp_path: Path) -> None:
     voice, music = sounds.voice(4), sounds.music(4)  # two seconds sung, two silent
     sounds.write(tmp_path / "data/song/vocals.wav", voice, 44100)
@@ -263,6 +267,7 @@ def test_long_pauses_are_those_of_two_seconds_and_more() -> None:
     assert listen.tell_worst([]) == "(0)"
 
 
+@pytest.mark.slow
 def test_the_worst_windows_say_where_their_error_lies(
     tmp_path: Path, small_model_folder: Path
 ) -> None:
@@ -281,6 +286,7 @@ def test_the_worst_windows_say_where_their_error_lies(
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_ablation_rows_are_kept_and_compared(tmp_path: Path) -> None:
     data = tmp_path / "data"
     for song in ("pairs/a", "held/b"):

@@ -128,6 +128,7 @@ def test_the_loss_of_parts_is_learned_from_and_their_perplexity_logged(
     assert lose(1.0) > without
 
 
+@pytest.mark.slow
 def test_what_a_killed_run_told_after_its_checkpoint_is_told_once(
     pools: Pools, tmp_path: Path
 ) -> None:
@@ -387,6 +388,7 @@ def test_an_unknown_key_of_a_recipe_is_named(tmp_path: Path, text: str) -> None:
         read_recipe(path)
 
 
+@pytest.mark.slow
 def test_processes_share_every_batch_and_make_one_model(data: Path, tmp_path: Path) -> None:
     """Two processes give one model; a batch that three cannot share is refused."""
     write_recipe(replace(RECIPE, steps=6, validate_every=3), tmp_path / "recipe.json")
