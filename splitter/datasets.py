@@ -44,6 +44,7 @@ MUSDB18_STEMS = ("mixture", "drums", "bass", "other", "vocals")
 MUSDB18_MARKS = ("*/*.stem.mp4", "*.stem.mp4")
 MUSDB18_INSTRUMENTS = ("drums", "bass", "other")
 MORE_INSTRUMENTS = ("guitar", "piano")  # not in `other`, where Demucs or Spleeter has them apart
+WAY_OUT = "mend it, or leave it out"  # of a data set's file that is damaged
 MEDLEYDB_VOICES = ("singer", "vocalist", "rapper", "speaker", "screamer")
 
 
@@ -157,7 +158,7 @@ def _load_at_level(song: Song, level: float) -> Tracks:
 
 def read_sound(path: Path) -> tuple[Signal, int]:
     """Read a whole sound file: `(channels, samples)` and its rate in Hz."""
-    with open_song(path, way_out="mend it, or leave it out") as reader:
+    with open_song(path, way_out=WAY_OUT) as reader:
         blocks = [np.zeros((reader.channels, 0), np.float32), *reader.read_blocks()]
         return np.concatenate(blocks, axis=-1), reader.rate
 
@@ -182,9 +183,10 @@ def name_stems(files: Mapping[str, Path]) -> dict[str, Path]:
 
 
 def list_instrumental(stems: Mapping[str, Path]) -> list[Path]:
-    """List the files whose sum is the instrumental: that itself, or drums, bass and other.
+    """List the files whose sum is the instrumental: that itself, or all instruments.
 
-    `stems` are a song's files by name. Of the three a missing one is listed where it should be.
+    `stems` are a song's files by name. Of drums, bass and other a missing one is listed where it
+    should be; guitar and piano need not be there.
     """
     if INSTRUMENTAL in stems:
         return [stems[INSTRUMENTAL]]

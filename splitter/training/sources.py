@@ -31,7 +31,7 @@ import numpy.typing as npt
 
 from splitter.atomic import making, remove_abandoned, write_atomically
 from splitter.audio import SUFFIXES, Block, SongReader, open_song, resample
-from splitter.datasets import list_instrumental, name_stems
+from splitter.datasets import WAY_OUT, list_instrumental, name_stems
 from splitter.errors import AudioError, DataError, reason
 from splitter.paths import glob_all
 from splitter.registry import INSTRUMENTAL
@@ -241,8 +241,7 @@ def _decode(paths: Sequence[Path], stored: Path, rate: int) -> None:
     """Decode the sum of files block by block, however long it is; note its bandwidth beside it."""
     spectrum, path = _Spectrum(rate), paths[0]
     with ExitStack() as stack, making(stored, shared=True) as beside:
-        way_out = "mend it, or leave it out"
-        songs = [stack.enter_context(open_song(each, way_out=way_out)) for each in paths]
+        songs = [stack.enter_context(open_song(each, way_out=WAY_OUT)) for each in paths]
         song = songs[0]
         shape = (song.channels if song.channels < 3 else 1, 0)
         with beside.open("wb") as file:
