@@ -22,7 +22,8 @@ from splitter.locks import try_lock
 from splitter.registry import CONFIG, read_config
 
 if TYPE_CHECKING:
-    from splitter.training.loop import Progress, Trainer
+    from splitter.training.loop import Trainer
+    from splitter.training.tables import Progress
 
 log = logging.getLogger(__name__)
 

@@ -11,20 +11,18 @@ A run lives in one folder:
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from splitter.atomic import write_atomically
 from splitter.audio import Block
 from splitter.errors import DataError, ModelError, SplitterError
 from splitter.loading import (
@@ -49,6 +47,7 @@ from splitter.training.optimizers import OPTIMIZERS
 from splitter.training.ranks import Ranks
 from splitter.training.recipe import RECIPE, Recipe, check_begun
 from splitter.training.sources import Pools
+from splitter.training.tables import Progress, forget_after, write_progress
 from splitter.training.validation import Validation
 
 Part = TypeVar("Part")
@@ -60,19 +59,7 @@ ADDED = "unet.added"  # weights of blocks that begin with nothing
 # sizes in which a network may differ from the one that it starts from
 FREE_SIZES = {"blocks", "blocks_up", "dropout", "level_span"}
 CHECKPOINT, BEST = "checkpoint.safetensors", "best.safetensors"
-LOG, VALIDATION = "log.csv", "validation.csv"
 HOPELESS = 50  # steps one after the other without a loss that is a number
-
-
-@dataclass(frozen=True)
-class Progress:
-    """What a training step tells its audience."""
-
-    step: int
-    loss: float  # mean since the last report
-    speed: float  # seconds of audio a second
-    sdr: float | None  # dB, median over held-out songs, when it was just measured
-    improvement: float | None  # dB over the mixture handed back
 
 
 class Trainer:
@@ -136,8 +123,7 @@ class Trainer:
     ) -> Iterator[Progress]:
         """Take a step a batch; checkpoint as it goes; yield progress every few steps."""
         if self.ranks.first:
-            for name in (LOG, VALIDATION):
-                _forget(self.run / name, self.step)
+            forget_after(self.run, self.step)
         taken = 0  # steps, since the last row
         started = saved = time.monotonic()
         for batch in batches:
@@ -248,15 +234,8 @@ class Trainer:
 
     def _record(self, progress: Progress) -> None:
         rate = learning_rate(progress.step - 1, self.recipe)
-        row = [progress.step, f"{progress.loss:.6g}", f"{rate:.4g}", f"{progress.speed:.1f}"]
-        told = dict(self._measure_parts())
-        header = ["step", "loss", "learning_rate", "x_realtime", *told]
-        _append(self.run / LOG, header, [*row, *(f"{value:.4g}" for value in told.values())])
-        if progress.sdr is not None:
-            heard = progress.step * self.recipe.batch * self.recipe.crop / self.recipe.rate / 3600
-            scores = [f"{heard:.2f}", f"{progress.sdr:.3f}", f"{progress.improvement:.3f}"]
-            header = ["step", "hours", "sdr_db", "improvement_db"]
-            _append(self.run / VALIDATION, header, [progress.step, *scores])
+        heard = progress.step * self.recipe.batch * self.recipe.crop / self.recipe.rate / 3600
+        write_progress(self.run, progress, rate, heard, dict(self._measure_parts()))
 
     def _measure_parts(self) -> Iterator[tuple[str, float]]:
         """Yield what parts with a loss of their own have to say, numbered from the deepest."""
@@ -391,21 +370,3 @@ def _describe(config: Config) -> dict[str, str]:
 
 def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name[len(prefix) :]: t for name, t in tensors.items() if name.startswith(prefix)}
-
-
-def _append(path: Path, header: list[str], row: list[Any]) -> None:
-    fresh = not path.exists()
-    with path.open("a", encoding="utf-8", newline="") as file:
-        csv.writer(file).writerows([header, row] if fresh else [row])
-
-
-def _forget(path: Path, step: int) -> None:
-    """Drop the rows that a killed run wrote after its checkpoint: their steps are taken again."""
-    if not path.exists():
-        return
-    header, *rows = path.read_bytes().splitlines(keepends=True) or [b""]
-    kept = [row for row in rows if row.endswith(b"\n") and int(row.split(b",")[0]) <= step]
-    if kept:
-        write_atomically(path, b"".join([header, *kept]))
-    else:
-        path.unlink()
