@@ -313,6 +313,9 @@ def test_a_model_of_a_catalogue_is_got_from_a_mirror(
     (tmp_path / "list.json").write_text(json.dumps([entry]))
     listed = call("models", "search", "--catalogue", "list.json", folder=tmp_path).stdout
     assert "not tried here" in listed
+    nothing = call("models", "search", "smaller", "--catalogue", "list.json", folder=tmp_path)
+    assert (nothing.status, nothing.stdout) == (0, "")
+    assert "no such model" in nothing.stderr
     command = ("models", "get", "small", "--catalogue", "list.json")
     offline = call(*command, "--offline", folder=tmp_path)
     assert offline.status == 2

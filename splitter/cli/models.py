@@ -222,10 +222,12 @@ def search(words: tuple[str, ...], catalogue: Path | None) -> None:
 
     With WORDS, list only models whose line contains all of them.
     """
-    for entry in read_catalogue(catalogue).values():
-        line = printable(entry.describe())
-        if all(word.lower() in line.lower() for word in words):
-            click.echo(line)
+    lines = [printable(entry.describe()) for entry in read_catalogue(catalogue).values()]
+    found = [line for line in lines if all(word.lower() in line.lower() for word in words)]
+    for line in found:
+        click.echo(line)
+    if not found:
+        log.info("no such model in the catalogue; try fewer words")
 
 
 @models.command()
