@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import argparse
 
+from splitter.graphs import write_traced
 from splitter.registry import AVERAGE, CONFIG, find_model, list_models, read_config
-from splitter.runtime.traced import GRAPH, describe, write_traced
+from splitter.runtime.traced import GRAPH, describe
 from splitter.runtime.tracing import trace_model
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,15 @@ import splitter
 
 PACKAGE = Path(splitter.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
+
+
+def dotted(path: Path) -> str:
+    """The name of a module: splitter/audio/tags.py → splitter.audio.tags."""
+    parts = (PACKAGE.name, *path.relative_to(PACKAGE).with_suffix("").parts)
+    return ".".join(parts).removesuffix(".__init__")
+
+
+NAMES = {dotted(path): path for path in MODULES}
 
 # from the top down: a module imports from its own layer's package or from layers below
 LAYERS = [
@@ -58,11 +68,9 @@ def imports(path: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import"
             module = node.module or ""
-            if module == "splitter":  # from splitter import songs, say
-                parts = {path.stem for path in PACKAGE.iterdir()}
-                found |= {f"splitter.{alias.name}" for alias in node.names if alias.name in parts}
-            else:
-                found.add(module)
+            # from splitter import songs, say
+            names = {f"{module}.{alias.name}" for alias in node.names}
+            found |= {name if name in NAMES else module for name in names}
         elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
             found |= {arg.value for arg in node.args[:1] if isinstance(arg, ast.Constant)}
     return found
@@ -81,6 +89,13 @@ def test_imports_only_point_down(path: Path) -> None:
         parts = name.split(".")
         if parts[0] == "splitter" and len(parts) > 1 and parts[1] != own:
             assert layer(own) < layer(parts[1]) or {own, parts[1]} <= LAYERS[-1], name
+
+
+def test_no_modules_import_each_other() -> None:
+    """Not in a circle either, nor late, within a function."""
+    inner = NAMES.keys() - {PACKAGE.name}  # which hands names on, and knows the version
+    arrows = {name: imports(NAMES[name]) & inner for name in inner}
+    TopologicalSorter(arrows).prepare()  # raises CycleError, which names the circle
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))

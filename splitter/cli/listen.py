@@ -13,11 +13,12 @@ from click.core import ParameterSource
 
 from splitter.cli.command import Command, option, pass_screen, volume
 from splitter.cli.completion import complete_files, complete_folders, complete_models
-from splitter.cli.messages import complain, count
+from splitter.cli.messages import count
 from splitter.cli.options import PIPE
+from splitter.cli.pages import is_done, tell_page
 from splitter.cli.parameters import parse_place
 from splitter.cli.screen import Screen, State
-from splitter.errors import PageError, SplitterError
+from splitter.errors import PageError
 from splitter.paths import is_local, is_pipe
 from splitter.registry import DEFAULT_MODEL, ModelChoice
 from splitter.templates import TEMPLATE
@@ -128,7 +129,7 @@ def listen(
             title = (place / name).resolve().name
             rivals = _find_rivals(others, name, title, take.song)
             called[take.page] = place / name
-            pages.append(_write(screen, take.page, title, [take, *rivals]))
+            pages.append(tell_page(screen, take.page, title, [take, *rivals]))
     failed = False
     if unseparated:
         chosen = models or (DEFAULT_MODEL,)
@@ -152,24 +153,6 @@ def listen(
         raise click.exceptions.Exit(1)
 
 
-def write_pages(screen: Screen, jobs: Sequence[Job], model: ModelChoice) -> bool:
-    """Write a page for each job whose stems are all there, unless it is newer than they are.
-
-    One that cannot be written is told, and harms no other; tell whether all went well.
-    """
-    from splitter.pages import Take, name_page
-
-    well = True
-    for job in jobs:
-        if _is_done(job):
-            page = name_page(job.stems)
-            newest = max(path.stat().st_mtime for path in job.stems.values())
-            if not page.exists() or page.stat().st_mtime < newest:
-                takes = [Take(model.name, job.stems)]
-                well = _write(screen, page, job.song.stem, takes) is not None and well
-    return well
-
-
 def _write_for_jobs(
     screen: Screen,
     jobs: Sequence[Sequence[Job]],  # by model
@@ -182,7 +165,7 @@ def _write_for_jobs(
     for song in known[0]:
         # a song that came while the first model was at work is not by that one
         versions = [by_song[song] for by_song in known if song in by_song]
-        if len(versions) == len(known) and all(map(_is_done, versions)):
+        if len(versions) == len(known) and all(map(is_done, versions)):
             page = name_page(versions[0].stems)
             if len(versions) > 1:
                 page = page.parent.parent / PAGE
@@ -190,7 +173,7 @@ def _write_for_jobs(
             pairs = zip(names, versions, strict=True)
             takes = [Take(_find_maker(job, name), job.stems) for name, job in pairs]
             takes += _find_rivals(others, Path(title), title, title)
-            yield _write(screen, page, title, takes)
+            yield tell_page(screen, page, title, takes)
 
 
 def _find_maker(job: Job, asked: str) -> str:
@@ -201,10 +184,6 @@ def _find_maker(job: Job, asked: str) -> str:
     makers = {mark.model if mark else None for mark in marks}
     maker = makers.pop() if len(makers) == 1 else None
     return maker or (asked if all(map(may_lack_mark, job.stems.values())) else "unknown")
-
-
-def _is_done(job: Job) -> bool:
-    return bool(job.stems) and all(path.is_file() for path in job.stems.values())
 
 
 def _separate(
@@ -302,24 +281,6 @@ def _check_unused(context: click.Context) -> None:
         raise click.UsageError(
             f"{' and '.join(given)} would do nothing: these are stems; give songs, or leave it out"
         )
-
-
-def _write(screen: Screen, page: Path, title: str, takes: Sequence[Take]) -> Path | None:
-    """Write a page and print its path; if it cannot be written say so, and return None."""
-    from splitter.pages import Take, write_page
-
-    screen.show(State(f"drawing {title}"))
-    names = [take.name for take in takes]
-    if len(set(names)) < len(names):  # call them by the folders that tell them apart
-        folders = [next(iter(take.stems.values())).parent for take in takes]
-        takes = [Take(str(folder), take.stems) for folder, take in zip(folders, takes, strict=True)]
-    try:
-        write_page(page, title, takes)
-    except SplitterError as error:  # also of a stem that is no sound
-        complain(str(error))
-        return None
-    click.echo(os.fsencode(str(page)))
-    return page
 
 
 def _write_index(

@@ -350,7 +350,7 @@ def separate_songs(screen: Screen, jobs: list[Job] | None = None, /, **given: An
     well = run.preview(planned) if options.dry_run else run.separate_all(planned)
     run.clipping.tell()
     if options.page and jobs and not options.dry_run:
-        from splitter.cli.listen import write_pages
+        from splitter.cli.pages import write_pages
 
         well = write_pages(screen, jobs, model) and well
     run.finish()

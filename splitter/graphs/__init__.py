@@ -7,6 +7,7 @@ twice (`streaming`).
 
 from splitter.graphs.graph import Graph, GraphError, Node, Size, read_graph, write_graph
 from splitter.graphs.streaming import Stream, find_early, find_reach, find_stride, make_stream
+from splitter.graphs.traced import Traced, read_traced, write_traced
 
 __all__ = [
     "Graph",
@@ -14,10 +15,13 @@ __all__ = [
     "Node",
     "Size",
     "Stream",
+    "Traced",
     "find_early",
     "find_reach",
     "find_stride",
     "make_stream",
     "read_graph",
+    "read_traced",
     "write_graph",
+    "write_traced",
 ]

@@ -18,7 +18,7 @@ import safetensors
 import safetensors.numpy
 
 from splitter.errors import ModelError, StoppedError, reason
-from splitter.graphs import Graph, GraphError, Stream, find_reach, make_stream
+from splitter.graphs import Graph, GraphError, Stream, Traced, find_reach, make_stream
 from splitter.paths import check_plain_file
 from splitter.registry import CONFIG, WEIGHTS, ModelChoice, hash_model, read_config
 from splitter.runtime.channels import channel_pairs, give_pair, take_pair
@@ -31,7 +31,7 @@ from splitter.runtime.openvino import (
     describe_machine,
 )
 from splitter.runtime.streams import Array, Spectral, estimate
-from splitter.runtime.traced import Traced, find_traced, hash_code
+from splitter.runtime.traced import find_traced, hash_code
 from splitter.tiling import Block, in_step, share_blocks
 
 _FLOATS = ("F16", "F32", "F64")

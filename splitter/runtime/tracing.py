@@ -8,13 +8,12 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from splitter.graphs import Graph, GraphError, Node
+from splitter.graphs import Graph, GraphError, Node, Traced
 from splitter.loading import build_network
 from splitter.networks import ARCHITECTURES, MaskModel
 from splitter.networks.sizes import MaskSizes
 from splitter.networks.tracing import trace
 from splitter.registry import Config
-from splitter.runtime.traced import Traced
 
 
 def trace_model(config: Config, path: Path) -> Traced:
