@@ -18,10 +18,10 @@ from pathlib import Path
 
 import click
 
-from splitter import __version__
 from splitter.cli import splitter
 from splitter.cli.command import COMMON
 from splitter.training.recipe import Adversarial, Mixing, Recipe
+from splitter.version import __version__
 
 DOCS = Path(__file__).parents[1] / "docs"
 STATUS = [

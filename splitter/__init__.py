@@ -11,7 +11,10 @@ What each name stands for is imported when it is first used, since PyTorch takes
 
 from __future__ import annotations
 
-TYPE_CHECKING = False  # nothing is imported, as until `__main__` Ctrl-C leaves a traceback
+from splitter.version import __version__
+
+# nothing else is imported, as until `__main__` Ctrl-C leaves a traceback
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from splitter.audio import OutputFormat
     from splitter.errors import SplitterError
@@ -34,7 +37,6 @@ __all__ = [
     "separate",
     "separate_file",
 ]
-__version__ = "0.1.0"
 
 _HOMES = {
     "Model": "splitter.loading",

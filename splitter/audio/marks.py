@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from splitter import __version__
 from splitter.audio.excess import read_synchsafe
 from splitter.audio.parts import Peek, walk_boxes, walk_chunks
 from splitter.audio.sources import FileSource
+from splitter.version import __version__
 
 _READ = 4096  # bytes of a beginning
 _MOST = 1 << 20  # bytes of tags

@@ -15,7 +15,6 @@ from pathlib import Path
 
 import click
 
-from splitter import __version__
 from splitter.cli.command import Commands, volume
 from splitter.cli.messages import complain
 from splitter.cli.screen import Screen
@@ -23,6 +22,7 @@ from splitter.cli.streams import bear_any_text, fill_streams, lose_stdout
 from splitter.cli.usage import explain
 from splitter.errors import CommandError, SplitterError, reason, saying_shortage
 from splitter.signals import Raising, Stopped, end_at_once, handle, handling
+from splitter.version import __version__
 
 # name of the command → what `splitter --help` says of it; the module has the same name
 COMMANDS = {

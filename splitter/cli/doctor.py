@@ -9,13 +9,13 @@ from importlib.metadata import PackageNotFoundError, version
 
 import click
 
-from splitter import __version__
 from splitter.cli.command import pass_screen, volume
 from splitter.cli.messages import complain
 from splitter.cli.models import describe_model
 from splitter.cli.screen import Screen, State
 from splitter.errors import SplitterError
 from splitter.registry import find_model, list_added, list_models
+from splitter.version import __version__
 
 PACKAGES = (
     *("numpy", "scipy", "soundfile", "soxr", "av", "mutagen", "safetensors", "librosa"),

@@ -11,11 +11,11 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from splitter import __version__
 from splitter.atomic import write_atomically
 from splitter.errors import DataError, SplitterError, reason
 from splitter.evaluation.scoring import DIGITS, STEMS, Failure, SongScores, encode, to_json
 from splitter.metrics import weighted_mean
+from splitter.version import __version__
 
 SCHEMA = 1
 ROUNDING_DB = 100.0  # a ratio above is not measured any more: what is left is rounding

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import IO
 from urllib.parse import quote, urlsplit
 
-from splitter import __version__
 from splitter.catalogue import Download
 from splitter.errors import ModelError, reason
 from splitter.locks import try_lock
+from splitter.version import __version__
 
 PORTION = 1 << 16  # bytes
 FULL = {getattr(errno, name, errno.ENOSPC) for name in ("ENOSPC", "EDQUOT", "EFBIG")}  # a disk is
