@@ -8,7 +8,8 @@ of 2, 4, 8 and 16 bins above. The network sees (and pays for) bands only; the ma
 for all its bins, so the whole bandwidth is separated at less than half the arithmetic.
 
 A song may be quiet, or louder on one side. `Level` divides each channel by its own loudness around
-each frame, so the mask of a song is the mask of the same song at any level and any balance.
+each frame, so the mask of a song is the mask of the same song at any level and any balance. What
+is in the middle and what is wide can be told apart by one more picture: see `Views`.
 """
 
 from __future__ import annotations
@@ -93,6 +94,16 @@ def _magnitude(spectrogram: Tensor) -> Tensor:
     return spectrogram.real.square().addcmul_(imaginary, imaginary).sqrt_()
 
 
+def _measure_width(spectrogram: Tensor) -> Tensor:
+    """Compute √(|L| |R|) · |sin φ|, φ the phase between two channels: (batch, 1, bins, frames).
+
+    0 is what both channels have in phase or upside down, wherever its level places it.
+    """
+    left, right = spectrogram[:, :1], spectrogram[:, 1:]
+    crossed = (left.imag * right.real - left.real * right.imag).abs()  # |L| |R| · |sin φ|
+    return crossed / (_magnitude(left) * _magnitude(right)).sqrt().clamp(min=FLOOR)
+
+
 def _only_audible(picture: Tensor) -> Tensor:
     """Make the bands that nobody hears zero: a constant offset is no part of a voice."""
     return F.pad(picture[:, :, INAUDIBLE:], (0, 0, INAUDIBLE, 0))
@@ -103,40 +114,58 @@ class Level(nn.Module):
 
     What does not change with time is not heard, and neither measured nor passed on. Where a channel
     is empty, as in songs that are on one side only, the network sees the strongest in its place, as
-    it sees a song of one channel on both sides.
+    it sees a song of one channel on both sides. The picture of the width, if there is one behind
+    those of two channels, is divided by the geometric mean of their levels.
     """
 
-    def __init__(self, span: int) -> None:
+    def __init__(self, span: int, width: bool = False) -> None:
         super().__init__()
         self.span = span
+        self.width = width
 
     def forward(self, picture: Tensor) -> Tensor:
         """Map (batch, channels, bands, frames) ≥ 0 to the same shape, in the unit of `USUAL`."""
         picture = _only_audible(picture)
+        sides = picture[:, :2] if self.width else picture
         level = F.avg_pool1d(
-            picture.mean(2), 2 * self.span + 1, 1, self.span, count_include_pad=False
+            sides.mean(2), 2 * self.span + 1, 1, self.span, count_include_pad=False
         )
         level = level[:, :, None]  # batch, channels, 1, frames
         strongest = level.amax(1, keepdim=True)
         empty = level < DEAF * strongest
-        picture = torch.where(empty, picture.amax(1, keepdim=True), picture)
-        level = torch.where(empty, strongest, level)
-        return picture * (USUAL / (level + FLOOR))
+        sides = torch.where(empty, sides.amax(1, keepdim=True), sides)
+        full = torch.where(empty, strongest, level)
+        sides = sides * (USUAL / (full + FLOOR))
+        if not self.width:
+            return sides
+        width = picture[:, 2:] * (USUAL / ((full[:, :1] * full[:, 1:]).sqrt() + FLOOR))
+        one_sided = torch.minimum(level[:, :1], level[:, 1:]) < DEAF * strongest
+        return torch.cat([sides, torch.where(one_sided, width * 0.0, width)], 1)
 
 
 class Views(nn.Module):
     """See a spectrogram through several windows, each half as long as the one before.
 
     The frames, turned back to sound, are cut shorter around their middle, and transformed again:
-    the bins are as many, and lie where they lay.
+    the bins are as many, and lie where they lay. Where `width` is seen, too, a picture of it
+    follows: what two channels have out of phase, as wide instruments do, and hardly any lead voice.
     """
 
-    def __init__(self, stft: Stft, count: int) -> None:
+    def __init__(self, stft: Stft, count: int, width: bool = False) -> None:
         super().__init__()
         self.size, self.lengths = stft.size, [stft.size >> view for view in range(1, count)]
+        self.width = width
+
+    def count(self, channels: int) -> int:
+        """Return how many pictures there are of so many channels."""
+        return channels * (1 + len(self.lengths)) + self.width
 
     def forward(self, spectrogram: Tensor) -> Tensor:
-        """Map complex (batch, channels, bins, frames) to (batch, channels · views, …)."""
+        """Map complex (batch, channels, bins, frames) to as many pictures as `count` says."""
+        views = self._cut(spectrogram)
+        return torch.cat([views, _measure_width(spectrogram)], 1) if self.width else views
+
+    def _cut(self, spectrogram: Tensor) -> Tensor:
         if not self.lengths:
             return _magnitude(spectrogram)
         frames = torch.fft.irfft(_lie(spectrogram), n=self.size)  # frames, samples
@@ -163,12 +192,15 @@ class MaskModel(Network):
         stems: int,
         level_span: int = 0,
         views: int = 1,
+        width: bool = False,
     ) -> None:
         super().__init__()
+        if width and channels != 2:
+            raise ValueError("width is what two channels have")
         self.stft = stft
         self.bands = bands
-        self.views = Views(stft, views)
-        self.level = Level(level_span) if level_span else None  # None: loudness is absolute
+        self.views = Views(stft, views, width)
+        self.level = Level(level_span, width) if level_span else None  # None: it is absolute
         self.norm = BandNorm(bands.bands)
         self.unet = unet
         self.channels = channels
@@ -208,16 +240,23 @@ class MaskModel(Network):
         return self.look(self.views(spectrogram), start, stop)
 
     def look(self, magnitude: Tensor, start: int = 0, stop: int | None = None) -> Tensor:
-        """Return the mask for magnitudes (batch, channels · views, bins, frames)."""
+        """Return the mask for pictures of magnitudes (batch, pictures, bins, frames)."""
         frames = magnitude.shape[-1]
         stop = frames if stop is None else min(stop, frames)
         picture = self.bands.fold(magnitude)
         picture = torch.log1p(LOUDNESS * (self.level(picture) if self.level else picture))
-        picture = self.norm(F.pad(picture, (0, -frames % self.unet.stride)))
+        picture = self._normalise(F.pad(picture, (0, -frames % self.unet.stride)))
         logits = self.unet(picture.contiguous(memory_format=torch.channels_last), start, stop)
         mask = torch.sigmoid(logits.float())
         mask = _only_audible(mask) if self.level else mask
         return self.bands.spread(mask.unflatten(1, (self.stems, self.channels)))
+
+    def _normalise(self, picture: Tensor) -> Tensor:
+        """Bring bands to the same unit; without width, as in songs of one channel, it stays 0."""
+        if self.views.width:
+            return torch.cat([self.norm(picture[:, :-1]), self.norm.scale(picture[:, -1:])], 1)
+        normal: Tensor = self.norm(picture)
+        return normal
 
 
 class FadedMask(MaskModel):

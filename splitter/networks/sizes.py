@@ -55,11 +55,18 @@ class MaskSizes:
         return stft, Bands(self.bands, stft.bins)
 
     def mask_with(
-        self, network: PictureNetwork, channels: int, stems: int, views: int = 1
+        self,
+        network: PictureNetwork,
+        channels: int,
+        stems: int,
+        views: int = 1,
+        stereo_width: bool = False,
     ) -> MaskModel:
         """Make a network that masks what it hears by what `network` draws."""
         model = FadedMask if network.span else MaskModel
-        return model(*self.spectrogram(), network, channels, stems, self.level_span, views)
+        stft, bands = self.spectrogram()
+        seen = self.level_span, views, stereo_width
+        return model(stft, bands, network, channels, stems, *seen)
 
 
 @dataclass(frozen=True)
@@ -71,12 +78,13 @@ class MaskUNet(MaskSizes):
     dropout: Annotated[float, Range(0, 1)] = 0.1
     blocks: Blocks = 0  # upper levels that have a TFC-TDF block on the way down
     blocks_up: Blocks = 0  # and on the way up
+    stereo_width: bool = False  # it sees also what two channels have out of phase
 
     def build(self, channels: int, stems: int) -> Network:
         """Make the network with random weights."""
         bands = self.spectrogram()[1].bands
         unet = UNet(
-            channels,
+            channels + self.stereo_width,
             stems * channels,
             self.width,
             self.levels,
@@ -85,7 +93,7 @@ class MaskUNet(MaskSizes):
             self.blocks_up,
             bands,
         )
-        return self.mask_with(unet, channels, stems)
+        return self.mask_with(unet, channels, stems, stereo_width=self.stereo_width)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from splitter.errors import ModelError, StoppedError, reason
+from splitter.errors import ModelError, StoppedError, reason, saying_shortage
 from splitter.graphs import Graph, GraphError, Stream, Traced, find_reach, make_stream
 from splitter.paths import check_plain_file
 from splitter.registry import CONFIG, WEIGHTS, ModelChoice, hash_model, read_config
@@ -113,7 +113,8 @@ class Compiled:
         """Yield the estimates of a pair of channels."""
         sound = (take_pair(block, pair, self.config.channels) for block in blocks)
         try:
-            song = part.network.result().begin_song()
+            with saying_shortage(self.name):
+                song = part.network.result().begin_song()
         except (RuntimeError, GraphError) as error:  # OpenVINO's own, too
             told = f"{self.name}: OpenVINO cannot run this model ({reason(error)})"
             raise ModelError(f"{told}; use --runtime torch") from error
@@ -188,7 +189,7 @@ def _describe(traced: Traced, stream: Stream, frames: int) -> Spectral:
     grid = traced.hop * stream.stride
     reach = find_reach(traced.graph) * traced.hop + traced.size  # samples
     context = -(-reach // grid) * grid
-    return Spectral(traced.size, traced.hop, frames, stream.late, context, grid)
+    return Spectral(traced.size, traced.hop, frames, stream.late, context, grid, traced.width)
 
 
 def _read_arrays(path: Path) -> dict[str, Array]:

@@ -20,6 +20,7 @@ from splitter.tiling import Block, mirror
 
 Array = npt.NDArray[np.float32]
 Spectrum = npt.NDArray[np.complex64]
+LEAST = 1e-6  # weaker is silence, and has no width
 PORTION = 32  # frames that are turned at a time: they, and what becomes of them, fit into a cache
 
 
@@ -27,7 +28,7 @@ class Steps(Protocol):
     """A network on its way through one song: a chunk is begun, and its answer taken later."""
 
     def begin(self, magnitude: Array) -> None:
-        """Begin to look at (channels, frames, bins)."""
+        """Begin to look at (pictures, frames, bins)."""
 
     def take(self) -> Array:
         """Return the mask (stems, channels, frames, bins) of what was begun; it comes late."""
@@ -43,6 +44,7 @@ class Spectral:
     late: int  # frames that masks come late
     context: int  # samples of mirror image at both ends of a song, a multiple of the grid
     grid: int  # samples
+    width: bool = False  # networks see how wide two channels are, too
     low_latency: bool = False  # each mask is waited for before more sound is asked for
 
     @property
@@ -193,9 +195,9 @@ def _mask(spectra: Iterable[Spectrum], steps: Steps, shape: Spectral) -> Iterato
 
     due: tuple[int, Spectrum, Spectrum] | None = None  # whose last, and whose other frames
     for number, spectrum in enumerate(spectra):
-        magnitude = np.abs(spectrum)
+        pictures = _see(spectrum, shape.width)
         ready = due and (due[0], steps.take(), *due[1:])
-        steps.begin(magnitude)
+        steps.begin(pictures)
         heard.extend([] if heard else [np.zeros_like(spectrum)] * (shape.behind + 1))
         heard.append(spectrum)
         due = number, heard[0], heard[1]
@@ -206,6 +208,19 @@ def _mask(spectra: Iterable[Spectrum], steps: Steps, shape: Spectral) -> Iterato
             due = None
     if due:
         yield from masked(due[0], steps.take(), *due[1:])
+
+
+def _see(spectrum: Spectrum, width: bool) -> Array:
+    """Return what a network sees of (channels, frames, bins): magnitudes, and maybe the width."""
+    if not width:
+        return np.abs(spectrum)
+    pictures = np.empty((3, *spectrum.shape[1:]), np.float32)
+    for some in _portions(spectrum.shape[1]):
+        (left, right), magnitudes = spectrum[:, some], np.abs(spectrum[:, some])
+        pictures[:2, some] = magnitudes
+        crossed = np.abs(left.imag * right.real - left.real * right.imag)
+        pictures[2, some] = crossed / np.maximum(np.sqrt(magnitudes.prod(0)), LEAST)
+    return pictures
 
 
 def _add_up(spectra: Iterable[Spectrum], shape: Spectral) -> Iterator[Array]:

@@ -57,7 +57,7 @@ LOG_EVERY = 20  # steps
 WINDOW_AND_HOP = (4096, 1024)  # samples, of the loss of networks that have no spectrogram
 ADDED = "unet.added"  # weights of blocks that begin with nothing
 # sizes in which a network may differ from the one that it starts from
-FREE_SIZES = {"blocks", "blocks_up", "dropout", "level_span"}
+FREE_SIZES = {"blocks", "blocks_up", "dropout", "level_span", "stereo_width"}
 CHECKPOINT, BEST = "checkpoint.safetensors", "best.safetensors"
 HOPELESS = 50  # steps one after the other without a loss that is a number
 
@@ -305,6 +305,7 @@ class Trainer:
     def start_from(self, network: nn.Module, config: Config, name: Path) -> None:
         """Take over the weights of a trained network; it may lack blocks that are added to it.
 
+        A picture that it has not seen, as of the width, is looked at with weights of zero.
         Raises ModelError for one that hears or sees something else, or has other tensors.
         """
         if isinstance(network, Average):
@@ -316,8 +317,10 @@ class Trainer:
                 what = f"its {key} is {other.get(key)}, not {mine[key]} as in the recipe"
                 raise ModelError(f"{name}: training cannot start from it, because {what}")
         for own in (self.network, self.average):
-            added = {key: t for key, t in own.state_dict().items() if key.startswith(ADDED)}
-            fill_network(own, {**added, **network.state_dict()}, name)
+            begun = own.state_dict()
+            added = {key: t for key, t in begun.items() if key.startswith(ADDED)}
+            known = {key: _add_inputs(t, begun.get(key)) for key, t in network.state_dict().items()}
+            fill_network(own, {**added, **known}, name)
 
     def export(self, folder: Path) -> None:
         """Write the averaged weights as a model folder: the best ones, if the recipe says so."""
@@ -366,6 +369,15 @@ def _describe(config: Config) -> dict[str, str]:
     shared = {key: value for key, value in sizes.items() if key not in FREE_SIZES}
     named = {"network": config.network, "rate": config.rate, "channels": config.channels}
     return {key: json.dumps(value) for key, value in {**named, **shared}.items()}
+
+
+def _add_inputs(weight: Tensor, wanted: Tensor | None) -> Tensor:
+    """Give a layer as many inputs as are wanted, with weights of zero, if that is all it lacks."""
+    if wanted is None or weight.ndim < 2 or weight.ndim != wanted.ndim:
+        return weight
+    more = wanted.shape[1] - weight.shape[1]
+    zeros = weight.new_zeros(weight.shape[0], max(0, more), *weight.shape[2:])
+    return torch.cat([weight, zeros], 1)
 
 
 def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
