@@ -6,17 +6,20 @@ into one line on stderr and an exit status; nothing else does.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 DISTRIBUTION = "songsplitter"  # what the package index calls splitter
 
-# PyTorch's class for CUDA's shortage, by its name, and what MPS, cuBLAS, cuDNN and the processor
-# say by a mere RuntimeError
+# PyTorch's class for CUDA's shortage, by its name, and what MPS, cuBLAS, cuDNN, the processor
+# and OpenVINO say by a mere RuntimeError
 _SHORTAGES = (
     "OutOfMemoryError", "out of memory", "ALLOC_FAILED",
-    "can't allocate memory", "not enough memory",
+    "can't alloc", "not enough memory", "bad_alloc",
 )  # fmt: skip
+# what OpenVINO says before a reason: where in its code that was found
+_PLACE = re.compile(r"Exception from .*:$|Check '.*' failed at .*:$")
 
 
 class SplitterError(Exception):
@@ -77,7 +80,8 @@ class MissingExtra(CommandError):  # noqa: N818 - reads as the advice that it is
 
 def reason(error: Exception) -> str:
     """Say in a line why something failed: in the system's words, or in the library's."""
-    words = str(getattr(error, "strerror", None) or error).splitlines()
+    lines = str(getattr(error, "strerror", None) or error).splitlines()
+    words = [line for line in lines if line and not _PLACE.match(line)]
     return words[0] if words else type(error).__name__
 
 

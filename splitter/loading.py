@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +45,7 @@ __all__ = [
     "read_tensors",
     "save_model",
     "sketch_network",
+    "survive_forks",
     "write_tensors",
 ]
 
@@ -87,6 +90,7 @@ def load_model(
     A folded one is a little faster, but has not the weights of its file. Raises ModelError with
     file and key.
     """
+    survive_forks()  # weights are looked at in several threads already
     choice = model if isinstance(model, ModelChoice) else ModelChoice((model,))
     config = choice.config
     networks = {folder: _load_network(folder) for folder in dict.fromkeys(choice.folders)}
@@ -96,6 +100,13 @@ def load_model(
         fold_batch_norms(network)
     move_network(network, device)
     return Model(choice.name, config, network, torch.device(device), choice.hash)
+
+
+@cache
+def survive_forks() -> None:
+    """Have a forked child compute in one thread, since it would wait forever for the others."""
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=partial(torch.set_num_threads, 1))
 
 
 def _load_network(folder: Path) -> Network:

@@ -17,6 +17,7 @@ import os
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -34,6 +35,7 @@ SCHEMA = 1
 AVERAGE = "average"
 CONFIG, WEIGHTS, CARD = "config.json", "weights.safetensors", "card.md"
 CHUNK = 2**20  # bytes
+NO_FOLDER = Path(os.devnull, "HOME is not set")  # nothing can be in it
 
 Kind = TypeVar("Kind")
 Name = Annotated[str, Words(is_plain_name, "that can be a file's name on every system")]
@@ -88,8 +90,15 @@ def canonical_stem(name: str) -> str:
 
 
 def cache_folder() -> Path:
-    """Return the folder of what can be made or fetched anew: the platform's place for that."""
-    return user_cache_path("splitter", appauthor=False)
+    """Return the folder of what can be made or fetched anew: the platform's place for that.
+
+    A user without a home, as in some containers, has none: nothing can be kept.
+    """
+    with suppress(RuntimeError):
+        folder = user_cache_path("splitter", appauthor=False)
+        if folder.is_absolute():  # else it would be made wherever one is
+            return folder
+    return NO_FOLDER
 
 
 def added_folder() -> Path:

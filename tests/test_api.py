@@ -309,6 +309,24 @@ with multiprocessing.get_context("fork").Pool(2) as pool:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+def test_a_forked_child_of_a_process_that_has_only_loaded_works(small_model_folder: Path) -> None:
+    program = f"""
+import os, signal, sys, torch
+from tests.test_api import measure_vocals
+from tests import sounds
+import splitter.loading
+torch.set_num_threads(2)
+model = splitter.loading.load_model({str(small_model_folder)!r})
+torch.ones(1 << 22).isfinite().all()  # as for the weights of a larger model
+if child := os.fork():
+    sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+signal.alarm(60)
+measure_vocals(sounds.noise(44100), model)
+"""
+    subprocess.run([sys.executable, "-c", program], env=ENVIRONMENT, check=True, timeout=150)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
 def test_a_fork_may_leave_a_song_that_is_half_done(small_model_folder: Path) -> None:
     program = f"""
 import gc, os, sys

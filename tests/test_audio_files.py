@@ -206,6 +206,19 @@ def test_what_is_written_after_a_failure_goes_nowhere(tmp_path: Path) -> None:
     part.discard()
 
 
+def test_what_failed_is_removed_also_where_there_is_no_dev_null(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.devnull", str(tmp_path / "none"))
+    with (
+        pytest.raises(AudioError, match="breaks off"),
+        write_stems(_stems(tmp_path), RATE, 2) as writers,
+    ):
+        writers["vocals"].write(chirps(100))
+        raise AudioError("the song breaks off")
+    assert not [*tmp_path.iterdir()]
+
+
 def test_folders_that_nothing_came_into_are_removed(tmp_path: Path) -> None:
     (tmp_path / "there").mkdir()
     for song in ("new/song", "there/song", "there"):

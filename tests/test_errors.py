@@ -10,7 +10,14 @@ import pytest
 import torch
 
 from splitter import errors
-from splitter.errors import DeviceError, MissingExtra, SplitterError, is_shortage, saying_shortage
+from splitter.errors import (
+    DeviceError,
+    MissingExtra,
+    SplitterError,
+    is_shortage,
+    reason,
+    saying_shortage,
+)
 
 TOO_MANY = 1 << 47  # bytes: no process has so many addresses
 
@@ -38,11 +45,23 @@ def test_a_shortage_of_memory_is_one_line_with_a_way_out(library: str) -> None:
         RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
         RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
         RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 8 bytes."),
+        RuntimeError("Exception from src/inference/src/cpp/core.cpp:117:\nstd::bad_alloc\n\n"),
+        RuntimeError("Exception from src/inference/src/cpp/core.cpp:117:\ncan't alloc\n\n"),
     ],
     ids=str,
 )
 def test_what_devices_say_of_a_shortage_is_understood(error: RuntimeError) -> None:
     assert is_shortage(error)
+
+
+def test_openvino_says_why_and_not_where_in_its_code() -> None:
+    ov = pytest.importorskip("openvino")
+    with pytest.raises(RuntimeError) as raised:
+        ov.Core().get_property("XPU", "FULL_DEVICE_NAME")
+    assert reason(raised.value).startswith('Device with "XPU" name is not registered')
+    with pytest.raises(RuntimeError) as raised:
+        ov.Core().read_model("none.xml")
+    assert reason(raised.value) and ".cpp:" not in reason(raised.value)
 
 
 def test_all_other_errors_stay_what_they_are() -> None:

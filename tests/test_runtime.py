@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import locale
 import os
 import shutil
 import subprocess
@@ -9,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import pytest
@@ -17,7 +19,7 @@ from safetensors.numpy import load_file, save_file
 from torch import Tensor, nn
 
 from splitter.errors import CommandError, SplitterError, StoppedError
-from splitter.graphs import GraphError, find_reach
+from splitter.graphs import GraphError, find_reach, read_traced, write_traced
 from splitter.loading import Model, build_network, load_model, save_model
 from splitter.memory import free_memory
 from splitter.networks import PRESETS, MaskModel
@@ -29,12 +31,13 @@ from splitter.registry import (
     Config,
     ModelChoice,
     find_model,
+    list_added,
     list_models,
     read_config,
 )
 from splitter.runtime.choose import compile_if_best
 from splitter.runtime.computing import Computing
-from splitter.runtime.traced import GRAPH, describe, find_traced, read_traced, write_traced
+from splitter.runtime.traced import GRAPH, describe, find_traced
 from splitter.runtime.tracing import trace_model
 from splitter.separation import separate, separate_blocks
 from splitter.tiling import Block
@@ -46,7 +49,7 @@ from tests.test_separation import decibels
 pytest.importorskip("openvino")
 from splitter.runtime.compiled import Compiled, compile_model
 from splitter.runtime.kept import MOST
-from splitter.runtime.openvino import Settings
+from splitter.runtime.openvino import Network, Settings
 
 EXACT = Computing(core=1024, batch=3, precision="float32")
 
@@ -154,6 +157,20 @@ def test_presets_stream_as_they_are_tiled(name: str, tmp_path: Path) -> None:
     assert 0 <= model.network.unet.reach + level - reach <= 6
 
 
+@pytest.mark.parametrize("channels", [1, 2, 3])
+def test_a_network_that_sees_the_width_streams_as_it_is_tiled(
+    tmp_path: Path, channels: int
+) -> None:
+    sizes = {**sounds.SMALL_SIZES, "level_span": 4, "stereo_width": True}
+    config = Config("mask-unet", sizes)
+    save_model(tmp_path, config, build_network(config, tmp_path))
+    signal = noise(9999, channels)
+    expected = separate(signal, 44100, load_model(str(tmp_path)), EXACT)["vocals"]
+    streamed = compile_model(ModelChoice((str(tmp_path),)), Settings(2), 16)
+    vocals = separate(signal, 44100, streamed)["vocals"]
+    assert decibels(expected, vocals - expected) > 90
+
+
 @pytest.mark.parametrize("name", sorted(PRESETS.keys() - set(zoo.STREAMED)))
 def test_other_presets_are_left_to_pytorch(name: str) -> None:
     with pytest.raises(GraphError):
@@ -225,11 +242,15 @@ def test_a_broken_cache_is_made_again(small_model_folder: Path, cache: Path) -> 
     assert kept.read_bytes() == whole
 
 
-def _kept(cache: Path) -> list[Path]:
-    """Wait until networks that were compiled are kept."""
+def _wait_for_keeping() -> None:
     for thread in threading.enumerate():
         if thread.name == "splitter-keep":
             thread.join()
+
+
+def _kept(cache: Path) -> list[Path]:
+    """Wait until networks that were compiled are kept."""
+    _wait_for_keeping()
     return sorted((cache / "splitter/compiled").iterdir())
 
 
@@ -243,6 +264,80 @@ def test_a_compiled_network_is_kept_and_gives_the_same(
     kept = separate(signal, 44100, compile_model(choice, Settings(1), 32))["vocals"]
     np.testing.assert_array_equal(kept, new)
     assert _kept(cache) == before
+
+
+def test_what_is_kept_in_a_language_of_decimal_commas_is_right(
+    small_model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make = shutil.which("localedef")
+    if not make or subprocess.run([make, "-i", "de_DE", "-f", "UTF-8", tmp_path / "de"]).returncode:
+        pytest.skip("no language of commas can be had here")
+    monkeypatch.setenv("LOCPATH", str(tmp_path))
+    choice, signal = ModelChoice((str(small_model_folder),)), noise(3000)
+    locale.setlocale(locale.LC_NUMERIC, "de")
+    try:
+        new = separate(signal, 44100, compile_model(choice, Settings(1), 80))["vocals"]
+        _wait_for_keeping()
+        again = separate(signal, 44100, compile_model(choice, Settings(1), 80))["vocals"]
+    finally:
+        locale.setlocale(locale.LC_NUMERIC, "C")
+    np.testing.assert_array_equal(again, new)
+
+
+@pytest.mark.skipif(not hasattr(os, "getuid"), reason="others always have a home")
+def test_a_user_without_a_home_keeps_nothing_and_separates(
+    small_model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def find_nobody(_: int) -> NoReturn:
+        raise KeyError
+
+    monkeypatch.setattr("pwd.getpwuid", find_nobody)
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.chdir(tmp_path)
+    model = compile_model(ModelChoice((str(small_model_folder),)), Settings(1), 32)
+    assert separate(noise(3000), 44100, model)["vocals"].shape == (2, 3000)
+    assert list_added() == []
+    with pytest.raises(SplitterError, match="no model is called 'none'"):
+        find_model("none")
+    assert not [*tmp_path.iterdir()]
+
+
+def test_without_memory_to_keep_a_network_it_is_used_all_the_same(
+    small_model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: Network) -> NoReturn:
+        raise MemoryError
+
+    monkeypatch.setattr(Network, "export", fail)
+    model = compile_model(ModelChoice((str(small_model_folder),)), Settings(1), 112)
+    assert separate(noise(3000), 44100, model)["vocals"].any()
+    _wait_for_keeping()  # what ends a thread is an error of the test
+
+
+def test_without_memory_for_openvino_no_other_runtime_is_advised(
+    small_model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> NoReturn:
+        raise RuntimeError("Exception from src/inference/src/cpp/core.cpp:117:\nstd::bad_alloc\n")
+
+    monkeypatch.setattr("splitter.runtime.compiled.compile_network", fail)
+    model = compile_model(ModelChoice((str(small_model_folder),)), Settings(1), 208)
+    with pytest.raises(SplitterError, match=r"there is not enough memory; (?!.*torch)"):
+        separate(noise(3000), 44100, model)
+
+
+def test_where_a_part_of_openvino_is_missing_pytorch_takes_over(
+    small_model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> NoReturn:
+        raise RuntimeError('Exception from a.cpp:1:\nDevice with "CPU" name is not registered\n')
+
+    monkeypatch.setattr("splitter.runtime.compiled.describe_machine", fail)
+    choice = ModelChoice((str(small_model_folder),))
+    assert compile_if_best(choice, ["cpu"]) is None
+    with pytest.raises(CommandError, match=r'on it \(Device with "CPU" name is not registered\);'):
+        compile_if_best(choice, ["cpu"], "openvino")
 
 
 @pytest.mark.parametrize("harm", ["short", "empty", "changed", "renamed", "reshaped"])

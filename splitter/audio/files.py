@@ -61,7 +61,8 @@ class PartFile:
     def abandon(self) -> None:
         """Let what is still written go nowhere: libraries write as they end, to a full disk too."""
         if not self.file.closed:
-            with Path(os.devnull).open("r+b", buffering=0) as nowhere:
+            # too many files may be open, or /dev be missing: it is to be removed nonetheless
+            with suppress(OSError), Path(os.devnull).open("r+b", buffering=0) as nowhere:
                 os.dup2(nowhere.fileno(), self.file.fileno())
 
     def discard(self) -> None:

@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from splitter.errors import CommandError, ModelError
+from splitter.errors import CommandError, ModelError, reason
 from splitter.graphs import GraphError
 from splitter.memory import reuse_freed_memory
 from splitter.processors import count_processors, has_bfloat16
@@ -55,12 +55,14 @@ def compile_if_best(
         lanes = min(threads, MOST_LANES) if many else 1
         settings = Settings(threads, lanes, bfloat16=not exact and has_bfloat16())
         return compile_model(choice, settings, CHUNK_OF_PIPE if low_latency else CHUNK, low_latency)
-    except (GraphError, ModelError, ImportError) as error:
+    # by the last, OpenVINO says that a part of it is missing, as in a program that was packed
+    except (GraphError, ModelError, ImportError, RuntimeError) as error:
+        said = reason(error)
         if runtime == "openvino":
             raise CommandError(
-                f"--runtime openvino: this model cannot run on it ({error}); use --runtime auto"
+                f"--runtime openvino: this model cannot run on it ({said}); use --runtime auto"
             ) from error
-        log.debug("PyTorch takes over from OpenVINO: %s", error)
+        log.debug("PyTorch takes over from OpenVINO: %s", said)
         return None
 
 

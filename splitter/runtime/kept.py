@@ -20,7 +20,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from splitter.atomic import remove_abandoned, write_atomically
+from splitter.atomic import making, remove_abandoned
 from splitter.registry import cache_folder
 from splitter.runtime.openvino import Network, Settings, import_network
 from splitter.runtime.streams import Spectral
@@ -89,29 +89,34 @@ def _keep(path: Path, origin: str, shape: Spectral, network: Network) -> None:
     """Write a network; remove those that were not used for longest, and what kills have left."""
     try:
         programs = network.export()
-        exported = b"".join(_pad(model, b"\0") for model, _, _ in programs)
+        exported = [part for model, _, _ in programs for part in (model, b"\0" * _missing(model))]
         head = {
             "origin": origin,
             "shape": asdict(shape),
             "programs": [[len(model), ages, places] for model, ages, places in programs],
-            "hash": _hash(exported).decode("ascii"),
+            "hash": _hash(*exported).decode("ascii"),
         }
         text = json.dumps(head).encode("utf-8")
-        line = _pad(_hash(text) + b" " + text, b" ", 1) + b"\n"
+        line = _hash(text) + b" " + text
+        line += b" " * _missing(line + b"\n") + b"\n"
         path.parent.mkdir(parents=True, exist_ok=True)
         remove_abandoned(path.parent)
-        write_atomically(path, line + exported, shared=True)
+        with making(path, shared=True) as beside, beside.open("xb") as file:
+            file.writelines([line, *exported])
         kept = sorted(path.parent.glob("[!.]*"), key=lambda each: each.stat().st_mtime)
         for old in kept[:-MOST]:
             old.unlink()
-    except (OSError, RuntimeError) as error:  # then it is compiled again next time
+    except (OSError, RuntimeError, MemoryError) as error:  # then it is compiled again next time
         log.debug("%s: is not kept (%s)", path, error)
 
 
-def _pad(data: bytes, filler: bytes, beside: int = 0) -> bytes:
-    """Fill whole pages, so that what lies behind can be used where it is."""
-    return data + filler * (-(len(data) + beside) % PAGE)
+def _missing(data: bytes) -> int:
+    """Count the bytes to whole pages: what lies behind these can be used where it is."""
+    return -len(data) % PAGE
 
 
-def _hash(data: bytes | memoryview) -> bytes:
-    return hashlib.sha256(data).hexdigest().encode("ascii")
+def _hash(*parts: bytes | memoryview) -> bytes:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part)
+    return digest.hexdigest().encode("ascii")

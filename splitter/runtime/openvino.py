@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
+from locale import localeconv
 from typing import Any
 from weakref import WeakSet
 
@@ -86,13 +87,28 @@ class Network:
         return Song(self._programs, self._unheard)
 
     def export(self) -> list[tuple[bytes, Ages, Sequence[int]]]:
-        """Return what `import_network` makes the same network of, on this machine."""
+        """Return what `import_network` makes the same network of, on this machine.
+
+        Raises RuntimeError where this process writes numbers with a comma: see `_check_point`.
+        """
         exported = []
         for program in self._programs:
             stream = BytesIO()
+            _check_point()
             program.compiled.export_model(stream)
+            _check_point()  # another thread may have changed it meanwhile
             exported.append((stream.getvalue(), program.ages, program.places))
         return exported
+
+
+def _check_point() -> None:
+    """Raise RuntimeError where a program has chosen a language that writes 0.5 as 0,5.
+
+    OpenVINO exports numbers in the way of that language, and takes up another number.
+    """
+    point = localeconv()["decimal_point"]
+    if point != ".":
+        raise RuntimeError(f"numbers are written with {point!r} here")
 
 
 _kept: WeakSet[Network | Song] = WeakSet()

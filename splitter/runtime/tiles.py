@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from functools import cache, partial
 from itertools import groupby
 
 import numpy as np
@@ -13,7 +11,7 @@ import numpy.typing as npt
 import torch
 
 from splitter.devices import fast_dtype
-from splitter.loading import Model
+from splitter.loading import Model, survive_forks
 from splitter.runtime.channels import channel_pairs, give_pair, take_pair
 from splitter.runtime.computing import Computing, Piece
 from splitter.tiling import (
@@ -58,13 +56,6 @@ def _average(streams: Sequence[Iterator[Piece]], shares: Sequence[float]) -> Ite
         yield np.asarray(sum(piece * (share / whole) for piece, share in counted), np.float32)
 
 
-@cache
-def _survive_forks() -> None:
-    """Have a forked child compute in one thread, since it would wait forever for the others."""
-    if hasattr(os, "register_at_fork"):
-        os.register_at_fork(after_in_child=partial(torch.set_num_threads, 1))
-
-
 def infer(tiles: Iterable[Tile], model: Model, computing: Computing) -> Iterator[Piece]:
     """Run the network on tiles; yield the piece of each, in their order.
 
@@ -87,7 +78,7 @@ def compute(
     `trim` samples at both ends are context, which the network hears and does not give back. It gets
     one pair of channels at a time: what it needs of memory does not grow with their number.
     """
-    _survive_forks()
+    survive_forks()
     exact = "float32" in (computing.precision, model.precision)
     if exact and model.device.type == "cuda":
         torch.backends.cudnn.allow_tf32 = False  # it would round factors to 11 bits
