@@ -8,12 +8,15 @@ middle of an import, or of the clean-up after the last exception. So there are t
     Raising       for what waits for others, a pipe or a cluster: an exception wakes it up
 
 Whoever sends a second signal does not want to wait: it ends the process, whatever is left behind.
+Two at once are one: timeout(1) signals its child and then its group, and a terminal that is closed
+hangs up on all that run in it.
 """
 
 from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
@@ -21,6 +24,7 @@ from typing import NoReturn
 
 Handler = Callable[[int, FrameType | None], None]
 NAMES = ("SIGINT", "SIGTERM", "SIGHUP")
+AT_ONCE = 0.5  # seconds in which signals are one
 
 
 class Stopped(BaseException):
@@ -49,11 +53,15 @@ class Waiting:
     """A handler that remembers the signal until `check` is called."""
 
     number = 0
+    _came = 0.0  # when
 
     def __call__(self, number: int, _: FrameType | None = None) -> None:
-        """Remember a signal."""
-        handle(end_at_once)
-        self.number = number
+        """Remember a signal; a second one ends the process."""
+        now = time.monotonic()
+        if not self.number:
+            self._came, self.number = now, number
+        elif now - self._came > AT_ONCE:
+            end_at_once(number)
 
     def check(self) -> None:
         """Raise Stopped if there was a signal; from any thread."""
@@ -65,9 +73,11 @@ class Raising(Waiting):
     """A handler that raises Stopped, and remembers it in case a library swallows it."""
 
     def __call__(self, number: int, _: FrameType | None = None) -> None:
-        """Raise Stopped."""
+        """Raise Stopped, but once: it must not interrupt the clean-up."""
+        first = not self.number
         super().__call__(number)
-        self.check()
+        if first:
+            self.check()
 
 
 def handle(handler: Handler) -> None:

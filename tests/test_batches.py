@@ -102,6 +102,24 @@ def test_a_second_run_does_only_what_is_new_changed_or_failed(
     assert len(read_journal(tmp_path / "out")) == 6
 
 
+def test_a_quiet_run_in_which_all_goes_well_says_nothing(
+    separate: Separate, tmp_path: Path
+) -> None:
+    """As cron sends a letter for every line."""
+    songs = make_library(tmp_path / "songs", 2)
+    for made in (4, 0):
+        done = separate("-r", "songs", "-o", "out", "--quiet")
+        assert (done.status, done.stderr) == (0, "")
+        assert len(done.stdout.splitlines()) == made
+    done = separate("-r", "songs", "-o", "out", "--quiet", "--skip-existing")
+    assert (done.status, done.stderr) == (0, "")
+    (tmp_path / "out/splitter.jsonl").unlink()
+    done = separate("-r", "songs", "-o", "out", "--quiet", "--skip-existing")
+    assert (done.status, done.stderr) == (0, "")
+    songs[0].write_bytes(b"no sound")
+    assert "not an audio file" in separate("-r", "songs", "-o", "out", "--quiet").stderr
+
+
 def test_a_file_put_in_a_stems_place_is_not_replaced_by_a_later_run(
     separate: Separate, tmp_path: Path
 ) -> None:

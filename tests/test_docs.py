@@ -111,6 +111,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "damaged.mp3").write_bytes(whole[: len(whole) * 2 // 3])
     for name in ("song.m4a", "video.mp4", "set.mkv"):
         _encode(folder / "song.wav", folder / name)
+    (folder / "list.m3u8").write_bytes(b"#EXTM3U\r\n#EXTINF:1,Tune\r\nMusic/b.mp3\r\n")
     (folder / "song.raw").write_bytes((song.T * 32767).astype("<i2").tobytes())
     songs = ("Data", "DATA", "validation", "Stems", "stems", "stems/of/another/tool", "Estimates")
     for name in [f"{songs}/{song}" for songs in songs for song in ("one", "two")]:

@@ -152,7 +152,7 @@ class Run(Asked):
         well = _all_well(self._report_all(outcomes))
         if self.journal:
             self.screen.clear()
-            log.info("%s", compose(progress.summary))
+            self._tell_done(compose(progress.summary))
         else:
             self.screen.keep(progress.summary)
         return well
@@ -171,7 +171,12 @@ class Run(Asked):
         if done:
             known = done + extent.songs
             are = "is" if known == 1 else "are"
-            log.info("%d of %s %s done already", done, count(known, "song"), are)
+            self._tell_done(f"{done} of {count(known, 'song')} {are} done already")
+
+    def _tell_done(self, what: str) -> None:
+        """Say what is done, unless all should be quiet: cron sends a letter for every line."""
+        if self.screen.kind != "none":
+            log.info("%s", what)
 
     def _report_all(self, outcomes: Iterable[Outcome]) -> Iterator[bool]:
         """Report outcomes, until too many songs have failed; then say why they did."""
@@ -189,7 +194,7 @@ class Run(Asked):
                 self._print(describe_skipped(str(job.song), job.stems), [])
             return None
         if existing == "keep" and job.is_made:
-            log.info("%s: its stems are there already", job.song)
+            self._tell_done(f"{job.song}: its stems are there already")
             return None
         found = None
         if existing == "skip":
@@ -201,7 +206,7 @@ class Run(Asked):
             log.info("%s: its stems are there, but %s", song, found.other)
             return replace(job, claimed=found.made)
         unknown = f"; {found.unknown}" if found.unknown else ""
-        log.info("%s: its stems are there already, skipped%s", song, unknown)
+        self._tell_done(f"{song}: its stems are there already, skipped{unknown}")
         self._print(describe_skipped(song, job.stems), [])
         return None
 
