@@ -15,6 +15,7 @@ is in the middle and what is wide can be told apart by one more picture: see `Vi
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -23,13 +24,13 @@ from torch import Tensor, nn
 from splitter.networks.blocks import BandNorm
 from splitter.networks.contract import Network, PictureNetwork
 from splitter.spectral import Stft
+from splitter.stereo import FLOOR, align, measure_width
 from splitter.tiling import TileShape
 
 LOUDNESS = 4.0  # log1p(4·|X|): −60 dBFS noise lies in the linear part, music in the logarithmic one
 USUAL = 2.0  # mean |X| of music at −21 dBFS (RMS), to which `Level` brings all music
 INAUDIBLE = 2  # bands from 0 Hz up that hold a constant offset, and nothing that is heard
 DEAF = 1e-3  # a channel so much weaker (−60 dB) than the strongest is taken for empty
-FLOOR = 1e-6  # mean |X|, about −150 dBFS: weaker is silence
 
 
 class Bands(nn.Module):
@@ -94,19 +95,16 @@ def _magnitude(spectrogram: Tensor) -> Tensor:
     return spectrogram.real.square().addcmul_(imaginary, imaginary).sqrt_()
 
 
-def _measure_width(spectrogram: Tensor) -> Tensor:
-    """Compute √(|L| |R|) · |sin φ|, φ the phase between two channels: (batch, 1, bins, frames).
-
-    0 is what both channels have in phase or upside down, wherever its level places it.
-    """
-    left, right = spectrogram[:, :1], spectrogram[:, 1:]
-    crossed = (left.imag * right.real - left.real * right.imag).abs()  # |L| |R| · |sin φ|
-    return crossed / (_magnitude(left) * _magnitude(right)).sqrt().clamp(min=FLOOR)
-
-
 def _only_audible(picture: Tensor) -> Tensor:
     """Make the bands that nobody hears zero: a constant offset is no part of a voice."""
-    return F.pad(picture[:, :, INAUDIBLE:], (0, 0, INAUDIBLE, 0))
+    return F.pad(picture[..., INAUDIBLE:, :], (0, 0, INAUDIBLE, 0))
+
+
+class Balance(NamedTuple):
+    """How loud two channels are beside each other."""
+
+    gain: Tensor  # (batch, 2, 1, frames): makes the other as loud as each; 0 where one is empty
+    alone: Tensor  # (batch, 1, 1, frames): 1 there, and else 0: each is its own other one
 
 
 class Level(nn.Module):
@@ -118,15 +116,18 @@ class Level(nn.Module):
     those of two channels, is divided by the geometric mean of their levels.
     """
 
-    def __init__(self, span: int, width: bool = False) -> None:
+    def __init__(self, span: int, stereo: bool = False) -> None:
         super().__init__()
         self.span = span
-        self.width = width
+        self.stereo = stereo
 
-    def forward(self, picture: Tensor) -> Tensor:
-        """Map (batch, channels, bands, frames) ≥ 0 to the same shape, in the unit of `USUAL`."""
+    def forward(self, picture: Tensor) -> tuple[Tensor, Balance | None]:
+        """Map (batch, pictures, bands, frames) ≥ 0 to the same shape, in the unit of `USUAL`.
+
+        The second result is the balance of two channels, in stereo.
+        """
         picture = _only_audible(picture)
-        sides = picture[:, :2] if self.width else picture
+        sides = picture[:, :2] if self.stereo else picture
         level = F.avg_pool1d(
             sides.mean(2), 2 * self.span + 1, 1, self.span, count_include_pad=False
         )
@@ -136,34 +137,41 @@ class Level(nn.Module):
         sides = torch.where(empty, sides.amax(1, keepdim=True), sides)
         full = torch.where(empty, strongest, level)
         sides = sides * (USUAL / (full + FLOOR))
-        if not self.width:
-            return sides
-        width = picture[:, 2:] * (USUAL / ((full[:, :1] * full[:, 1:]).sqrt() + FLOOR))
+        if not self.stereo:
+            return sides, None
+        left, right = full[:, :1] + FLOOR, full[:, 1:] + FLOOR
+        width = picture[:, 2:] * (USUAL / (left * right).sqrt())
+        gain = torch.cat([left / right, right / left], 1)
         one_sided = torch.minimum(level[:, :1], level[:, 1:]) < DEAF * strongest
-        return torch.cat([sides, torch.where(one_sided, width * 0.0, width)], 1)
+        width, gain = (torch.where(one_sided, part * 0.0, part) for part in (width, gain))
+        nothing = strongest * 0.0
+        balance = Balance(gain, torch.where(one_sided, nothing + 1.0, nothing))
+        return torch.cat([sides, width], 1), balance
 
 
 class Views(nn.Module):
     """See a spectrogram through several windows, each half as long as the one before.
 
     The frames, turned back to sound, are cut shorter around their middle, and transformed again:
-    the bins are as many, and lie where they lay. Where `width` is seen, too, a picture of it
-    follows: what two channels have out of phase, as wide instruments do, and hardly any lead voice.
+    the bins are as many, and lie where they lay. In `stereo` a picture of the width follows: of
+    what two channels have out of phase.
     """
 
-    def __init__(self, stft: Stft, count: int, width: bool = False) -> None:
+    def __init__(self, stft: Stft, count: int, stereo: bool = False) -> None:
         super().__init__()
         self.size, self.lengths = stft.size, [stft.size >> view for view in range(1, count)]
-        self.width = width
+        self.stereo = stereo
 
     def count(self, channels: int) -> int:
         """Return how many pictures there are of so many channels."""
-        return channels * (1 + len(self.lengths)) + self.width
+        return channels * (1 + len(self.lengths)) + self.stereo
 
     def forward(self, spectrogram: Tensor) -> Tensor:
         """Map complex (batch, channels, bins, frames) to as many pictures as `count` says."""
         views = self._cut(spectrogram)
-        return torch.cat([views, _measure_width(spectrogram)], 1) if self.width else views
+        if not self.stereo:
+            return views
+        return torch.cat([views, measure_width(spectrogram[:, :1], spectrogram[:, 1:])], 1)
 
     def _cut(self, spectrogram: Tensor) -> Tensor:
         if not self.lengths:
@@ -180,6 +188,10 @@ class Views(nn.Module):
 class MaskModel(Network):
     """Separate signals by a mask that a U-Net draws on their spectrogram.
 
+    In `stereo` there are two masks for each of two channels: how much of it is the stem, and how
+    much of the other channel, as far as both have the same phase, is to be added or taken away. So
+    what is in the middle can be freed from what is wide, as it is by (L + R) / 2.
+
     (batch, channels, samples) → (batch, stems, channels, samples), any number of samples ≥ 1.
     """
 
@@ -192,15 +204,15 @@ class MaskModel(Network):
         stems: int,
         level_span: int = 0,
         views: int = 1,
-        width: bool = False,
+        stereo: bool = False,
     ) -> None:
         super().__init__()
-        if width and channels != 2:
-            raise ValueError("width is what two channels have")
+        if stereo and (channels != 2 or not level_span):
+            raise ValueError("stereo asks for two channels and a level_span")
         self.stft = stft
         self.bands = bands
-        self.views = Views(stft, views, width)
-        self.level = Level(level_span, width) if level_span else None  # None: it is absolute
+        self.views = Views(stft, views, stereo)
+        self.level = Level(level_span, stereo) if level_span else None  # None: it is absolute
         self.norm = BandNorm(bands.bands)
         self.unet = unet
         self.channels = channels
@@ -229,31 +241,49 @@ class MaskModel(Network):
         stop = -(-end // hop) + self.stft.overlap
         spectrogram = self.stft(signal)
         mask = self.mask(spectrogram, start, stop)
-        masked = mask * spectrogram[:, None, ..., start:stop]
+        masked = self.put_on(mask, spectrogram[..., start:stop])
         return self.stft.inverse(masked, end - start * hop)[..., trim - start * hop :]
 
     def mask(self, spectrogram: Tensor, start: int = 0, stop: int | None = None) -> Tensor:
-        """Return (batch, stems, channels, bins, frames) in 0…1 for a complex spectrogram.
+        """Return masks (batch, stems, channels, bins, frames) in 0…1 for a complex spectrogram.
 
-        Of its frames only those from `start` to before `stop` are computed.
+        In stereo the masks of the other channels follow. Of the frames only those from `start` to
+        before `stop` are computed.
         """
         return self.look(self.views(spectrogram), start, stop)
+
+    def put_on(self, mask: Tensor, spectrogram: Tensor) -> Tensor:
+        """Return the stems (batch, stems, channels, bins, frames) that masks make of a spectrogram.
+
+        It is complex, (batch, channels, bins, frames).
+        """
+        if not self.views.stereo:
+            return mask * spectrogram[:, None]
+        own, other = mask[:, :, :2], mask[:, :, 2:]
+        aligned: Tensor = spectrogram.flip(1) * align(spectrogram[:, :1], spectrogram[:, 1:])
+        return own * spectrogram[:, None] + other * aligned[:, None]
 
     def look(self, magnitude: Tensor, start: int = 0, stop: int | None = None) -> Tensor:
         """Return the mask for pictures of magnitudes (batch, pictures, bins, frames)."""
         frames = magnitude.shape[-1]
         stop = frames if stop is None else min(stop, frames)
         picture = self.bands.fold(magnitude)
-        picture = torch.log1p(LOUDNESS * (self.level(picture) if self.level else picture))
+        picture, balance = self.level(picture) if self.level else (picture, None)
+        picture = torch.log1p(LOUDNESS * picture)
         picture = self._normalise(F.pad(picture, (0, -frames % self.unet.stride)))
         logits = self.unet(picture.contiguous(memory_format=torch.channels_last), start, stop)
-        mask = torch.sigmoid(logits.float())
+        logits = logits.float().unflatten(1, (self.stems, -1))
+        mask = torch.sigmoid(logits[:, :, : self.channels])
+        if balance is not None:
+            other = torch.tanh(logits[:, :, self.channels :])
+            gain, alone = (part[:, None, ..., start:stop] for part in balance)
+            mask = torch.cat([mask + other * alone, other * gain], 2)
         mask = _only_audible(mask) if self.level else mask
-        return self.bands.spread(mask.unflatten(1, (self.stems, self.channels)))
+        return self.bands.spread(mask)
 
     def _normalise(self, picture: Tensor) -> Tensor:
         """Bring bands to the same unit; without width, as in songs of one channel, it stays 0."""
-        if self.views.width:
+        if self.views.stereo:
             return torch.cat([self.norm(picture[:, :-1]), self.norm.scale(picture[:, -1:])], 1)
         normal: Tensor = self.norm(picture)
         return normal

@@ -60,12 +60,12 @@ class MaskSizes:
         channels: int,
         stems: int,
         views: int = 1,
-        stereo_width: bool = False,
+        stereo: bool = False,
     ) -> MaskModel:
         """Make a network that masks what it hears by what `network` draws."""
         model = FadedMask if network.span else MaskModel
         stft, bands = self.spectrogram()
-        seen = self.level_span, views, stereo_width
+        seen = self.level_span, views, stereo
         return model(stft, bands, network, channels, stems, *seen)
 
 
@@ -78,14 +78,14 @@ class MaskUNet(MaskSizes):
     dropout: Annotated[float, Range(0, 1)] = 0.1
     blocks: Blocks = 0  # upper levels that have a TFC-TDF block on the way down
     blocks_up: Blocks = 0  # and on the way up
-    stereo_width: bool = False  # it sees also what two channels have out of phase
+    stereo: bool = False  # it sees two channels together, and takes from both
 
     def build(self, channels: int, stems: int) -> Network:
         """Make the network with random weights."""
         bands = self.spectrogram()[1].bands
         unet = UNet(
-            channels + self.stereo_width,
-            stems * channels,
+            channels + self.stereo,
+            stems * channels * (1 + self.stereo),
             self.width,
             self.levels,
             self.dropout,
@@ -93,7 +93,7 @@ class MaskUNet(MaskSizes):
             self.blocks_up,
             bands,
         )
-        return self.mask_with(unet, channels, stems, stereo_width=self.stereo_width)
+        return self.mask_with(unet, channels, stems, stereo=self.stereo)
 
 
 @dataclass(frozen=True)

@@ -16,11 +16,11 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from splitter.stereo import align, measure_width
 from splitter.tiling import Block, mirror
 
 Array = npt.NDArray[np.float32]
 Spectrum = npt.NDArray[np.complex64]
-LEAST = 1e-6  # weaker is silence, and has no width
 PORTION = 32  # frames that are turned at a time: they, and what becomes of them, fit into a cache
 
 
@@ -31,7 +31,7 @@ class Steps(Protocol):
         """Begin to look at (pictures, frames, bins)."""
 
     def take(self) -> Array:
-        """Return the mask (stems, channels, frames, bins) of what was begun; it comes late."""
+        """Return the masks (stems, masks, frames, bins) of what was begun; they come late."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Spectral:
     late: int  # frames that masks come late
     context: int  # samples of mirror image at both ends of a song, a multiple of the grid
     grid: int  # samples
-    width: bool = False  # networks see how wide two channels are, too
+    stereo: bool = False  # networks see two channels together, and take from both
     low_latency: bool = False  # each mask is waited for before more sound is asked for
 
     @property
@@ -191,11 +191,11 @@ def _mask(spectra: Iterable[Spectrum], steps: Steps, shape: Spectral) -> Iterato
         rest = shape.frames - first
         for part, spectrum in (mask[:, :, :first], old[:, rest:]), (mask[:, :, first:], new):
             for some in _portions(part.shape[2]):
-                yield part[:, :, some] * spectrum[:, some]
+                yield _put_on(part[:, :, some], spectrum[:, some], shape.stereo)
 
     due: tuple[int, Spectrum, Spectrum] | None = None  # whose last, and whose other frames
     for number, spectrum in enumerate(spectra):
-        pictures = _see(spectrum, shape.width)
+        pictures = _see(spectrum, shape.stereo)
         ready = due and (due[0], steps.take(), *due[1:])
         steps.begin(pictures)
         heard.extend([] if heard else [np.zeros_like(spectrum)] * (shape.behind + 1))
@@ -210,17 +210,25 @@ def _mask(spectra: Iterable[Spectrum], steps: Steps, shape: Spectral) -> Iterato
         yield from masked(due[0], steps.take(), *due[1:])
 
 
-def _see(spectrum: Spectrum, width: bool) -> Array:
+def _see(spectrum: Spectrum, stereo: bool) -> Array:
     """Return what a network sees of (channels, frames, bins): magnitudes, and maybe the width."""
-    if not width:
+    if not stereo:
         return np.abs(spectrum)
     pictures = np.empty((3, *spectrum.shape[1:]), np.float32)
     for some in _portions(spectrum.shape[1]):
-        (left, right), magnitudes = spectrum[:, some], np.abs(spectrum[:, some])
-        pictures[:2, some] = magnitudes
-        crossed = np.abs(left.imag * right.real - left.real * right.imag)
-        pictures[2, some] = crossed / np.maximum(np.sqrt(magnitudes.prod(0)), LEAST)
+        part = spectrum[:, some]
+        pictures[:2, some] = np.abs(part)
+        pictures[2, some] = measure_width(*part)
     return pictures
+
+
+def _put_on(mask: Array, spectrum: Spectrum, stereo: bool) -> Spectrum:
+    """Return (stems, channels, frames, bins) of masks (stems, masks, frames, bins)."""
+    if not stereo:
+        return mask * spectrum
+    stems = mask[:, :2] * spectrum
+    stems += mask[:, 2:] * (spectrum[::-1] * align(*spectrum))
+    return stems
 
 
 def _add_up(spectra: Iterable[Spectrum], shape: Spectral) -> Iterator[Array]:

@@ -30,7 +30,7 @@ def trace_model(config: Config, path: Path) -> Traced:
 
     graph = trace(MaskOf(network).eval(), make_input, frames)
     graph = Graph([_rename(node) for node in graph.nodes])
-    return Traced(stft.size, stft.hop, network.views.width, graph)
+    return Traced(stft.size, stft.hop, network.views.stereo, graph)
 
 
 def _rename(node: Node) -> Node:

@@ -21,6 +21,7 @@ from typing import TypeVar
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from splitter.audio import Block
@@ -57,7 +58,7 @@ LOG_EVERY = 20  # steps
 WINDOW_AND_HOP = (4096, 1024)  # samples, of the loss of networks that have no spectrogram
 ADDED = "unet.added"  # weights of blocks that begin with nothing
 # sizes in which a network may differ from the one that it starts from
-FREE_SIZES = {"blocks", "blocks_up", "dropout", "level_span", "stereo_width"}
+FREE_SIZES = {"blocks", "blocks_up", "dropout", "level_span", "stereo"}
 CHECKPOINT, BEST = "checkpoint.safetensors", "best.safetensors"
 HOPELESS = 50  # steps one after the other without a loss that is a number
 
@@ -205,7 +206,8 @@ class Trainer:
         """Return the vocals' spectrogram of a signal, which is given as a spectrogram, too."""
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
             if isinstance(self.network, MaskModel):  # no way to samples and back is needed
-                guess = self.network.mask(spectrogram)[:, 0].float() * spectrogram  # the stem
+                mask = self.network.mask(spectrogram).float()
+                guess = self.network.put_on(mask, spectrogram)[:, 0]  # the stem
             else:
                 guess = self.stft(self.network(signal)[:, 0].float())  # the stem
         return guess
@@ -305,7 +307,7 @@ class Trainer:
     def start_from(self, network: nn.Module, config: Config, name: Path) -> None:
         """Take over the weights of a trained network; it may lack blocks that are added to it.
 
-        A picture that it has not seen, as of the width, is looked at with weights of zero.
+        What it neither sees nor draws, as in stereo, is seen and drawn with weights of zero.
         Raises ModelError for one that hears or sees something else, or has other tensors.
         """
         if isinstance(network, Average):
@@ -319,7 +321,7 @@ class Trainer:
         for own in (self.network, self.average):
             begun = own.state_dict()
             added = {key: t for key, t in begun.items() if key.startswith(ADDED)}
-            known = {key: _add_inputs(t, begun.get(key)) for key, t in network.state_dict().items()}
+            known = {key: _grow(t, begun.get(key)) for key, t in network.state_dict().items()}
             fill_network(own, {**added, **known}, name)
 
     def export(self, folder: Path) -> None:
@@ -371,13 +373,12 @@ def _describe(config: Config) -> dict[str, str]:
     return {key: json.dumps(value) for key, value in {**named, **shared}.items()}
 
 
-def _add_inputs(weight: Tensor, wanted: Tensor | None) -> Tensor:
-    """Give a layer as many inputs as are wanted, with weights of zero, if that is all it lacks."""
-    if wanted is None or weight.ndim < 2 or weight.ndim != wanted.ndim:
+def _grow(weight: Tensor, wanted: Tensor | None) -> Tensor:
+    """Give a layer as many inputs and outputs as are wanted, with weights of zero."""
+    if wanted is None or weight.ndim != wanted.ndim:
         return weight
-    more = wanted.shape[1] - weight.shape[1]
-    zeros = weight.new_zeros(weight.shape[0], max(0, more), *weight.shape[2:])
-    return torch.cat([weight, zeros], 1)
+    sizes = zip(reversed(weight.shape), reversed(wanted.shape), strict=True)
+    return F.pad(weight, [side for old, new in sizes for side in (0, max(0, new - old))])
 
 
 def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
