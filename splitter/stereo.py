@@ -17,9 +17,9 @@ def measure_width(left: Spectrum, right: Spectrum) -> Real:
 
     0 is what both channels have in phase or upside down, wherever its level places it.
     """
-    xp = array_namespace(left)
-    crossed = left.imag * right.real - left.real * right.imag  # |L| |R| · sin φ
-    return xp.abs(crossed) / xp.sqrt(_multiply_magnitudes(left, right))
+    product, magnitude = _multiply(left, right)
+    xp = array_namespace(product)
+    return xp.abs(product.imag) / xp.sqrt(magnitude)
 
 
 def align(left: Spectrum, right: Spectrum) -> Real:
@@ -27,11 +27,12 @@ def align(left: Spectrum, right: Spectrum) -> Real:
 
     What is upside down in it is turned over, and what is 90° apart is left out.
     """
-    xp = array_namespace(left)
-    product = left.real * right.real + left.imag * right.imag  # |L| |R| · cos φ
-    return xp.clip(ALIGNED * product / _multiply_magnitudes(left, right), -1.0, 1.0)
+    product, magnitude = _multiply(left, right)
+    return array_namespace(product).clip(ALIGNED * product.real / magnitude, -1.0, 1.0)
 
 
-def _multiply_magnitudes(left: Spectrum, right: Spectrum) -> Real:
-    xp = array_namespace(left)
-    return xp.clip(xp.abs(left) * xp.abs(right), FLOOR**2, None)
+def _multiply(left: Spectrum, right: Spectrum) -> tuple[Spectrum, Real]:
+    """Return L · R*, whose phase is that between both, and its magnitude, but never 0."""
+    product = left * right.conj()
+    xp = array_namespace(product)
+    return product, xp.clip(xp.abs(product), FLOOR**2, None)

@@ -227,7 +227,7 @@ def _put_on(mask: Array, spectrum: Spectrum, stereo: bool) -> Spectrum:
     if not stereo:
         return mask * spectrum
     stems = mask[:, :2] * spectrum
-    stems += mask[:, 2:] * (spectrum[::-1] * align(*spectrum))
+    stems += (mask[:, 2:] * align(*spectrum)) * spectrum[::-1]
     return stems
 
 
