@@ -81,7 +81,7 @@ class MissingExtra(CommandError):  # noqa: N818 - reads as the advice that it is
 def reason(error: Exception) -> str:
     """Say in a line why something failed: in the system's words, or in the library's."""
     lines = str(getattr(error, "strerror", None) or error).splitlines()
-    words = [line for line in lines if line and not _PLACE.match(line)]
+    words = [line for line in lines if line.strip() and not _PLACE.match(line)]
     return words[0] if words else type(error).__name__
 
 

@@ -137,10 +137,20 @@ def separate_blocks(
     """
     song = Song(blocks, rate, channels, model, bits, in_scale)
     if isinstance(model, Streaming):
-        return song.stems(model.estimate(song.heard(), channels))
+        return _bearing_underflow(song.stems(model.estimate(song.heard(), channels)))
     from splitter.runtime.tiles import estimate
 
-    return song.stems(estimate(song.heard(), model, computing))
+    return _bearing_underflow(song.stems(estimate(song.heard(), model, computing)))
+
+
+def _bearing_underflow(stems: Iterator[Stems]) -> Iterator[Stems]:
+    """Have what no float is small enough for be 0, also where a program has NumPy raise."""
+    while True:
+        with np.errstate(under="ignore"):  # around a yield it would hold for the program, too
+            block = next(stems, None)
+        if block is None:
+            return
+        yield block
 
 
 def separate(
@@ -187,7 +197,8 @@ def _as_block(signal: npt.ArrayLike, rate: int) -> Block:
     if not (np.issubdtype(song.dtype, np.integer) or np.issubdtype(song.dtype, np.floating)):
         raise SplitterError(f"a signal is of floats or integers, not of {song.dtype}")
     if np.issubdtype(song.dtype, np.floating):
-        return np.asarray(song, np.float32)
+        with np.errstate(under="ignore"):
+            return np.asarray(song, np.float32)
     limits = np.iinfo(song.dtype)
     middle = (limits.max + limits.min + 1) // 2  # 128 of uint8, else 0
     return np.asarray((song.astype(np.float64) - middle) / (limits.max + 1 - middle), np.float32)

@@ -211,6 +211,7 @@ def test_every_song_has_one_json_object_with_the_same_keys(
         (("song.wav", "b.wav", "-o", "x.wav", "--stems", "vocals"), "the stems of many songs"),
         ((".", "-o", "x.wav", "--stems", "vocals"), "or write x.wav/ for a folder"),
         (("song.wav", "-o", "x.wma", "--stems", "vocals"), "cannot write wma; choose from wav"),
+        (("song.wav", "-o", "x.mp4", "--stems", "vocals"), "cannot write mp4; choose from wav"),
         (("song.wav", "-o", "x.wav", "--stems", "vocals", "-f", "mp3"), "write -o x.mp3"),
         (("song.wav", "--template", "../{stem}.{ext}"), "leads out of the output folder"),
         (

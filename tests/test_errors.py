@@ -54,6 +54,10 @@ def test_what_devices_say_of_a_shortage_is_understood(error: RuntimeError) -> No
     assert is_shortage(error)
 
 
+def test_a_reason_is_the_first_line_that_says_something() -> None:
+    assert reason(RuntimeError("\n  \nit is so\nfor long")) == "it is so"
+
+
 def test_openvino_says_why_and_not_where_in_its_code() -> None:
     ov = pytest.importorskip("openvino")
     with pytest.raises(RuntimeError) as raised:

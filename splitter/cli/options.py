@@ -37,6 +37,7 @@ log = logging.getLogger(__name__)
 
 PIPE = "-"
 DEFAULT_FORMAT = "wav"
+VIDEOS = {"avi", "m4v", "mkv", "mov", "mp4", "webm"}  # which are read, and cannot be written
 ALIASES = {  # what people call a stem, beside what other programs do
     **dict.fromkeys(("acapella", "a capella", "acappella", "a cappella", "singing"), "vocals"),
     **dict.fromkeys(("instrumentals", "backing", "backing track", "music"), INSTRUMENTAL),
@@ -249,7 +250,7 @@ def _find_file(options: Options, stems: Sequence[str]) -> Path | None:
     place = parse_place(options.output)
     suffix = place.suffix[1:].lower()
     folder = options.to_pipe or options.output.endswith(("/", os.sep)) or is_folder(place)
-    if folder or (suffix not in CONTAINERS and place.suffix.lower() not in SUFFIXES):
+    if folder or not (suffix in CONTAINERS or suffix in VIDEOS or f".{suffix}" in SUFFIXES):
         if re.fullmatch("[a-z][a-z0-9]{2,4}", suffix) and len(stems) == 1 and not folder:
             log.warning("-o %s: is taken for a folder", options.output)
         return None
