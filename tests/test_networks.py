@@ -227,7 +227,7 @@ def test_stereo_needs_two_channels_and_their_levels(channels: int, span: int) ->
 
 
 def test_in_stereo_the_middle_is_freed_from_what_is_wide() -> None:
-    """Masks of ½ for both channels give their mean, at any balance and polarity."""
+    """A share of ½ of the other channel gives the mean of both, at any balance and polarity."""
     network = small_in_stereo()
     weight, bias = network.unet.head.weight, network.unet.head.bias
     weight.data.zero_()

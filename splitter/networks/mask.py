@@ -103,8 +103,8 @@ def _only_audible(picture: Tensor) -> Tensor:
 class Balance(NamedTuple):
     """How loud two channels are beside each other."""
 
-    gain: Tensor  # (batch, 2, 1, frames): makes the other as loud as each; 0 where one is empty
-    alone: Tensor  # (batch, 1, 1, frames): 1 there, and else 0: each is its own other one
+    gain: Tensor  # (batch, 2, 1, frames): makes the other one as loud as each
+    both: Tensor  # (batch, 1, 1, frames): 1, or 0 where one is empty
 
 
 class Level(nn.Module):
@@ -143,10 +143,8 @@ class Level(nn.Module):
         width = picture[:, 2:] * (USUAL / (left * right).sqrt())
         gain = torch.cat([left / right, right / left], 1)
         one_sided = torch.minimum(level[:, :1], level[:, 1:]) < DEAF * strongest
-        width, gain = (torch.where(one_sided, part * 0.0, part) for part in (width, gain))
-        nothing = strongest * 0.0
-        balance = Balance(gain, torch.where(one_sided, nothing + 1.0, nothing))
-        return torch.cat([sides, width], 1), balance
+        both = torch.where(one_sided, strongest * 0.0, strongest * 0.0 + 1.0)
+        return torch.cat([sides, width * both], 1), Balance(gain, both)
 
 
 class Views(nn.Module):
@@ -188,9 +186,9 @@ class Views(nn.Module):
 class MaskModel(Network):
     """Separate signals by a mask that a U-Net draws on their spectrogram.
 
-    In `stereo` there are two masks for each of two channels: how much of it is the stem, and how
-    much of the other channel, as far as both have the same phase, is to be added or taken away. So
-    what is in the middle can be freed from what is wide, as it is by (L + R) / 2.
+    In `stereo` each of two channels is mixed with the other one before it is masked, as far as both
+    have the same phase: the network draws the other's share, −1…1, for each place. A share of ½ is
+    the middle, freed from what is wide; a share below 0 strengthens what is wide.
 
     (batch, channels, samples) → (batch, stems, channels, samples), any number of samples ≥ 1.
     """
@@ -247,8 +245,8 @@ class MaskModel(Network):
     def mask(self, spectrogram: Tensor, start: int = 0, stop: int | None = None) -> Tensor:
         """Return masks (batch, stems, channels, bins, frames) in 0…1 for a complex spectrogram.
 
-        In stereo the masks of the other channels follow. Of the frames only those from `start` to
-        before `stop` are computed.
+        In stereo masks of the other channel follow: mask and mix are one. Of the frames only those
+        from `start` to before `stop` are computed.
         """
         return self.look(self.views(spectrogram), start, stop)
 
@@ -275,9 +273,9 @@ class MaskModel(Network):
         logits = logits.float().unflatten(1, (self.stems, -1))
         mask = torch.sigmoid(logits[:, :, : self.channels])
         if balance is not None:
-            other = torch.tanh(logits[:, :, self.channels :])
-            gain, alone = (part[:, None, ..., start:stop] for part in balance)
-            mask = torch.cat([mask + other * alone, other * gain], 2)
+            gain, both = (part[:, None, ..., start:stop] for part in balance)
+            other = mask * torch.tanh(logits[:, :, self.channels :]) * both
+            mask = torch.cat([mask - other, other * gain], 2)
         mask = _only_audible(mask) if self.level else mask
         return self.bands.spread(mask)
 
