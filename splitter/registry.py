@@ -35,7 +35,7 @@ SCHEMA = 1
 AVERAGE = "average"
 CONFIG, WEIGHTS, CARD = "config.json", "weights.safetensors", "card.md"
 CHUNK = 2**20  # bytes
-NO_FOLDER = Path(os.devnull, "HOME is not set")  # nothing can be in it
+NO_FOLDER = Path(os.devnull, "HOME or XDG_CACHE_HOME names no folder")  # nothing can be in it
 
 Kind = TypeVar("Kind")
 Name = Annotated[str, Words(is_plain_name, "that can be a file's name on every system")]

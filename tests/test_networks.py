@@ -15,7 +15,7 @@ from torch import nn
 from splitter.loading import sketch_network
 from splitter.networks import ARCHITECTURES, PRESETS, Bands, MaskTfcTdf, MaskUNet
 from splitter.networks.contract import move_network
-from splitter.networks.mask import MaskModel
+from splitter.networks.mask import SHARE, MaskModel
 from splitter.networks.tfctdf import Block
 from splitter.networks.unet import UNet
 from splitter.registry import Config
@@ -231,7 +231,7 @@ def test_in_stereo_the_middle_is_freed_from_what_is_wide() -> None:
     network = small_in_stereo()
     weight, bias = network.unet.head.weight, network.unet.head.bias
     weight.data.zero_()
-    bias.data = torch.tensor([0.0, 0.0, *[np.arctanh(0.5)] * 2], dtype=torch.float32)
+    bias.data = torch.tensor([0.0, 0.0, *[np.arctanh(0.5) / SHARE] * 2], dtype=torch.float32)
     middle, side = torch.from_numpy(noise(20000)) * torch.tensor([[1.0], [0.2]])
     expected = network(torch.stack([middle, middle])[None])  # without what nobody hears
     for gains in (1.0, 1.0), (0.1, -1.0):

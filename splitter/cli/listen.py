@@ -15,7 +15,7 @@ from splitter.cli.command import Command, option, pass_screen, volume
 from splitter.cli.completion import complete_files, complete_folders, complete_models
 from splitter.cli.messages import count
 from splitter.cli.options import PIPE
-from splitter.cli.pages import is_done, tell_page
+from splitter.cli.pages import is_done, write_and_tell
 from splitter.cli.parameters import parse_place
 from splitter.cli.screen import Screen, State
 from splitter.errors import PageError
@@ -129,7 +129,7 @@ def listen(
             title = (place / name).resolve().name
             rivals = _find_rivals(others, name, title, take.song)
             called[take.page] = place / name
-            pages.append(tell_page(screen, take.page, title, [take, *rivals]))
+            pages.append(write_and_tell(screen, take.page, title, [take, *rivals]))
     failed = False
     if unseparated:
         chosen = models or (DEFAULT_MODEL,)
@@ -173,7 +173,7 @@ def _write_for_jobs(
             pairs = zip(names, versions, strict=True)
             takes = [Take(_find_maker(job, name), job.stems) for name, job in pairs]
             takes += _find_rivals(others, Path(title), title, title)
-            yield tell_page(screen, page, title, takes)
+            yield write_and_tell(screen, page, title, takes)
 
 
 def _find_maker(job: Job, asked: str) -> str:

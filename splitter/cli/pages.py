@@ -33,7 +33,7 @@ def write_pages(screen: Screen, jobs: Sequence[Job], model: ModelChoice) -> bool
             newest = max(path.stat().st_mtime for path in job.stems.values())
             if not page.exists() or page.stat().st_mtime < newest:
                 takes = [Take(model.name, job.stems)]
-                well = tell_page(screen, page, job.song.stem, takes) is not None and well
+                well = write_and_tell(screen, page, job.song.stem, takes) is not None and well
     return well
 
 
@@ -42,7 +42,7 @@ def is_done(job: Job) -> bool:
     return bool(job.stems) and all(path.is_file() for path in job.stems.values())
 
 
-def tell_page(screen: Screen, page: Path, title: str, takes: Sequence[Take]) -> Path | None:
+def write_and_tell(screen: Screen, page: Path, title: str, takes: Sequence[Take]) -> Path | None:
     """Write a page and print its path; if it cannot be written say so, and return None."""
     from splitter.pages import Take, write_page
 

@@ -29,6 +29,7 @@ from splitter.tiling import TileShape
 
 LOUDNESS = 4.0  # log1p(4·|X|): −60 dBFS noise lies in the linear part, music in the logarithmic one
 USUAL = 2.0  # mean |X| of music at −21 dBFS (RMS), to which `Level` brings all music
+SHARE = 16.0  # times what is drawn: shares begin at 0, beside weights that are large
 INAUDIBLE = 2  # bands from 0 Hz up that hold a constant offset, and nothing that is heard
 DEAF = 1e-3  # a channel so much weaker (−60 dB) than the strongest is taken for empty
 
@@ -274,7 +275,7 @@ class MaskModel(Network):
         mask = torch.sigmoid(logits[:, :, : self.channels])
         if balance is not None:
             gain, both = (part[:, None, ..., start:stop] for part in balance)
-            other = mask * torch.tanh(logits[:, :, self.channels :]) * both
+            other = mask * torch.tanh(SHARE * logits[:, :, self.channels :]) * both
             mask = torch.cat([mask - other, other * gain], 2)
         mask = _only_audible(mask) if self.level else mask
         return self.bands.spread(mask)
