@@ -38,8 +38,7 @@ class Whole(nn.Module):
         self.level, self.norm, self.unet = Level(span), BandNorm(BANDS), unet
 
     def forward(self, picture: Tensor) -> Tensor:
-        level, _ = self.level(picture)
-        mask: Tensor = torch.sigmoid(self.unet(self.norm(torch.log1p(4 * level))))
+        mask: Tensor = torch.sigmoid(self.unet(self.norm(torch.log1p(4 * self.level(picture)))))
         return mask
 
 

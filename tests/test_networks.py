@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -15,7 +14,7 @@ from torch import nn
 from splitter.loading import sketch_network
 from splitter.networks import ARCHITECTURES, PRESETS, Bands, MaskTfcTdf, MaskUNet
 from splitter.networks.contract import move_network
-from splitter.networks.mask import SHARE, MaskModel
+from splitter.networks.mask import MaskModel
 from splitter.networks.tfctdf import Block
 from splitter.networks.unet import UNet
 from splitter.registry import Config
@@ -60,16 +59,7 @@ def small_with_level() -> MaskModel:
     return network
 
 
-def small_in_stereo() -> MaskModel:
-    torch.manual_seed(0)
-    sizes = MaskUNet(**SMALL_SIZES, level_span=4, stereo=True)
-    network = sizes.build(channels=2, stems=1).eval()
-    assert isinstance(network, MaskModel)
-    return network
-
-
 NETWORKS = [small, small_tfctdf, small_with_blocks, small_with_blocks_up, small_with_level]
-NETWORKS += [small_in_stereo]
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -179,66 +169,23 @@ def test_a_unet_of_one_level_has_the_reach_that_it_says() -> None:
     assert seen.max() - 20 <= unet.reach
 
 
-@pytest.mark.parametrize("make", [small_with_level, small_in_stereo])
-@pytest.mark.parametrize(
-    "gains", [(0.001, 0.001), (10.0, 10.0), (1.0, 0.03), (0.003, 1.0), (1.0, -1.0)]
-)
+@pytest.mark.parametrize("gains", [(0.001, 0.001), (10.0, 10.0), (1.0, 0.03), (0.003, 1.0)])
 def test_a_network_that_measures_levels_hears_a_song_the_same_at_any_level_and_balance(
-    make: Callable[[], MaskModel], gains: tuple[float, float]
+    gains: tuple[float, float],
 ) -> None:
-    network = make()
+    network = small_with_level()
     signal = torch.from_numpy(noise(6000))[None]
     scale = torch.tensor(gains)[:, None]
     # what counts as silence lies 70 dB below the quietest of these
     torch.testing.assert_close(network(signal * scale) / scale, network(signal), atol=1e-4, rtol=0)
 
 
-@pytest.mark.parametrize("make", [small_with_level, small_in_stereo])
-@pytest.mark.parametrize("rest", [0.0, 0.0005])  # a crosstalk of −66 dB
-def test_a_network_that_measures_levels_hears_what_is_on_one_side_as_if_it_were_on_both(
-    make: Callable[[], MaskModel], rest: float
-) -> None:
-    network = make()
+def test_a_network_that_measures_levels_hears_what_is_on_one_side_as_if_it_were_on_both() -> None:
+    network = small_with_level()
     both = torch.from_numpy(noise(6000))[None, :1].repeat(1, 2, 1)
     left = both * torch.tensor([1.0, 0.0])[:, None]
-    left[:, 1] = rest * torch.from_numpy(noise(6000))[1]
     expected = network(both)[:, :, 0]
     torch.testing.assert_close(network(left)[:, :, 0], expected, atol=1e-6, rtol=0)
-
-
-def test_width_is_what_two_channels_have_out_of_phase() -> None:
-    network = small_in_stereo()
-    left, right = torch.from_numpy(noise(6000))[:, None]
-    silence = torch.zeros_like(left)
-    pairs = [(left, 0.3 * left), (left, -left), (left, silence), (silence, silence), (left, right)]
-    *narrow, wide = (network.views(network.stft(torch.stack(pair, 1)))[:, 2] for pair in pairs)
-    first, second = network.stft(torch.stack([left, right], 1))[0].numpy()
-    angles = np.angle(first) - np.angle(second)
-    expected = np.sqrt(np.abs(first * second)) * np.abs(np.sin(angles))
-    np.testing.assert_allclose(wide[0].numpy(), expected, atol=1e-4)
-    for each in narrow:
-        assert each.max() < 1e-5
-
-
-@pytest.mark.parametrize(("channels", "span"), [(1, 4), (2, 0)])
-def test_stereo_needs_two_channels_and_their_levels(channels: int, span: int) -> None:
-    with pytest.raises(ValueError, match="two channels and a level_span"):
-        MaskUNet(**SMALL_SIZES, level_span=span, stereo=True).build(channels, stems=1)
-
-
-def test_in_stereo_the_middle_is_freed_from_what_is_wide() -> None:
-    """A share of ½ of the other channel gives the mean of both, at any balance and polarity."""
-    network = small_in_stereo()
-    weight, bias = network.unet.head.weight, network.unet.head.bias
-    weight.data.zero_()
-    bias.data = torch.tensor([0.0, 0.0, *[np.arctanh(0.5) / SHARE] * 2], dtype=torch.float32)
-    middle, side = torch.from_numpy(noise(20000)) * torch.tensor([[1.0], [0.2]])
-    expected = network(torch.stack([middle, middle])[None])  # without what nobody hears
-    for gains in (1.0, 1.0), (0.1, -1.0):
-        scale = torch.tensor(gains)[:, None]
-        found = network(torch.stack([middle + side, middle - side])[None] * scale) / scale
-        error = (found - expected)[..., 4000:-4000]
-        assert error.square().mean() < 0.05 * side.square().mean()
 
 
 def test_a_network_that_measures_levels_is_deaf_to_a_constant_offset() -> None:

@@ -157,19 +157,6 @@ def test_presets_stream_as_they_are_tiled(name: str, tmp_path: Path) -> None:
     assert 0 <= model.network.unet.reach + level - reach <= 6
 
 
-@pytest.mark.parametrize("channels", [1, 2, 3])
-def test_a_network_in_stereo_streams_as_it_is_tiled(tmp_path: Path, channels: int) -> None:
-    sizes = {**sounds.SMALL_SIZES, "level_span": 4, "stereo": True}
-    config = Config("mask-unet", sizes)
-    save_model(tmp_path, config, build_network(config, tmp_path))
-    signal = noise(9999, channels)
-    signal[1:] += signal[:1]  # some of it is in the middle
-    expected = separate(signal, 44100, load_model(str(tmp_path)), EXACT)["vocals"]
-    streamed = compile_model(ModelChoice((str(tmp_path),)), Settings(2), 16)
-    vocals = separate(signal, 44100, streamed)["vocals"]
-    assert decibels(expected, vocals - expected) > 90
-
-
 @pytest.mark.parametrize("name", sorted(PRESETS.keys() - set(zoo.STREAMED)))
 def test_other_presets_are_left_to_pytorch(name: str) -> None:
     with pytest.raises(GraphError):

@@ -173,20 +173,6 @@ def test_a_training_starts_from_a_network_that_lacks_blocks(pools: Pools, tmp_pa
     assert more.network.unet.added_up[0].gain.abs().max() > 0
 
 
-def test_a_training_in_stereo_starts_from_a_network_that_is_not(
-    pools: Pools, tmp_path: Path
-) -> None:
-    sizes = {**sounds.SMALL_SIZES, "level_span": 4}
-    first = trainer(tmp_path, replace(RECIPE, sizes=sizes))
-    more = trainer(tmp_path, replace(RECIPE, sizes={**sizes, "stereo": True}))
-    more.start_from(first.network, first.config, tmp_path)
-    signal = torch.from_numpy(sounds.noise(3000))[None]
-    assert torch.allclose(more.network.eval()(signal), first.network.eval()(signal), atol=1e-6)
-    list(more.train(batches(Mixer(pools, RECIPE), RECIPE, 0, 3), lambda _: (0.0, 0.0)))
-    assert more.network.unet.head.weight[:, -1].abs().max() > 0
-    assert more.network.unet.head.weight[2:].abs().max() > 0
-
-
 @pytest.mark.parametrize(
     ("changes", "complaint"),
     [

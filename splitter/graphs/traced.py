@@ -16,14 +16,12 @@ class Traced:
 
     size: int  # samples of a frame
     hop: int  # samples
-    stereo: bool  # a picture of the width follows two magnitudes, and masks of the other channel
-    graph: Graph  # (1, pictures, frames, bins) ≥ 0 → (stems, masks, frames, bins)
+    graph: Graph  # (1, channels, frames, bins) ≥ 0 → (stems, channels, frames, bins)
 
 
 def write_traced(traced: Traced, origin: str) -> str:
     """Write a graph as JSON, with what it was made of, and a hash of all of it."""
-    spectra = {"size": traced.size, "hop": traced.hop, "stereo": traced.stereo}
-    head = {"origin": origin, **spectra}
+    head = {"origin": origin, "size": traced.size, "hop": traced.hop}
     body = write_graph(traced.graph)
     head["hash"] = _hash((json.dumps(head) + body).encode("utf-8"))
     return json.dumps(head) + "\n" + body
@@ -38,7 +36,7 @@ def read_traced(text: str, origin: str) -> Traced:
         whole = stated == _hash((json.dumps(head) + body).encode("utf-8"))
         if not whole or head["origin"] != origin:
             raise GraphError("it is another kind of file")
-        return Traced(head["size"], head["hop"], head["stereo"], read_graph(body))
+        return Traced(head["size"], head["hop"], read_graph(body))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise GraphError(f"the list of its operations is damaged ({reason(error)})") from error
 

@@ -62,11 +62,6 @@ class BandNorm(nn.Module):
         scale, shift = self._affine()
         return torch.addcmul(shift[:, None], signal, scale[:, None])  # frame
 
-    def scale(self, signal: Tensor) -> Tensor:
-        """Multiply (batch, channels, bands, frames) as `forward` does; add nothing: 0 stays 0."""
-        scale, _ = self._affine()
-        return signal * scale[:, None]
-
     def _affine(self) -> tuple[Tensor, Tensor]:
         """Return what bands are multiplied by, and what is added then, after training."""
         mean, variance = self.norm.running_mean, self.norm.running_var

@@ -31,7 +31,7 @@ def measure(name: str, sizes: dict[str, object], rate: int = 44100, channels: in
         samples = -(-SECONDS * rate // network.grid) * network.grid if tiles is None else tiles.core
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             if isinstance(network, MaskModel):
-                inputs = network.views.count(channels)
+                inputs = channels * (1 + len(network.views.lengths))
                 frames = samples // network.stft.hop
                 network.unet(torch.zeros(1, inputs, network.bands.bands, frames))
             else:

@@ -8,14 +8,12 @@ of 2, 4, 8 and 16 bins above. The network sees (and pays for) bands only; the ma
 for all its bins, so the whole bandwidth is separated at less than half the arithmetic.
 
 A song may be quiet, or louder on one side. `Level` divides each channel by its own loudness around
-each frame, so the mask of a song is the mask of the same song at any level and any balance. What
-is in the middle and what is wide can be told apart by one more picture: see `Views`.
+each frame, so the mask of a song is the mask of the same song at any level and any balance.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -24,14 +22,13 @@ from torch import Tensor, nn
 from splitter.networks.blocks import BandNorm
 from splitter.networks.contract import Network, PictureNetwork
 from splitter.spectral import Stft
-from splitter.stereo import FLOOR, align, measure_width
 from splitter.tiling import TileShape
 
 LOUDNESS = 4.0  # log1p(4·|X|): −60 dBFS noise lies in the linear part, music in the logarithmic one
 USUAL = 2.0  # mean |X| of music at −21 dBFS (RMS), to which `Level` brings all music
-SHARE = 16.0  # times what is drawn: shares begin at 0, beside weights that are large
 INAUDIBLE = 2  # bands from 0 Hz up that hold a constant offset, and nothing that is heard
 DEAF = 1e-3  # a channel so much weaker (−60 dB) than the strongest is taken for empty
+FLOOR = 1e-6  # mean |X|, about −150 dBFS: weaker is silence
 
 
 class Bands(nn.Module):
@@ -98,14 +95,7 @@ def _magnitude(spectrogram: Tensor) -> Tensor:
 
 def _only_audible(picture: Tensor) -> Tensor:
     """Make the bands that nobody hears zero: a constant offset is no part of a voice."""
-    return F.pad(picture[..., INAUDIBLE:, :], (0, 0, INAUDIBLE, 0))
-
-
-class Balance(NamedTuple):
-    """How loud two channels are beside each other."""
-
-    gain: Tensor  # (batch, 2, 1, frames): makes the other one as loud as each
-    both: Tensor  # (batch, 1, 1, frames): 1, or 0 where one is empty
+    return F.pad(picture[:, :, INAUDIBLE:], (0, 0, INAUDIBLE, 0))
 
 
 class Level(nn.Module):
@@ -113,66 +103,40 @@ class Level(nn.Module):
 
     What does not change with time is not heard, and neither measured nor passed on. Where a channel
     is empty, as in songs that are on one side only, the network sees the strongest in its place, as
-    it sees a song of one channel on both sides. The picture of the width, if there is one behind
-    those of two channels, is divided by the geometric mean of their levels.
+    it sees a song of one channel on both sides.
     """
 
-    def __init__(self, span: int, stereo: bool = False) -> None:
+    def __init__(self, span: int) -> None:
         super().__init__()
         self.span = span
-        self.stereo = stereo
 
-    def forward(self, picture: Tensor) -> tuple[Tensor, Balance | None]:
-        """Map (batch, pictures, bands, frames) ≥ 0 to the same shape, in the unit of `USUAL`.
-
-        The second result is the balance of two channels, in stereo.
-        """
+    def forward(self, picture: Tensor) -> Tensor:
+        """Map (batch, channels, bands, frames) ≥ 0 to the same shape, in the unit of `USUAL`."""
         picture = _only_audible(picture)
-        sides = picture[:, :2] if self.stereo else picture
         level = F.avg_pool1d(
-            sides.mean(2), 2 * self.span + 1, 1, self.span, count_include_pad=False
+            picture.mean(2), 2 * self.span + 1, 1, self.span, count_include_pad=False
         )
         level = level[:, :, None]  # batch, channels, 1, frames
         strongest = level.amax(1, keepdim=True)
         empty = level < DEAF * strongest
-        sides = torch.where(empty, sides.amax(1, keepdim=True), sides)
-        full = torch.where(empty, strongest, level)
-        sides = sides * (USUAL / (full + FLOOR))
-        if not self.stereo:
-            return sides, None
-        left, right = full[:, :1] + FLOOR, full[:, 1:] + FLOOR
-        width = picture[:, 2:] * (USUAL / (left * right).sqrt())
-        gain = torch.cat([left / right, right / left], 1)
-        one_sided = torch.minimum(level[:, :1], level[:, 1:]) < DEAF * strongest
-        both = torch.where(one_sided, strongest * 0.0, strongest * 0.0 + 1.0)
-        return torch.cat([sides, width * both], 1), Balance(gain, both)
+        picture = torch.where(empty, picture.amax(1, keepdim=True), picture)
+        level = torch.where(empty, strongest, level)
+        return picture * (USUAL / (level + FLOOR))
 
 
 class Views(nn.Module):
     """See a spectrogram through several windows, each half as long as the one before.
 
     The frames, turned back to sound, are cut shorter around their middle, and transformed again:
-    the bins are as many, and lie where they lay. In `stereo` a picture of the width follows: of
-    what two channels have out of phase.
+    the bins are as many, and lie where they lay.
     """
 
-    def __init__(self, stft: Stft, count: int, stereo: bool = False) -> None:
+    def __init__(self, stft: Stft, count: int) -> None:
         super().__init__()
         self.size, self.lengths = stft.size, [stft.size >> view for view in range(1, count)]
-        self.stereo = stereo
-
-    def count(self, channels: int) -> int:
-        """Return how many pictures there are of so many channels."""
-        return channels * (1 + len(self.lengths)) + self.stereo
 
     def forward(self, spectrogram: Tensor) -> Tensor:
-        """Map complex (batch, channels, bins, frames) to as many pictures as `count` says."""
-        views = self._cut(spectrogram)
-        if not self.stereo:
-            return views
-        return torch.cat([views, measure_width(spectrogram[:, :1], spectrogram[:, 1:])], 1)
-
-    def _cut(self, spectrogram: Tensor) -> Tensor:
+        """Map complex (batch, channels, bins, frames) to (batch, channels · views, …)."""
         if not self.lengths:
             return _magnitude(spectrogram)
         frames = torch.fft.irfft(_lie(spectrogram), n=self.size)  # frames, samples
@@ -187,10 +151,6 @@ class Views(nn.Module):
 class MaskModel(Network):
     """Separate signals by a mask that a U-Net draws on their spectrogram.
 
-    In `stereo` each of two channels is mixed with the other one before it is masked, as far as both
-    have the same phase: the network draws the other's share, −1…1, for each place. A share of ½ is
-    the middle, freed from what is wide; a share below 0 strengthens what is wide.
-
     (batch, channels, samples) → (batch, stems, channels, samples), any number of samples ≥ 1.
     """
 
@@ -203,15 +163,12 @@ class MaskModel(Network):
         stems: int,
         level_span: int = 0,
         views: int = 1,
-        stereo: bool = False,
     ) -> None:
         super().__init__()
-        if stereo and (channels != 2 or not level_span):
-            raise ValueError("stereo asks for two channels and a level_span")
         self.stft = stft
         self.bands = bands
-        self.views = Views(stft, views, stereo)
-        self.level = Level(level_span, stereo) if level_span else None  # None: it is absolute
+        self.views = Views(stft, views)
+        self.level = Level(level_span) if level_span else None  # None: loudness is absolute
         self.norm = BandNorm(bands.bands)
         self.unet = unet
         self.channels = channels
@@ -240,52 +197,27 @@ class MaskModel(Network):
         stop = -(-end // hop) + self.stft.overlap
         spectrogram = self.stft(signal)
         mask = self.mask(spectrogram, start, stop)
-        masked = self.put_on(mask, spectrogram[..., start:stop])
+        masked = mask * spectrogram[:, None, ..., start:stop]
         return self.stft.inverse(masked, end - start * hop)[..., trim - start * hop :]
 
     def mask(self, spectrogram: Tensor, start: int = 0, stop: int | None = None) -> Tensor:
-        """Return masks (batch, stems, channels, bins, frames) in 0…1 for a complex spectrogram.
+        """Return (batch, stems, channels, bins, frames) in 0…1 for a complex spectrogram.
 
-        In stereo masks of the other channel follow: mask and mix are one. Of the frames only those
-        from `start` to before `stop` are computed.
+        Of its frames only those from `start` to before `stop` are computed.
         """
         return self.look(self.views(spectrogram), start, stop)
 
-    def put_on(self, mask: Tensor, spectrogram: Tensor) -> Tensor:
-        """Return the stems (batch, stems, channels, bins, frames) that masks make of a spectrogram.
-
-        It is complex, (batch, channels, bins, frames).
-        """
-        if not self.views.stereo:
-            return mask * spectrogram[:, None]
-        own, other = mask[:, :, :2], mask[:, :, 2:]
-        aligned: Tensor = spectrogram.flip(1) * align(spectrogram[:, :1], spectrogram[:, 1:])
-        return own * spectrogram[:, None] + other * aligned[:, None]
-
     def look(self, magnitude: Tensor, start: int = 0, stop: int | None = None) -> Tensor:
-        """Return the mask for pictures of magnitudes (batch, pictures, bins, frames)."""
+        """Return the mask for magnitudes (batch, channels · views, bins, frames)."""
         frames = magnitude.shape[-1]
         stop = frames if stop is None else min(stop, frames)
         picture = self.bands.fold(magnitude)
-        picture, balance = self.level(picture) if self.level else (picture, None)
-        picture = torch.log1p(LOUDNESS * picture)
-        picture = self._normalise(F.pad(picture, (0, -frames % self.unet.stride)))
+        picture = torch.log1p(LOUDNESS * (self.level(picture) if self.level else picture))
+        picture = self.norm(F.pad(picture, (0, -frames % self.unet.stride)))
         logits = self.unet(picture.contiguous(memory_format=torch.channels_last), start, stop)
-        logits = logits.float().unflatten(1, (self.stems, -1))
-        mask = torch.sigmoid(logits[:, :, : self.channels])
-        if balance is not None:
-            gain, both = (part[:, None, ..., start:stop] for part in balance)
-            other = mask * torch.tanh(SHARE * logits[:, :, self.channels :]) * both
-            mask = torch.cat([mask - other, other * gain], 2)
+        mask = torch.sigmoid(logits.float())
         mask = _only_audible(mask) if self.level else mask
-        return self.bands.spread(mask)
-
-    def _normalise(self, picture: Tensor) -> Tensor:
-        """Bring bands to the same unit; without width, as in songs of one channel, it stays 0."""
-        if self.views.stereo:
-            return torch.cat([self.norm(picture[:, :-1]), self.norm.scale(picture[:, -1:])], 1)
-        normal: Tensor = self.norm(picture)
-        return normal
+        return self.bands.spread(mask.unflatten(1, (self.stems, self.channels)))
 
 
 class FadedMask(MaskModel):

@@ -55,18 +55,11 @@ class MaskSizes:
         return stft, Bands(self.bands, stft.bins)
 
     def mask_with(
-        self,
-        network: PictureNetwork,
-        channels: int,
-        stems: int,
-        views: int = 1,
-        stereo: bool = False,
+        self, network: PictureNetwork, channels: int, stems: int, views: int = 1
     ) -> MaskModel:
         """Make a network that masks what it hears by what `network` draws."""
         model = FadedMask if network.span else MaskModel
-        stft, bands = self.spectrogram()
-        seen = self.level_span, views, stereo
-        return model(stft, bands, network, channels, stems, *seen)
+        return model(*self.spectrogram(), network, channels, stems, self.level_span, views)
 
 
 @dataclass(frozen=True)
@@ -78,14 +71,13 @@ class MaskUNet(MaskSizes):
     dropout: Annotated[float, Range(0, 1)] = 0.1
     blocks: Blocks = 0  # upper levels that have a TFC-TDF block on the way down
     blocks_up: Blocks = 0  # and on the way up
-    stereo: bool = False  # it sees two channels together, and takes from both
 
     def build(self, channels: int, stems: int) -> Network:
         """Make the network with random weights."""
         bands = self.spectrogram()[1].bands
         unet = UNet(
-            channels + self.stereo,
-            stems * channels * (1 + self.stereo),
+            channels,
+            stems * channels,
             self.width,
             self.levels,
             self.dropout,
@@ -93,7 +85,7 @@ class MaskUNet(MaskSizes):
             self.blocks_up,
             bands,
         )
-        return self.mask_with(unet, channels, stems, stereo=self.stereo)
+        return self.mask_with(unet, channels, stems)
 
 
 @dataclass(frozen=True)

@@ -189,7 +189,7 @@ def _describe(traced: Traced, stream: Stream, frames: int) -> Spectral:
     grid = traced.hop * stream.stride
     reach = find_reach(traced.graph) * traced.hop + traced.size  # samples
     context = -(-reach // grid) * grid
-    return Spectral(traced.size, traced.hop, frames, stream.late, context, grid, traced.stereo)
+    return Spectral(traced.size, traced.hop, frames, stream.late, context, grid)
 
 
 def _read_arrays(path: Path) -> dict[str, Array]:

@@ -16,7 +16,6 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from splitter.stereo import align, measure_width
 from splitter.tiling import Block, mirror
 
 Array = npt.NDArray[np.float32]
@@ -28,10 +27,10 @@ class Steps(Protocol):
     """A network on its way through one song: a chunk is begun, and its answer taken later."""
 
     def begin(self, magnitude: Array) -> None:
-        """Begin to look at (pictures, frames, bins)."""
+        """Begin to look at (channels, frames, bins)."""
 
     def take(self) -> Array:
-        """Return the masks (stems, masks, frames, bins) of what was begun; they come late."""
+        """Return the mask (stems, channels, frames, bins) of what was begun; it comes late."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +43,6 @@ class Spectral:
     late: int  # frames that masks come late
     context: int  # samples of mirror image at both ends of a song, a multiple of the grid
     grid: int  # samples
-    stereo: bool = False  # networks see two channels together, and take from both
     low_latency: bool = False  # each mask is waited for before more sound is asked for
 
     @property
@@ -191,13 +189,13 @@ def _mask(spectra: Iterable[Spectrum], steps: Steps, shape: Spectral) -> Iterato
         rest = shape.frames - first
         for part, spectrum in (mask[:, :, :first], old[:, rest:]), (mask[:, :, first:], new):
             for some in _portions(part.shape[2]):
-                yield _put_on(part[:, :, some], spectrum[:, some], shape.stereo)
+                yield part[:, :, some] * spectrum[:, some]
 
     due: tuple[int, Spectrum, Spectrum] | None = None  # whose last, and whose other frames
     for number, spectrum in enumerate(spectra):
-        pictures = _see(spectrum, shape.stereo)
+        magnitude = np.abs(spectrum)
         ready = due and (due[0], steps.take(), *due[1:])
-        steps.begin(pictures)
+        steps.begin(magnitude)
         heard.extend([] if heard else [np.zeros_like(spectrum)] * (shape.behind + 1))
         heard.append(spectrum)
         due = number, heard[0], heard[1]
@@ -208,27 +206,6 @@ def _mask(spectra: Iterable[Spectrum], steps: Steps, shape: Spectral) -> Iterato
             due = None
     if due:
         yield from masked(due[0], steps.take(), *due[1:])
-
-
-def _see(spectrum: Spectrum, stereo: bool) -> Array:
-    """Return what a network sees of (channels, frames, bins): magnitudes, and maybe the width."""
-    if not stereo:
-        return np.abs(spectrum)
-    pictures = np.empty((3, *spectrum.shape[1:]), np.float32)
-    for some in _portions(spectrum.shape[1]):
-        part = spectrum[:, some]
-        pictures[:2, some] = np.abs(part)
-        pictures[2, some] = measure_width(*part)
-    return pictures
-
-
-def _put_on(mask: Array, spectrum: Spectrum, stereo: bool) -> Spectrum:
-    """Return (stems, channels, frames, bins) of masks (stems, masks, frames, bins)."""
-    if not stereo:
-        return mask * spectrum
-    stems = mask[:, :2] * spectrum
-    stems += (mask[:, 2:] * align(*spectrum)) * spectrum[::-1]
-    return stems
 
 
 def _add_up(spectra: Iterable[Spectrum], shape: Spectral) -> Iterator[Array]:

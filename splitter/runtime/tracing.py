@@ -26,11 +26,10 @@ def trace_model(config: Config, path: Path) -> Traced:
     stft, frames = network.stft, 2 * network.unet.stride
 
     def make_input(frames: int) -> Tensor:
-        return torch.zeros(1, network.views.count(config.channels), frames, stft.bins)
+        return torch.zeros(1, config.channels, frames, stft.bins)
 
     graph = trace(MaskOf(network).eval(), make_input, frames)
-    graph = Graph([_rename(node) for node in graph.nodes])
-    return Traced(stft.size, stft.hop, network.views.stereo, graph)
+    return Traced(stft.size, stft.hop, Graph([_rename(node) for node in graph.nodes]))
 
 
 def _rename(node: Node) -> Node:
@@ -48,6 +47,6 @@ class MaskOf(nn.Module):
         self.network = network
 
     def forward(self, magnitude: Tensor) -> Tensor:
-        """Look at (1, pictures, frames, bins); return (stems, channels, frames, bins)."""
+        """Look at (1, channels, frames, bins); return (stems, channels, frames, bins)."""
         mask = self.network.look(magnitude.transpose(-1, -2)).flatten(0, 1)  # stems
         return mask.transpose(-1, -2)

@@ -21,7 +21,6 @@ from typing import TypeVar
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from splitter.audio import Block
@@ -58,7 +57,7 @@ LOG_EVERY = 20  # steps
 WINDOW_AND_HOP = (4096, 1024)  # samples, of the loss of networks that have no spectrogram
 ADDED = "unet.added"  # weights of blocks that begin with nothing
 # sizes in which a network may differ from the one that it starts from
-FREE_SIZES = {"blocks", "blocks_up", "dropout", "level_span", "stereo"}
+FREE_SIZES = {"blocks", "blocks_up", "dropout", "level_span"}
 CHECKPOINT, BEST = "checkpoint.safetensors", "best.safetensors"
 HOPELESS = 50  # steps one after the other without a loss that is a number
 
@@ -206,8 +205,7 @@ class Trainer:
         """Return the vocals' spectrogram of a signal, which is given as a spectrogram, too."""
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
             if isinstance(self.network, MaskModel):  # no way to samples and back is needed
-                mask = self.network.mask(spectrogram).float()
-                guess = self.network.put_on(mask, spectrogram)[:, 0]  # the stem
+                guess = self.network.mask(spectrogram)[:, 0].float() * spectrogram  # the stem
             else:
                 guess = self.stft(self.network(signal)[:, 0].float())  # the stem
         return guess
@@ -307,7 +305,6 @@ class Trainer:
     def start_from(self, network: nn.Module, config: Config, name: Path) -> None:
         """Take over the weights of a trained network; it may lack blocks that are added to it.
 
-        What it neither sees nor draws, as in stereo, is seen and drawn with weights of zero.
         Raises ModelError for one that hears or sees something else, or has other tensors.
         """
         if isinstance(network, Average):
@@ -319,10 +316,8 @@ class Trainer:
                 what = f"its {key} is {other.get(key)}, not {mine[key]} as in the recipe"
                 raise ModelError(f"{name}: training cannot start from it, because {what}")
         for own in (self.network, self.average):
-            begun = own.state_dict()
-            added = {key: t for key, t in begun.items() if key.startswith(ADDED)}
-            known = {key: _grow(t, begun.get(key)) for key, t in network.state_dict().items()}
-            fill_network(own, {**added, **known}, name)
+            added = {key: t for key, t in own.state_dict().items() if key.startswith(ADDED)}
+            fill_network(own, {**added, **network.state_dict()}, name)
 
     def export(self, folder: Path) -> None:
         """Write the averaged weights as a model folder: the best ones, if the recipe says so."""
@@ -371,14 +366,6 @@ def _describe(config: Config) -> dict[str, str]:
     shared = {key: value for key, value in sizes.items() if key not in FREE_SIZES}
     named = {"network": config.network, "rate": config.rate, "channels": config.channels}
     return {key: json.dumps(value) for key, value in {**named, **shared}.items()}
-
-
-def _grow(weight: Tensor, wanted: Tensor | None) -> Tensor:
-    """Give a layer as many inputs and outputs as are wanted, with weights of zero."""
-    if wanted is None or weight.ndim != wanted.ndim:
-        return weight
-    sizes = zip(reversed(weight.shape), reversed(wanted.shape), strict=True)
-    return F.pad(weight, [side for old, new in sizes for side in (0, max(0, new - old))])
 
 
 def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
