@@ -169,7 +169,9 @@ def test_a_unet_of_one_level_has_the_reach_that_it_says() -> None:
     assert seen.max() - 20 <= unet.reach
 
 
-@pytest.mark.parametrize("gains", [(0.001, 0.001), (10.0, 10.0), (1.0, 0.03), (0.003, 1.0)])
+@pytest.mark.parametrize(
+    "gains", [(0.001, 0.001), (10.0, 10.0), (1.0, 0.03), (0.003, 1.0), (1.0, -1.0)]
+)
 def test_a_network_that_measures_levels_hears_a_song_the_same_at_any_level_and_balance(
     gains: tuple[float, float],
 ) -> None:
@@ -180,10 +182,14 @@ def test_a_network_that_measures_levels_hears_a_song_the_same_at_any_level_and_b
     torch.testing.assert_close(network(signal * scale) / scale, network(signal), atol=1e-4, rtol=0)
 
 
-def test_a_network_that_measures_levels_hears_what_is_on_one_side_as_if_it_were_on_both() -> None:
+@pytest.mark.parametrize("crosstalk", [0.0, 0.0005])  # of something else, −66 dB
+def test_a_network_that_measures_levels_hears_what_is_on_one_side_as_if_it_were_on_both(
+    crosstalk: float,
+) -> None:
     network = small_with_level()
     both = torch.from_numpy(noise(6000))[None, :1].repeat(1, 2, 1)
     left = both * torch.tensor([1.0, 0.0])[:, None]
+    left[:, 1] = crosstalk * torch.from_numpy(noise(6000))[1]
     expected = network(both)[:, :, 0]
     torch.testing.assert_close(network(left)[:, :, 0], expected, atol=1e-6, rtol=0)
 
