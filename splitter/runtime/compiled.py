@@ -23,13 +23,8 @@ from splitter.paths import check_plain_file
 from splitter.registry import CONFIG, WEIGHTS, ModelChoice, hash_model, read_config
 from splitter.runtime.channels import channel_pairs, give_pair, take_pair
 from splitter.runtime.kept import find_network, find_shape
-from splitter.runtime.openvino import (
-    Network,
-    Settings,
-    check_known,
-    compile_network,
-    describe_machine,
-)
+from splitter.runtime.openvino import Network, Settings, compile_network, describe_machine
+from splitter.runtime.operations import check_known
 from splitter.runtime.streams import Array, Spectral, estimate
 from splitter.runtime.traced import find_traced, hash_code
 from splitter.tiling import Block, in_step, share_blocks
