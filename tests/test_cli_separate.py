@@ -6,6 +6,7 @@ import io
 import json
 import math
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -728,7 +729,7 @@ def test_raw_samples_in_a_folder_are_to_be_named(
     (tmp_path / "songs/a.raw").write_bytes(bytes(4000))
     done = separate("songs", "-o", "out", "--raw", "44100:2:s16le")
     assert done.status == 0
-    assert "found no songs; name files of raw samples themselves" in done.stderr
+    assert "found no songs; a folder does not tell which files hold raw" in done.stderr
 
 
 @pytest.mark.parametrize("suffix", ["aac", "mkv"])
@@ -891,3 +892,39 @@ def test_the_song_on_standard_input_is_not_replaced(
     assert process.returncode == 1
     assert b"my.wav: a stem would replace this song" in err
     assert song.read_bytes() == before
+
+
+# root may look everywhere, unless it gives that up
+AS_ANYBODY = ("setpriv", "--bounding-set=-dac_override,-dac_read_search") * (os.name != "nt")
+
+
+@pytest.mark.skipif(
+    os.name == "nt" or (os.geteuid() == 0 and not shutil.which("setpriv")),
+    reason="there all folders can be read",
+)
+def test_a_folder_that_cannot_be_read_is_told_and_the_others_are_searched(
+    small_model_folder: Path, tmp_path: Path
+) -> None:
+    sounds.write(tmp_path / "music/bob/song.wav", sounds.song(0.5))
+    (tmp_path / "music/adam").mkdir(mode=0)
+
+    def run(*arguments: object) -> Done:
+        command = (*AS_ANYBODY * (os.geteuid() == 0), sys.executable, "-m", "splitter", "separate")
+        model = ("-m", small_model_folder)
+        done = subprocess.run(
+            [*map(str, (*command, *model, *arguments))],
+            cwd=tmp_path,
+            env=ENVIRONMENT,
+            capture_output=True,
+            timeout=120,
+        )
+        return Done(done.returncode, done.stdout, done.stderr.decode())
+
+    done = run("-r", "music", "-o", "out")
+    assert done.status == 1
+    assert "adam: cannot be read (Permission denied); --exclude 'adam'" in done.complaints[0]
+    assert (tmp_path / "out/bob/song/vocals.wav").exists()
+    assert run("-r", "music", "-o", "out", "--exclude", "adam").status == 0
+    alone = run("music/adam")
+    assert alone.status == 1
+    assert alone.complaints == ["splitter: music/adam: cannot be read (Permission denied)"]

@@ -125,8 +125,9 @@ class Plan(Asked):
                 raise SplitterError(str(error)) from error
             raise click.UsageError(str(error)) from error
         if not self.extent.passed:
-            raw = "; name files of raw samples themselves, a folder does not tell which these are"
-            log.warning("found no songs%s", raw if self.reading.raw else "")
+            if not self.unread:  # of a folder that cannot be read it is said
+                raw = "; a folder does not tell which files hold raw samples: name them"
+                log.warning("found no songs%s", raw if self.reading.raw else "")
         elif not wanted:
             log.info("none of %s %s", count(self.extent.passed, "song"), self._which)
         self._tell_missing()
@@ -176,9 +177,7 @@ class Plan(Asked):
         return Search(options.recursive, *globs, below, made, self._complain)
 
     def _complain(self, error: DataError) -> None:
-        """Refuse a folder that cannot be read before any work; later, go on with the others."""
-        if not self.extent.passed:
-            raise error
+        """Say that a folder cannot be read, and go on with the others."""
         complain(error)
         self.unread.append(error)
 
