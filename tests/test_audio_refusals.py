@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+import gzip
 import io
 import tracemalloc
 import wave
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -259,3 +261,33 @@ def test_a_pipe_that_promises_days_is_not_believed(
         assert song.samples is None  # so that the disk is not asked for room
         assert sum(block.shape[1] for block in song.read_blocks()) == 20_000
     assert "was cut from a longer song: 0.45 of 1558" in caplog.text
+
+
+def zipped() -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("song.wav", bytes(1000))
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("piped", [False, True])
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"\xef\xbb\xbf#EXTM3U\n#EXTINF:3,Song\nsong.mp3\n", "list of songs"),
+        (b"[playlist]\nFile1=song.mp3\nNumberOfEntries=1\n", "list of songs"),
+        (b'REM DATE 1999\r\nFILE "song.flac" WAVE\r\n  TRACK 01 AUDIO\r\n', "cue sheet"),
+        (b"\n<!DOCTYPE HTML>\n<html><title>404</title></html>\n", "web page"),
+        (zipped(), "archive"),
+        (gzip.compress(bytes(1000)), "archive"),
+        (b"MThd\0\0\0\6\0\1\0\1\0\x60MTrk\0\0\0\4\0\xff\x2f\0", "notes"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 5\n", "git lfs pull"),
+    ],
+)
+def test_what_is_given_for_a_song_is_called_what_it_is(
+    content: bytes, told: str, piped: bool, tmp_path: Path
+) -> None:
+    path = tmp_path / "song.mp3"
+    path.write_bytes(content)
+    with pytest.raises(AudioError, match=told):
+        read(Pipe(content) if piped else path)

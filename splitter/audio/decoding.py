@@ -20,6 +20,7 @@ from splitter.audio.mpeg import measure_id3
 from splitter.audio.native import read_native
 from splitter.audio.ogg import is_chained
 from splitter.audio.options import RawFormat
+from splitter.audio.others import HEAD, name_other
 from splitter.audio.rest import begins_song
 from splitter.audio.sndfile import SndfileDecoder
 from splitter.audio.sources import ObjectSource, Patched, PipeSource, Shifted, Source, open_source
@@ -31,9 +32,14 @@ _TAGS = 16  # ID3 tags in front of a song, one behind the other
 def open_decoder(file: BinaryIO, raw: RawFormat | None = None, track: str | None = None) -> Decoder:
     """Find the decoder of a file or a stream; raise UndecodableError if there is none."""
     source = open_source(file)
-    if size := 0 if raw else _measure_front_tag(source):
-        return _open_behind_tag(source, file, size, track)
-    return _open(source, file, raw, track)
+    try:
+        if size := 0 if raw else _measure_front_tag(source):
+            return _open_behind_tag(source, file, size, track)
+        return _open(source, file, raw, track)
+    except UndecodableError as error:
+        if other := None if raw else name_other(source.read_at(0, HEAD)):
+            raise UndecodableError(other) from error
+        raise
 
 
 def _open(
