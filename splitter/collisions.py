@@ -16,11 +16,12 @@ import logging
 import os
 from collections.abc import Callable, Container, Mapping, Sequence
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 from typing import TypeAlias
 
 from splitter.errors import DataError
-from splitter.paths import NAME_BYTES, cut_name, find_folder, is_file, is_local, locate
+from splitter.paths import NAME_BYTES, cut_name, find_folder, is_file, is_local, is_there, locate
 from splitter.templates import fold_name
 
 Stems: TypeAlias = Mapping[str, Path]  # name → file
@@ -88,12 +89,18 @@ def _find_barrier(stems: Stems) -> Path | None:
 
 
 def _tell(songs: Sequence[Path], wanted: Sequence[Stems], named: Sequence[Stems]) -> None:
-    """Say which songs had one name for their stems, and what became of it."""
+    """Say which songs had one name for their stems, and what became of it.
+
+    Where all these stems are there, an earlier run has said so: it is news no more.
+    """
     groups: dict[str, list[int]] = {}
     for index, stems in enumerate(wanted):
         if stems != named[index]:
             groups.setdefault(identify(next(iter(stems.values()))), []).append(index)
     for indices in groups.values():
+        made = chain.from_iterable(named[index].values() for index in indices)
+        known = all(is_local(stem) and is_there(stem) for stem in made)
+        level = logging.DEBUG if known else logging.WARNING
         together, instead = (
             ", ".join(map(str, paths))
             for paths in (
@@ -103,19 +110,19 @@ def _tell(songs: Sequence[Path], wanted: Sequence[Stems], named: Sequence[Stems]
         )
         paths = sorted({str(next(iter(wanted[index].values()))) for index in indices})
         if len(paths) > 1:
-            log.warning(
+            log.log(
+                level,
                 "%s: would become %s, which many disks take for one name; they become %s",
                 *(together, " and ".join(paths), instead),
             )
         elif len(indices) > 1:
-            log.warning("%s: would all become %s; they become %s", together, paths[0], instead)
+            log.log(level, "%s: would all become %s; they become %s", together, paths[0], instead)
         elif barrier := _find_barrier(wanted[indices[0]]):
             told = "%s: cannot become %s, as %s is a file; it becomes %s"
-            log.warning(told, together, paths[0], barrier, instead)
+            log.log(level, told, together, paths[0], barrier, instead)
         else:
-            log.warning(
-                "%s: another song becomes %s; this one becomes %s", together, paths[0], instead
-            )
+            told = "%s: another song becomes %s; this one becomes %s"
+            log.log(level, told, together, paths[0], instead)
 
 
 def _folder(song: Path) -> str:
