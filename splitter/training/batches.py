@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -32,13 +32,14 @@ class Batch:
 
 def batches(
     mixer: Mixer, recipe: Recipe, first: int, until: int, workers: int = 1, ranks: Ranks = Ranks()
-) -> Iterator[Batch]:
+) -> Generator[Batch]:
     """Yield the batches of the steps `first` to `until`, made ahead of their use by threads.
 
     With several ranks each gets its own part of every batch.
     """
-    with ThreadPoolExecutor(workers) as pool:
-        waiting: deque[tuple[list[Future[Example]], list[Future[LooseExample]]]] = deque()
+    pool = ThreadPoolExecutor(workers)
+    waiting: deque[tuple[list[Future[Example]], list[Future[LooseExample]]]] = deque()
+    try:
         for step in range(first, until):
             indices = ranks.share(range(step * recipe.batch, (step + 1) * recipe.batch))
             loose = indices if recipe.adversarial.weight else ()
@@ -48,6 +49,8 @@ def batches(
                 yield _stack(*waiting.popleft())
         while waiting:
             yield _stack(*waiting.popleft())
+    finally:  # what was made ahead would keep a training that is stopped for minutes
+        pool.shutdown(cancel_futures=True)
 
 
 def _stack(examples: list[Future[Example]], loose: list[Future[LooseExample]]) -> Batch:

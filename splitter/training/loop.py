@@ -14,7 +14,8 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import closing
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TypeVar
@@ -332,7 +333,7 @@ class Trainer:
 
 def train_on(
     pools: Pools, trainer: Trainer, stop_at: int | None = None, workers: int = 1
-) -> Iterator[Progress]:
+) -> Generator[Progress]:
     """Train from where `trainer` is to the step `stop_at`, or to its recipe's last; checkpoint."""
     recipe = trainer.recipe
     until = min(stop_at or recipe.steps, recipe.steps)
@@ -340,8 +341,9 @@ def train_on(
         what = "adversarial training needs songs without stems, in a folder called mixtures"
         raise DataError(f"{trainer.run}: {what}")
     mixer = Mixer(pools, recipe, _mover(trainer.device))
-    examples = batches(mixer, recipe, trainer.step, until, workers, trainer.ranks)
-    yield from trainer.train(examples, Validation(pools, recipe, trainer.device))
+    made = batches(mixer, recipe, trainer.step, until, workers, trainer.ranks)
+    with closing(made) as examples:
+        yield from trainer.train(examples, Validation(pools, recipe, trainer.device))
     if trainer.ranks.first:
         trainer.save()
 

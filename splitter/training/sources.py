@@ -218,7 +218,8 @@ def find_idle_patterns(names: Iterable[str], recipe: Recipe) -> list[str]:
 
 def _load(paths: Sequence[Path], cache: Path, rate: int) -> Recording:
     identity = f"{' '.join(map(_identify, paths))} {rate}"
-    stored = cache / f"{hashlib.sha256(identity.encode()).hexdigest()[:24]}.npy"
+    hashed = hashlib.sha256(identity.encode("utf-8", "surrogatepass")).hexdigest()[:24]
+    stored = cache / f"{hashed}.npy"
     if not stored.exists():
         _decode(paths, stored, rate)
     samples = np.load(stored, mmap_mode="r")
