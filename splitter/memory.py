@@ -9,7 +9,7 @@ import re
 from contextlib import suppress
 from pathlib import Path
 
-from splitter.processors import CGROUP
+from splitter.cgroups import FindGroups, find_groups
 
 # mallopt(3): numbers of the parameters, as in <malloc.h>
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -2, -3, -4, -8
@@ -39,26 +39,26 @@ def reuse_freed_memory(large: bool = True) -> bool:
     return all(done)
 
 
-def free_memory(cgroup: Path = CGROUP) -> int | None:
+def free_memory(find: FindGroups = find_groups) -> int | None:
     """Return the bytes of memory that are free for use, or None where the system does not say."""
-    bounds = [free for free in (_free_of_system(), _free_of_group(cgroup)) if free is not None]
-    return min(bounds, default=None)
+    bounds = [_free_of_system(), *map(_free_of_group, find("memory"))]
+    return min((free for free in bounds if free is not None), default=None)
 
 
-def _free_of_group(cgroup: Path) -> int | None:
-    """Return what the limit of a control group, a container's say, leaves; None for no limit.
+def _free_of_group(group: Path) -> int | None:
+    """Return what the limit of a control group leaves; None for no limit.
 
     What files are cached in counts as free: the kernel drops it when memory runs short.
     """
     for limit, used, cached in (
         ("memory.max", "memory.current", "inactive_file"),  # version 2
-        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "total_inactive_file"),
+        ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
     ):
         with suppress(OSError, ValueError):
-            most = int((cgroup / limit).read_text("ascii"))  # "max" is no number
-            told = (cgroup / used).with_name("memory.stat").read_text("ascii")
+            most = int((group / limit).read_text("ascii"))  # "max" is no number
+            told = (group / "memory.stat").read_text("ascii")
             held = re.search(rf"^{cached} (\d+)$", told, re.MULTILINE)
-            taken = int((cgroup / used).read_text("ascii")) - int(held[1] if held else 0)
+            taken = int((group / used).read_text("ascii")) - int(held[1] if held else 0)
             return max(0, most - taken)
     return None
 

@@ -6,11 +6,11 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-CGROUP = Path("/sys/fs/cgroup")
+from splitter.cgroups import FindGroups, find_groups
 
 
-def count_processors(cgroup: Path = CGROUP) -> int:
-    """Return how many processors affinity and the limits of a container leave, at least one.
+def count_processors(find: FindGroups = find_groups) -> int:
+    """Return how many processors affinity and the limits of control groups leave, at least one.
 
     OMP_NUM_THREADS bounds them, too: it is how a user says it, whoever computes.
     """
@@ -19,19 +19,18 @@ def count_processors(cgroup: Path = CGROUP) -> int:
     except AttributeError:  # not on Linux
         allowed = os.cpu_count() or 1
     wanted = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
-    bounds = (_read_limit(cgroup), int(wanted) if wanted.isdecimal() else None)
-    return max(1, min(allowed, *(bound or allowed for bound in bounds)))
+    bounds = (*map(_read_limit, find("cpu")), int(wanted) if wanted.isdecimal() else None)
+    return max(1, min(bound or allowed for bound in (allowed, *bounds)))
 
 
-def _read_limit(cgroup: Path) -> int | None:
+def _read_limit(group: Path) -> int | None:
     """Return how many processors a control group may use, rounded up; None for no limit."""
     with suppress(OSError, ValueError):  # version 2
-        quota, period = (cgroup / "cpu.max").read_text("ascii").split()
+        quota, period = (group / "cpu.max").read_text("ascii").split()
         return None if quota == "max" else -(-int(quota) // int(period))
     with suppress(OSError, ValueError):  # version 1
         quota, period = (
-            (cgroup / "cpu" / f"cpu.cfs_{name}_us").read_text("ascii")
-            for name in ("quota", "period")
+            (group / f"cpu.cfs_{name}_us").read_text("ascii") for name in ("quota", "period")
         )
         return None if int(quota) < 0 else -(-int(quota) // int(period))
     return None

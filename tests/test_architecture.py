@@ -35,7 +35,7 @@ LAYERS = [
     {"networks", "audio", "metrics"},
     {"tiling", "spectral", "errors", "devices", "memory", "registry", "catalogue"}
     | {"paths", "atomic", "schema", "locks", "signals", "graphs", "processors", "objects"}
-    | {"templates", "collisions", "version"},
+    | {"templates", "collisions", "version", "cgroups"},
 ]
 # package that is not ours → the only modules of ours that may import it
 DOORS = {

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
@@ -18,6 +19,7 @@ import torch
 from safetensors.numpy import load_file, save_file
 from torch import Tensor, nn
 
+from splitter.cgroups import FindGroups, find_groups
 from splitter.errors import CommandError, SplitterError, StoppedError
 from splitter.graphs import GraphError, find_reach, read_traced, write_traced
 from splitter.loading import Model, build_network, load_model, save_model
@@ -529,13 +531,39 @@ def test_both_runtimes_write_the_same_stems(separate: Callable[..., Done], tmp_p
     assert np.linalg.norm(first - second) < 10 ** (-80 / 20) * np.linalg.norm(first)
 
 
+def find_written(root: Path, membership: str = "") -> FindGroups:
+    """Find control groups as they are written down below `root`."""
+    own = root / "own"
+    own.write_text(membership)
+    return partial(find_groups, root=root, own=own)
+
+
 @pytest.mark.parametrize(
     ("limit", "most"), [("max 100000", None), ("100000 100000", 1), ("150000 100000", 2)]
 )
 def test_a_containers_limit_is_kept(tmp_path: Path, limit: str, most: int | None) -> None:
     (tmp_path / "cpu.max").write_text(limit)
-    unlimited = count_processors(tmp_path / "none")
-    assert count_processors(tmp_path) == min(unlimited, most or unlimited)
+    unlimited = count_processors(lambda _: [])
+    assert count_processors(find_written(tmp_path)) == min(unlimited, most or unlimited)
+
+
+@pytest.mark.parametrize(
+    ("membership", "limits"),
+    [
+        ("0::/system.slice/radio.service\n", {"system.slice/radio.service/cpu.max": "9 9"}),
+        ("0::/slurm/job_7/step_0\n", {"slurm/job_7/cpu.max": "9 9", "slurm/cpu.max": "max 9"}),
+        ("3:cpu,cpuacct:/jobs/7\n0::/\n", {"cpu/jobs/cpu.cfs_quota_us": "9",
+                                          "cpu/jobs/cpu.cfs_period_us": "9"}),
+        ("0::/../../elsewhere:a\n", {"cpu.max": "9 9"}),
+    ],
+)  # fmt: skip
+def test_the_limits_of_services_and_jobs_are_kept(
+    tmp_path: Path, membership: str, limits: dict[str, str]
+) -> None:
+    for name, text in limits.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert count_processors(find_written(tmp_path, membership)) == 1
 
 
 @pytest.mark.parametrize(
@@ -547,15 +575,18 @@ def test_a_containers_limit_is_kept(tmp_path: Path, limit: str, most: int | None
         ({"memory.max": "90", "memory.current": "500", "memory.stat": ""}, 0),
         ({"memory/memory.limit_in_bytes": "9000", "memory/memory.usage_in_bytes": "5000",
           "memory/memory.stat": "inactive_file 7\ntotal_inactive_file 9"}, 4009),
+        ({"slice/memory.max": "7000", "slice/memory.current": "5000", "slice/memory.stat": "",
+          "slice/job/memory.max": "9000", "slice/job/memory.current": "100",
+          "slice/job/memory.stat": ""}, 2000),
     ],
 )  # fmt: skip
 def test_a_containers_memory_is_all_that_there_is(
     files: dict[str, str], left: int | None, tmp_path: Path
 ) -> None:
-    (tmp_path / "memory").mkdir()
     for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
-    of_system = free_memory(tmp_path / "none")
+    of_system = free_memory(lambda _: [])
     assert of_system is not None
-    found = free_memory(tmp_path)
+    found = free_memory(find_written(tmp_path, "0::/slice/job\n"))
     assert found == left if left is not None else found is not None and found > 10**6
