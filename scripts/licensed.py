@@ -16,7 +16,7 @@ import csv
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from splitter.audio import SUFFIXES
 
@@ -59,7 +59,7 @@ def choose(rows: Iterable[Row], data: Path) -> dict[Path, Row]:
             places[name.as_posix()].append(path)
     kept: dict[Path, Row] = {}
     for row in sorted(rows, key=lambda row: not is_free(row["licence"] or "")):  # strict ones last
-        for path in places[row["path"]]:
+        for path in places[PurePosixPath(row["path"]).as_posix()]:  # also of "folder/"
             if is_free(row["licence"] or ""):
                 kept.setdefault(path, row)
             else:

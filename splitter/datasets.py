@@ -122,7 +122,10 @@ def select_songs(
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
 ) -> list[Song]:
-    """Keep the songs of a split whose names match a pattern of `include` and none of `exclude`."""
+    """Keep the songs of a split that match a pattern of `include` and none of `exclude`.
+
+    A song matches by its name or its label: as a glob, or as it is.
+    """
     splits = sorted({song.split for song in songs} - {""})
     if split and split not in splits:
         known = ", ".join(splits) or "none"
@@ -131,8 +134,8 @@ def select_songs(
         song
         for song in songs
         if (not split or song.split == split)
-        and (not include or _matches(song.name, include))
-        and not _matches(song.name, exclude)
+        and (not include or _matches(song, include))
+        and not _matches(song, exclude)
     ]
     if not chosen:
         raise DataError(f"none of {len(songs)} songs is chosen; change --include or --exclude")
@@ -197,8 +200,14 @@ def list_instrumental(stems: Mapping[str, Path]) -> list[Path]:
     return three + [stems[name] for name in MORE_INSTRUMENTS if name in stems]
 
 
-def _matches(name: str, patterns: Iterable[str]) -> bool:
-    return any(fnmatchcase(name, pattern) for pattern in patterns)
+def find_idle_patterns(songs: Sequence[Song], patterns: Iterable[str]) -> list[str]:
+    """List the patterns that no song of a data set matches."""
+    return [one for one in patterns if not any(_matches(song, [one]) for song in songs)]
+
+
+def _matches(song: Song, patterns: Iterable[str]) -> bool:
+    names = (song.name, song.label)  # a name may hold brackets, which mean something in a glob
+    return any(one == name or fnmatchcase(name, one) for one in patterns for name in names)
 
 
 @dataclass(frozen=True)

@@ -201,6 +201,18 @@ def test_what_is_asked_in_vain_is_said(arguments: list[str], message: str, data:
     assert message in str(result.exception)
 
 
+def test_a_pattern_that_matches_no_song_is_said(
+    data: Path, estimates: Path, tmp_path: Path
+) -> None:
+    done = call(
+        *("evaluate", data, "-e", estimates, "--metric", "usdr", "--baseline", "none"),
+        *("--exclude", "test/b", "--exclude", "tset/c", "-o", tmp_path / "s.json"),
+        folder=tmp_path,
+    )
+    assert done.complaints == ["splitter: no song matches tset/c; see the names with --per-song"]
+    assert "Scored: 2 songs" in done.stdout
+
+
 def test_options_of_models_without_a_model_are_refused(data: Path, estimates: Path) -> None:
     result = run(data, "-e", estimates, "--tta")
     assert result.exit_code == 2

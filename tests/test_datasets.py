@@ -9,7 +9,7 @@ import pytest
 import soundfile
 
 from splitter import datasets
-from splitter.datasets import at_level, find_songs, recognise, select_songs
+from splitter.datasets import at_level, find_idle_patterns, find_songs, recognise, select_songs
 from splitter.errors import AudioError, DataError, SplitterError
 from splitter.training.sources import find_sources
 from tests import sounds
@@ -315,6 +315,15 @@ def test_songs_are_selected_by_split_and_by_patterns(tmp_path: Path) -> None:
     assert names == ["abjones_1_01"]
     chosen = select_songs(songs, include=["leon*", "amy*"])
     assert [song.name for song in chosen] == ["leon_3_02", "amy_1_01"]
+
+
+def test_a_song_is_selected_by_its_name_or_label_as_they_are(tmp_path: Path) -> None:
+    for name in ("one", "one [live]", "two"):
+        sounds.write(tmp_path / "test" / name / "vocals.wav", sounds.noise(10))
+    songs = find_songs(tmp_path)
+    chosen = select_songs(songs, exclude=["one [live]", "test/two"])
+    assert [song.name for song in chosen] == ["one"]
+    assert find_idle_patterns(songs, ["one [live]", "t*/one", "tow"]) == ["tow"]
 
 
 def test_a_selection_of_nothing_is_an_error(tmp_path: Path) -> None:

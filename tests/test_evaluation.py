@@ -1,6 +1,7 @@
 import json
 import math
 import os
+import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -95,6 +96,15 @@ class Suicide(Halver):
 
     def start(self) -> Separate:
         os._exit(3)
+
+
+@dataclass(frozen=True)
+class Interrupted(Halver):
+    """A system in whose process Ctrl-C comes, as a terminal sends it to all."""
+
+    def start(self) -> Separate:
+        os.kill(os.getpid(), signal.SIGINT)
+        return super().start()
 
 
 def gather(outcomes: Iterator[Outcome] | list[Outcome], system: Halver | None = None) -> Results:
@@ -342,6 +352,15 @@ def test_a_process_that_dies_is_a_failure_of_its_songs(tmp_path: Path) -> None:
     assert "ended with status 3" in outcome.message
 
 
+@pytest.mark.skipif(os.name == "nt", reason="a process cannot be kept from hearing it there")
+def test_only_the_process_that_started_the_others_hears_ctrl_c(tmp_path: Path) -> None:
+    songs = write_songs(tmp_path / "data", 1)
+    journal = Journal(tmp_path / "j.jsonl")
+    (outcome,) = evaluate(songs, [Interrupted()], METRICS, journal, jobs=2)
+    assert isinstance(outcome, SongScores)
+    assert not signal.pthread_sigmask(signal.SIG_BLOCK, [])  # it still does
+
+
 def test_a_journal_that_cannot_be_written_is_one_clear_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     halver = Halver()
@@ -361,19 +380,28 @@ def test_the_folder_of_the_scores_is_made(tmp_path: Path) -> None:
 # Estimates of other tools
 
 
-@pytest.mark.parametrize("place", ["test/song", "song"])
+@pytest.mark.parametrize("place", ["test/song", "Test/song", "song"])
 @pytest.mark.parametrize("names", [("vocals", "no_vocals"), ("vocals", "accompaniment")])
 def test_estimates_are_found_under_the_names_that_tools_use(
     place: str, names: tuple[str, str], tmp_path: Path
 ) -> None:
     tracks = make_tracks(tone(400), noise(2 * RATE))
     song = Song("song", "test", [], lambda: tracks)
-    for name, signal in zip(names, (tracks.vocals, tracks.instrumental), strict=True):
+    for name, stem in zip(names, (tracks.vocals, tracks.instrumental), strict=True):
         (tmp_path / place).mkdir(parents=True, exist_ok=True)
-        soundfile.write(tmp_path / place / f"{name}.wav", signal.T, RATE, subtype="FLOAT")
+        soundfile.write(tmp_path / place / f"{name}.wav", stem.T, RATE, subtype="FLOAT")
     vocals, instrumental = EstimatesSystem(tmp_path).start()(song, tracks)
     np.testing.assert_array_equal(vocals, tracks.vocals)
     np.testing.assert_array_equal(instrumental, tracks.instrumental)
+
+
+def test_estimates_for_dsd100_are_found_where_its_songs_are(tmp_path: Path) -> None:
+    song = replace(make_song(), split="train")
+    tracks = song.load()
+    (tmp_path / "Dev" / song.name).mkdir(parents=True)
+    place = tmp_path / "Dev" / song.name / "vocals.wav"
+    soundfile.write(place, tracks.vocals.T, RATE, subtype="FLOAT")
+    np.testing.assert_array_equal(EstimatesSystem(tmp_path).start()(song, tracks)[0], tracks.vocals)
 
 
 @pytest.mark.parametrize("stem", ["vocals", "instrumental"])

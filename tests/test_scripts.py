@@ -136,7 +136,8 @@ def test_a_licence_allows_any_use_or_not(licence: str, free: bool) -> None:
 def test_only_sound_for_any_use_is_linked_and_listed(tmp_path: Path) -> None:
     data, free = tmp_path / "data", tmp_path / "free"
     files = "vocals/one.wav", "vocals/one.more.wav", "vocals/two [live].wav", "music/three.wav"
-    for name in (*files, "stems/six/vocals.wav", "stems/six/instrumental.wav", "notes.txt"):
+    bound = "stems/bound/vocals.wav"
+    for name in (*files, "stems/six/vocals.wav", "stems/six/instrumental.wav", bound, "notes.txt"):
         (data / name).parent.mkdir(parents=True, exist_ok=True)
         (data / name).write_bytes(name.encode())
     rows = {
@@ -145,6 +146,8 @@ def test_only_sound_for_any_use_is_linked_and_listed(tmp_path: Path) -> None:
         "vocals/two [live].wav": "MIT",
         "music/three.wav": "GPL-3.0",
         "stems/six": "CC0 1.0",  # a folder
+        "stems": "CC0 1.0",
+        "./stems/bound/": "CC BY-NC 4.0",
         "stems/six/instrumental.wav": "CC BY-NC 4.0",
         "gone/seven.wav": "CC0 1.0",
         "../outside.wav": "CC0 1.0",

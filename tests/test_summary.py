@@ -1,10 +1,12 @@
 import json
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from splitter.cli.scored import _make_tables
 from splitter.errors import SplitterError
 from splitter.evaluation.scoring import (
     Failure,
@@ -74,6 +76,20 @@ def test_the_table_counts_what_failed() -> None:
 def test_a_song_is_one_line() -> None:
     line = format_song(make_scores("test/a", 1.234), "x")
     assert line == "test/a  x  vocals SDR 1.23 NSDR 1.23  instrumental SDR 1.23 NSDR 1.23"
+
+
+def test_names_of_several_lines_or_with_bars_break_no_table() -> None:
+    name = "a\nb|c"
+    scores = replace(make_scores("one\ntwo", math.nan), took={name: 3.0})
+    scores = replace(scores, systems={name: scores.systems["x"]})
+    results = replace(make_results(scores), systems={name: "stems in a\nb|c"}, timed=frozenset())
+    table = make_table(results)
+    assert r"| a b\|c | – / – | – | – |" in table.splitlines()
+    assert "- a b|c: stems in a b|c." in table.splitlines()
+    assert "silent: one two.\n" in table
+    assert format_song(scores, name).startswith("one two  a b|c  vocals")
+    (first, *_) = _make_tables(table.split("\n\n", 1)[1])
+    assert "<tr><td>a b|c</td><td>– / –</td><td>–</td><td>–</td></tr>" in first
 
 
 def test_scores_are_json_that_says_what_it_is(tmp_path: Path) -> None:

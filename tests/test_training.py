@@ -4,8 +4,10 @@ import csv
 import json
 import math
 import os
+import shutil
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,11 +22,11 @@ from splitter.networks import Average
 from splitter.plots import draw_curves
 from splitter.training.batches import batches
 from splitter.training.loop import Trainer, learning_rate, train_on
-from splitter.training.mixing import Mixer
+from splitter.training.mixing import Example, Mixer
 from splitter.training.optimizers import OPTIMIZERS
 from splitter.training.ranks import Ranks
 from splitter.training.recipe import Adversarial, Recipe, read_recipe, write_recipe
-from splitter.training.sources import Pools
+from splitter.training.sources import Pools, find_sources, load_sources
 from splitter.training.validation import Validation
 from tests import sounds, zoo
 from tests.commands import ENVIRONMENT, call
@@ -313,6 +315,48 @@ def test_a_run_is_for_one_process_and_keeps_its_recipe_where_nothing_is_trained(
         assert try_lock(lock)
         done = call("train", str(data), "-o", "model", folder=tmp_path)
     assert done.status == 2 and "another process trains there; wait, or give" in done.stderr
+
+
+def test_a_run_that_has_taken_all_its_steps_says_so(data: Path, tmp_path: Path) -> None:
+    write_recipe(
+        replace(RECIPE, crop=4096, batch=1, steps=2, validation=()), tmp_path / "mine.json"
+    )
+    command = ("train", data, "-o", "model", "--recipe", "mine.json")
+    assert call(*command, folder=tmp_path).status == 0
+    recipe = (tmp_path / "model.run" / "recipe.json").read_bytes()
+    done = call(*command, "--steps", "1", "--init", "unet", folder=tmp_path)
+    assert done.status == 0
+    assert (
+        "all steps are taken, 2 of 1, and the model stays as it is; give more --steps"
+        in done.stderr
+    )
+    assert (tmp_path / "model.run" / "recipe.json").read_bytes() == recipe
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems know no such names")
+def test_songs_are_learned_from_whose_names_are_no_utf8(data: Path, tmp_path: Path) -> None:
+    folder = tmp_path / os.fsdecode(b"Beyonc\xe9")
+    shutil.copytree(data, folder)
+    loaded = load_sources(find_sources(folder), tmp_path / "cache", 44100)
+    assert [source.name for source in loaded] == [files.name for files in find_sources(data)]
+
+
+def test_examples_made_ahead_do_not_keep_a_training_that_is_stopped(
+    pools: Pools, tmp_path: Path
+) -> None:
+    mixer = Mixer(pools, RECIPE)
+    asked: list[int] = []
+
+    def make(index: int) -> Example:
+        asked.append(index)
+        time.sleep(0.02)
+        return Mixer.example(mixer, index)
+
+    mixer.example = make  # type: ignore[method-assign]
+    made = batches(mixer, replace(RECIPE, batch=8), 0, 20)
+    next(made)
+    made.close()
+    assert len(asked) < 16  # of the 40 for five batches
 
 
 def test_steps_that_change_nothing_are_counted_in_one_go(pools: Pools, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from splitter.evaluation.run import Outcome
     from splitter.evaluation.summary import Results
     from splitter.evaluation.systems import System
+
+log = logging.getLogger(__name__)
 
 DATASETS = ["musdb18", "musdb18hq", "dsd100", "ccmixter", "mir1k", "ikala", "medleydb", "folders"]
 METRICS = ["sdr", "usdr", "si-sdr", "v3", "images"]
@@ -129,7 +132,7 @@ def evaluate(
     that cannot be scored is named on standard error, and the exit status is 1.
     """
     screen.show(State("loading"))
-    from splitter.datasets import find_songs, recognise, select_songs
+    from splitter.datasets import find_idle_patterns, find_songs, recognise, select_songs
     from splitter.evaluation.journal import Journal
     from splitter.evaluation.run import evaluate as run
     from splitter.evaluation.summary import (
@@ -154,6 +157,8 @@ def evaluate(
     dataset = dataset or recognise(data)
     songs = find_songs(data, dataset)
     split = _pick_split(songs, split)
+    for pattern in find_idle_patterns(songs, [*include, *exclude]):
+        log.warning("no song matches %s; see the names with --per-song", pattern)
     songs = select_songs(songs, split, include, exclude)
     metrics = metrics or _default_metrics(dataset)
     names = models or (() if estimates else (DEFAULT_MODEL,))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 REFERENCE = "reference"
 WINDOW = 1.0  # seconds of a window score
 CURVE = "SDR"
+_EDGE = re.compile(r"(?<!\\)\|")  # between two cells of a table
 
 
 def write_pages(
@@ -82,10 +84,13 @@ def _write_takes(place: Path, song: Song, separators: dict[str, Separate]) -> It
 
 def _make_tables(markdown: str) -> Iterator[str]:
     """Make HTML of the tables and notes of `scores.md`."""
+    from splitter.evaluation.summary import BAR
+
     for part in markdown.split("\n\n"):
         lines = part.strip().splitlines()
         if part.startswith("|"):
-            rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+            split = [_EDGE.split(line)[1:-1] for line in lines]
+            rows = [[cell.strip().replace(BAR, "|") for cell in cells] for cells in split]
             cells = ["".join(f"<td>{html.escape(cell)}</td>" for cell in row) for row in rows[2:]]
             head = "".join(f"<th>{html.escape(cell)}</th>" for cell in rows[0])
             body = "".join(f"<tr>{row}</tr>" for row in cells)

@@ -178,6 +178,12 @@ def train(
         click.get_current_context().with_resource(_lock(run))  # until the command ends
     if trainer.load():
         log.info("resuming from step %d", trainer.step)
+        if trainer.step >= plan.steps:  # also where --init, or another DATA, promises more
+            way_out = "give more --steps to train on, or another --run to begin anew"
+            log.warning(
+                "all steps are taken, %d of %d, and the model stays as it is; %s",
+                *(trainer.step, plan.steps, way_out),
+            )
     elif init:
         start = load_model(init)
         trainer.start_from(start.network, start.config, Path(init))
@@ -192,7 +198,8 @@ def train(
         "found %d songs with both stems, %d without, %d voices, %d pieces of music; held out %d",
         *map(len, (pools.pairs, pools.mixtures, pools.voices, pools.music, pools.validation)),
     )
-    if ranks.first:  # what was there is replaced when all is well only
+    # what was there is replaced when all is well only, and not by fewer steps than were taken
+    if ranks.first and trainer.step <= plan.steps:
         write_recipe(plan, run / RECIPE)
     if not pools.validation:
         log.warning("no song is held out for scoring; name some under `validation` in the recipe")

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import multiprocessing
+import signal
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnContext, SpawnProcess
 
@@ -48,7 +51,8 @@ def _score(
         return
     context = multiprocessing.get_context("spawn")
     shares = [songs[n::jobs] for n in range(min(jobs, len(songs)))]
-    workers = dict(_start(context, share, systems, metrics) for share in shares)
+    with _unheard():
+        workers = dict(_start(context, share, systems, metrics) for share in shares)
     waiting = dict(zip(workers, ({s.label for s in share} for share in shares), strict=True))
     try:
         while workers:
@@ -64,6 +68,23 @@ def _score(
     finally:
         for process in workers.values():
             process.terminate()
+
+
+@contextmanager
+def _unheard() -> Iterator[None]:
+    """Start processes that do not hear Ctrl-C, which a terminal sends to all: this one ends them.
+
+    They would import for seconds, and each would end with a traceback.
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    resource_tracker.ensure_running()  # or else the first process starts it, and all is heard again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _start(

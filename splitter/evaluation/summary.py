@@ -21,6 +21,7 @@ SCHEMA = 1
 ROUNDING_DB = 100.0  # a ratio above is not measured any more: what is left is rounding
 SCORED = "Scored:"  # how a table begins
 NAMES_SHOWN = 5
+BAR = r"\|"  # in a cell of a Markdown table, which a mere bar would end
 # what papers on MIR-1K print of BSSEval v3: the means by length
 GLOBAL_NAMES = {"NSDR": "GNSDR", "SIR v3": "GSIR", "SAR v3": "GSAR"}
 UNPRINTED = {"SDR v3"}
@@ -123,9 +124,9 @@ def write_table(path: Path, results: Results) -> None:
 
 def make_table(results: Results) -> str:
     """Make a Markdown table a stem, with what must be known to read them."""
-    parts = [f"{SCORED} {_describe(results)}.\n"]
+    parts = [f"{SCORED} {_join_lines(_describe(results))}.\n"]
     parts += [_make_stem_table(results, stem) for stem in STEMS]
-    parts.append("".join(f"- {note}\n" for note in _note(results)))
+    parts.append("".join(f"- {_join_lines(note)}\n" for note in _note(results)))
     return "\n".join(parts)
 
 
@@ -135,7 +136,7 @@ def format_song(scores: SongScores, system: str) -> str:
         " ".join([stem, *(f"{name} {_format(v)}" for name, v in part.values.items())])
         for stem, part in scores.systems[system].items()
     ]
-    return "  ".join([scores.song, system, *stems])
+    return _join_lines("  ".join([scores.song, system, *stems]))
 
 
 def _make_stem_table(results: Results, stem: str) -> str:
@@ -143,7 +144,7 @@ def _make_stem_table(results: Results, stem: str) -> str:
     header = [stem, *(GLOBAL_NAMES.get(name, name) for name in names), "s/min"]
     rows = [
         [
-            system,
+            _join_lines(system).replace("|", BAR),
             *(
                 _format_summary(name, summarise(results.scores, system, stem, name))
                 for name in names
@@ -226,6 +227,11 @@ def _format(value: float) -> str:
     if abs(value) > ROUNDING_DB:
         return "∞" if value > 0 else "−∞"
     return f"{value:.2f}"
+
+
+def _join_lines(text: str) -> str:
+    """Return a text in one line, as names of files may have several."""
+    return " ".join(text.splitlines())
 
 
 def _count(songs: int) -> str:

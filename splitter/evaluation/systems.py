@@ -12,7 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from splitter.datasets import Signal, Song, Tracks, find_stem, read_sound, require_alike
+from splitter.datasets import (
+    DSD100_SPLITS,
+    Signal,
+    Song,
+    Tracks,
+    find_stem,
+    read_sound,
+    require_alike,
+)
 from splitter.errors import DataError, ModelError
 from splitter.evaluation.baselines import BASELINES, MASKED, Grid, Stems, find_grid
 from splitter.loading import load_model
@@ -21,6 +29,7 @@ from splitter.runtime.choose import describe_runtime
 from splitter.runtime.ready import load_model as ready_model
 from splitter.separation import separate
 
+DSD100_FOLDERS = {split: folder for folder, split in DSD100_SPLITS.items()}
 Separate = Callable[[Song, Tracks], Stems]
 
 
@@ -77,7 +86,10 @@ class ModelSystem:
 
 @dataclass(frozen=True)
 class EstimatesSystem:
-    """A folder of stems: `[split/]song/vocals.*` and, unless it is what is left, the other one."""
+    """A folder of stems: `[split/]song/vocals.*` and, unless it is what is left, the other one.
+
+    The folder of a split may be called `Test`, as that of the songs, or as in DSD100.
+    """
 
     folder: Path
     timed: bool = False
@@ -100,7 +112,9 @@ class EstimatesSystem:
         return self._read
 
     def _find(self, song: Song) -> tuple[Path | None, Path | None]:
-        for folder in (self.folder / song.label, self.folder / song.name):
+        spelled = [song.split, song.split.capitalize(), DSD100_FOLDERS.get(song.split, "")]
+        places = [self.folder / split for split in dict.fromkeys(filter(None, spelled))]
+        for folder in (place / song.name for place in [*places, self.folder]):
             found = (find_stem(folder, ["vocals"]), find_stem(folder, [INSTRUMENTAL]))
             if any(found):
                 return found
