@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import pickle
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +23,7 @@ from splitter.registry import hash_model
 from splitter.weights.adding import add_model
 from splitter.weights.checkpoint import hash_file, hash_tail, read_checkpoint
 from tests import sounds
-from tests.commands import call, files_below
+from tests.commands import ENVIRONMENT, call, files_below
 from tests.foreign import REFERENCES, checkpoint_files
 
 
@@ -341,3 +344,99 @@ def test_a_folder_of_openunmix_stands_for_its_targets(tmp_path: Path, cache: Pat
     (tmp_path / "empty").mkdir()
     done = call("models", "add", "empty", folder=tmp_path)
     assert "its folder has no .index file, nor any .pth; give the weights' files" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda tensors: {f"module.{name}": tensor for name, tensor in tensors.items()},
+        lambda tensors: {f"module._orig_mod.{name}": one for name, one in tensors.items()},
+        lambda tensors: {"epoch": 3, "model": tensors},
+        lambda tensors: {"state_dict": {f"model.{name}": one for name, one in tensors.items()}},
+    ],
+)
+def test_what_a_training_wraps_its_tensors_in_is_taken_off(wrap, checkpoint: Path) -> None:
+    plain = read_checkpoint(checkpoint)
+    torch.save(wrap(plain.tensors), checkpoint)
+    assert read_checkpoint(checkpoint).tensors.keys() == plain.tensors.keys()
+
+
+def test_what_git_leaves_in_place_of_a_large_file_is_told_from_weights(tmp_path: Path) -> None:
+    (tmp_path / "a.ckpt").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\n")
+    done = call("models", "add", "a.ckpt", folder=tmp_path)
+    assert done.status == 2 and "a.ckpt: only stands for the weights; `git lfs pull`" in done.stderr
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="it has limits on memory")
+def test_a_file_for_which_memory_is_short_is_not_called_damaged(
+    checkpoint: Path, tmp_path: Path
+) -> None:
+    torch.save({**read_checkpoint(checkpoint).tensors, "more": torch.zeros(1 << 26)}, checkpoint)
+    program = (
+        "import resource, sys; from pathlib import Path\n"
+        "from splitter.errors import ModelError, SplitterError\n"
+        "from splitter.weights.adding import add_model\n"
+        "pages = int(Path('/proc/self/statm').read_text('ascii').split()[0])\n"
+        "most = pages * resource.getpagesize() + (1 << 26)\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (most, most))\n"
+        "try: add_model(Path('added'), [Path(sys.argv[1])])\n"
+        "except SplitterError as error: print(isinstance(error, ModelError), error)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(checkpoint)],
+        cwd=tmp_path,
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    # no ModelError: `models get` keeps what it downloaded
+    assert done.stdout.startswith("False ") and "there is not enough memory" in done.stdout
+
+
+def test_weights_need_no_second_share_of_the_memory_when_they_are_added(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("splitter.loading.free_memory", lambda: 1000)  # they are in memory by then
+    assert add_model(tmp_path / "added", [checkpoint]).is_dir()
+
+
+def test_a_link_to_nowhere_in_place_of_a_model_is_told_at_once(
+    checkpoint: Path, tmp_path: Path, cache: Path
+) -> None:
+    cache.mkdir(parents=True)
+    (cache / "model").symlink_to("a disk that is not there")
+    done = call("models", "add", checkpoint, folder=tmp_path)
+    assert done.status == 2 and "model: exists already; `splitter models remove`" in done.stderr
+    assert call("models", "remove", "model", folder=tmp_path).status == 0
+    (cache / "umxl").mkdir()  # what is left of a removal that was killed
+    done = call("models", "get", "umxl", "--mirror", "http://127.0.0.1:9", folder=tmp_path)
+    assert done.status == 2 and "umxl: exists already" in done.stderr
+
+
+def test_a_model_is_shown_by_its_name_and_missing_weights_by_their_path(
+    checkpoint: Path, tmp_path: Path, cache: Path
+) -> None:
+    add_model(cache / "bs", [checkpoint])
+    assert call("models", "show", ".", folder=cache / "bs").stdout.startswith("bs ")
+    (cache / "bs" / "weights.safetensors").unlink()
+    for command in (("models",), ("models", "show", "bs")):
+        done = call(*command, folder=tmp_path)
+        assert "weights.safetensors: cannot be read (No such file" in done.stderr
+        assert "Errno" not in done.stderr
+
+
+def test_a_removal_that_is_stopped_leaves_no_half_of_a_model(
+    checkpoint: Path, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_model(cache / "bs", [checkpoint])
+    with monkeypatch.context() as patch:
+        patch.setattr("os.rmdir", refuse)  # as for a folder in one that is read-only
+        assert call("models", "remove", "bs", folder=tmp_path).status == 1
+    assert not (cache / "bs").exists()
+    assert add_model(cache / "bs", [checkpoint]).is_dir()
+
+
+def refuse(*_: object, **__: object) -> None:
+    """Refuse what the system is asked for."""
+    raise PermissionError(errno.EACCES, "Permission denied", "bs")

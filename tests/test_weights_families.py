@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,6 +23,7 @@ from splitter.weights import demucs, mdxnet, openunmix, roformer, spleeter
 from splitter.weights.adding import ADAPTERS, add_model
 from splitter.weights.checkpoint import Checkpoint, read_checkpoint
 from splitter.weights.stems import name_stems
+from splitter.weights.tensorflow import read_fields
 from tests.foreign import RATE, REFERENCES, STRIDE, bag_of, checkpoint_files, reference_song
 from tests.test_separation import decibels
 
@@ -90,6 +93,46 @@ def test_a_graph_whose_input_has_no_bins_is_refused() -> None:
     for shape in ([], [1, 4]):
         with pytest.raises(ModelError, match="its graph is not that of any MDX-Net"):
             mdxnet.convert(replace(checkpoint, facts={**checkpoint.facts, "shape": shape}))
+
+
+def encode(fields: Iterable[tuple[int, int | bytes]]) -> bytes:
+    """Write a protocol buffer of what `read_fields` gave of it."""
+    content = b""
+    for number, value in fields:
+        counts = [number << 3, value] if isinstance(value, int) else [number << 3 | 2, len(value)]
+        for count in counts:
+            while count > 127:
+                content += bytes([count & 127 | 128])
+                count >>= 7
+            content += bytes([count])
+        content += b"" if isinstance(value, int) else value
+    return content
+
+
+@pytest.mark.parametrize(("kind", "number"), [("<f2", 10), ("<f8", 11)])
+def test_a_graph_may_have_its_weights_as_halves_or_doubles(
+    kind: str, number: int, tmp_path: Path
+) -> None:
+    (path,) = checkpoint_files("mdx-net")
+
+    def change(tensor: bytes) -> bytes:
+        fields = dict(read_fields(tensor))
+        if fields.get(2) != 1:  # no floats
+            return tensor
+        raw = np.frombuffer(fields[9], "<f4").astype(kind).tobytes()
+        new = {2: number, 9: raw}
+        return encode((key, new.get(key, value)) for key, value in read_fields(tensor))
+
+    model = list(read_fields(path.read_bytes()))
+    graph = [
+        (key, change(value) if key == 5 else value) for key, value in read_fields(dict(model)[7])
+    ]
+    changed = tmp_path / path.name
+    changed.write_bytes(encode((key, encode(graph) if key == 7 else one) for key, one in model))
+    expected, answer = read_checkpoint(path).tensors, read_checkpoint(changed).tensors
+    assert list(answer) == list(expected)
+    for name, tensor in expected.items():
+        torch.testing.assert_close(answer[name], tensor, atol=1e-6, rtol=1e-3)
 
 
 def test_what_a_demucs_does_not_say_is_as_its_program_has_it() -> None:

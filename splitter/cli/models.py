@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import secrets
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import click
 
+from splitter.atomic import PART
 from splitter.catalogue import read_catalogue
 from splitter.cli.command import Commands, pass_screen, volume
 from splitter.cli.completion import (
@@ -131,10 +133,11 @@ def measure_speed(name: str) -> float:
 def describe_model(folder: Path) -> str:
     """Describe a model on one line."""
     choice = ModelChoice((str(folder),))
+    name, known_as = folder.absolute().name, choice.hash  # which raises ModelError without weights
     stems = ", ".join(choice.config.all_stems)
-    name = f"{folder.name} (default)" if folder.name == DEFAULT_MODEL else folder.name
+    name = f"{name} (default)" if name == DEFAULT_MODEL else name
     size = sum((part / WEIGHTS).stat().st_size for part in choice.folders) / 1e6
-    parts = (name, choice.hash, f"{choice.config.rate} Hz", f"{size:.1f} MB", stems)
+    parts = (name, known_as, f"{choice.config.rate} Hz", f"{size:.1f} MB", stems)
     return "  ".join([*map(printable, parts), *find_summary(folder)])
 
 
@@ -254,7 +257,7 @@ def get(
     Repeat the command to resume a download that was stopped. Set https_proxy to use a proxy. No
     other command downloads models.
     """
-    from splitter.weights.adding import Origin, add_model
+    from splitter.weights.adding import Origin, add_model, check_vacant
     from splitter.weights.download import fetch_file
 
     entries = read_catalogue(catalogue)
@@ -269,6 +272,7 @@ def get(
     if offline and missing:
         raise CommandError("--offline: cannot download; leave it out while there is a network")
     for name in missing:
+        check_vacant(added_folder() / name)
         entry, folder = entries[name], added_folder().with_name("downloads") / name
         paths = []
         for download in entry.downloads:
@@ -375,8 +379,17 @@ def remove(names: tuple[str, ...]) -> None:
             way_out = f"choose from {known}" if known else "there is none to remove"
             raise CommandError(f"you have not added a model {name!r}; {way_out}")
     for name in dict.fromkeys(names):
-        folder = added_folder() / name
-        folder.unlink() if folder.is_symlink() else shutil.rmtree(folder)
+        _remove(added_folder() / name)
+
+
+def _remove(folder: Path) -> None:
+    """Delete a model as a whole; what a kill leaves of it bears no name."""
+    if folder.is_symlink():
+        folder.unlink()
+        return
+    gone = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}{PART}")
+    folder.rename(gone)  # where nobody may, nothing is lost
+    shutil.rmtree(gone)
 
 
 def check_name(name: str, way_out: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 from collections.abc import Sequence
@@ -12,8 +13,8 @@ from tempfile import mkdtemp
 from types import ModuleType
 
 from splitter.atomic import PART, find_abandoned, write_atomically
-from splitter.errors import ModelError
-from splitter.loading import check_memory, check_tensors, sketch_network, write_tensors
+from splitter.errors import ModelError, is_shortage, saying_shortage
+from splitter.loading import check_tensors, sketch_network, write_tensors
 from splitter.registry import CARD, CONFIG, WEIGHTS, config_from
 from splitter.weights import demucs, mdx23c, mdxnet, openunmix, roformer, spleeter, vr
 from splitter.weights.checkpoint import Checkpoint, Converted, hash_file, read_checkpoint
@@ -76,6 +77,8 @@ def convert_files(
         joined = adapter.join(checkpoints) if hasattr(adapter, "join") else first
         converted: Converted = adapter.convert(joined)
     except _ODD as error:  # of tensors of other shapes, or facts of other types, than expected
+        if is_shortage(error):
+            raise
         raise ModelError(
             f"{first.path}: its parts do not fit together ({type(error).__name__}: "
             f"{str(error)[:80]!r})"
@@ -112,6 +115,14 @@ def _recognise(checkpoint: Checkpoint, family: str | None) -> ModuleType:
     return ADAPTERS[found]
 
 
+def check_vacant(folder: Path) -> None:
+    """Raise ModelError if there is anything where a model is to be, were it a link to nowhere."""
+    if os.path.lexists(folder):
+        raise ModelError(
+            f"{folder}: exists already; `splitter models remove` deletes it; or give another --name"
+        )
+
+
 def add_model(
     folder: Path,
     files: Sequence[Path],
@@ -121,18 +132,15 @@ def add_model(
 ) -> Path:
     """Convert a model's files into `folder`, whole or not at all; return the folder.
 
-    Raises ModelError for files that are damaged, of no known family, or contradict themselves.
+    Raises ModelError for files that are damaged, of no known family, or contradict themselves, and
+    another SplitterError where memory is short.
     """
-    if folder.exists():
-        raise ModelError(
-            f"{folder}: exists already; `splitter models remove` deletes it; or give another --name"
-        )
+    check_vacant(folder)
     files = [file for path in files for file in find_weights(path)]
-    converted = convert_files(files, config, family)
-    stated = config_from(asdict(converted.config), files[0])  # a yaml may say anything
-    sketch = sketch_network(stated, files[0])
-    check_memory(sketch, files[0])
-    check_tensors(sketch, converted.tensors, files[0])
+    with saying_shortage(str(files[0]), way_out="end what else uses it, or take another machine"):
+        converted = convert_files(files, config, family)
+        stated = config_from(asdict(converted.config), files[0])  # a yaml may say anything
+        check_tensors(sketch_network(stated, files[0]), converted.tensors, files[0])
     folder.parent.mkdir(parents=True, exist_ok=True)
     for left in find_abandoned(folder.parent):  # by a kill: it may hold gigabytes
         shutil.rmtree(left, ignore_errors=True)

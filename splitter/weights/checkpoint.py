@@ -25,7 +25,9 @@ from splitter.weights.torchfile import class_name, read_torch
 LARGEST_TEXT = 1 << 20  # bytes of a json file
 LARGEST_YAML = 1 << 16  # bytes; they have a few thousand, and are read slowly
 MOST_FACTS = 100_000  # values in it
-WRAPPERS = ("state_dict", "model_state_dict", "state")  # under which training programs put tensors
+# under which training programs put tensors
+WRAPPERS = ("state_dict", "model_state_dict", "state", "model")
+POINTER = b"version https://"  # how what Git LFS leaves in place of a large file begins
 TAIL = 10_000 * 1024  # bytes at a file's end that UVR's tables know it by
 
 Tensors = dict[str, Tensor]
@@ -146,6 +148,7 @@ def read_checkpoint(path: Path, config: Path | None = None) -> Checkpoint:
     beside = [named.with_suffix(suffix) for suffix in (".yaml", ".yml", ".json")]
     found = config or next((candidate for candidate in beside if candidate.is_file()), None)
     tensors, facts = _read(path)
+    tensors = strip_shared(tensors)
     if not tensors:
         raise ModelError(f"{path}: holds no tensors")
     if found is not None:
@@ -165,6 +168,11 @@ def _read(path: Path) -> tuple[Tensors, Mapping[str, Any]]:
             start = file.read(16)
     except OSError as error:
         raise ModelError(f"{path}: cannot be read ({reason(error)})") from error
+    if start == POINTER:
+        raise ModelError(
+            f"{path}: only stands for the weights; `git lfs pull` in its folder fetches them, or "
+            "download the file itself"
+        )
     if path.suffix == ".onnx":
         return read_onnx(path)
     if start[8:9] == b"{":
@@ -201,6 +209,13 @@ def unwrap(content: Any, path: Path) -> tuple[Tensors, Mapping[str, Any]]:
     if not tensors:
         raise ModelError(f"{path}: holds no tensors with names")
     return tensors, facts
+
+
+def strip_shared(tensors: Tensors) -> Tensors:
+    """Take off what begins all names, as wrappers of a training's have it: `module.`, `model.`."""
+    while len({name.partition(".")[0] for name in tensors}) == 1 and all("." in n for n in tensors):
+        tensors = {name.partition(".")[2]: tensor for name, tensor in tensors.items()}
+    return tensors
 
 
 def rename(checkpoint: Checkpoint, table: Mapping[str, str]) -> Tensors:

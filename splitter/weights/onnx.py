@@ -20,7 +20,8 @@ from splitter.errors import ModelError, reason
 from splitter.weights.tensorflow import LARGEST, read_fields, read_varint
 
 GRAPH, NODE, INITIALIZER, INPUT = 7, 1, 5, 11  # fields of ModelProto and GraphProto
-FLOAT = 1  # of TensorProto.DataType
+# of TensorProto.DataType
+FLOATS: dict[int | bytes, str] = {1: "<f4", 10: "<f2", 11: "<f8"}
 MOST_AXES = 8
 
 
@@ -60,13 +61,14 @@ def _read_tensor(content: bytes) -> tuple[str, Tensor]:
     name = _text(next((value for number, value in fields if number == 8), b""))
     if any(number in (13, 14) and value for number, value in fields):
         raise ValueError("its tensors are in other files")
-    if next((value for number, value in fields if number == 2), 0) != FLOAT:
+    kind = FLOATS.get(next((value for number, value in fields if number == 2), 0))
+    if kind is None:
         return name, torch.zeros(0)
     shape = [axis for number, value in fields if number == 1 for axis in _numbers(value)]
-    raw = b"".join(_bytes(value) for number, value in fields if number in (4, 9))
-    if len(shape) > MOST_AXES or len(raw) != 4 * prod(shape):
+    raw = b"".join(_bytes(value) for number, value in fields if number in (4, 9, 10))
+    if len(shape) > MOST_AXES or len(raw) != np.dtype(kind).itemsize * prod(shape):
         raise ValueError(f"tensor {name[:80]} is incomplete")
-    return name, torch.from_numpy(np.frombuffer(raw, "<f4").reshape(shape).copy())
+    return name, torch.from_numpy(np.frombuffer(raw, kind).reshape(shape).astype(np.float32))
 
 
 def _read_shape(content: bytes) -> list[int]:

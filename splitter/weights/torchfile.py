@@ -19,7 +19,7 @@ from typing import Any, BinaryIO
 import torch
 from torch import Tensor
 
-from splitter.errors import ModelError, reason
+from splitter.errors import ModelError, is_shortage, reason
 
 TENSOR_NAMES = re.compile(
     r"collections OrderedDict|fractions Fraction|torch Size|torch device|torch dtype"
@@ -69,6 +69,8 @@ def read_torch(path: Path) -> Any:
     except ModelError:
         raise
     except Exception as error:  # a damaged file can fail anywhere in PyTorch
+        if is_shortage(error):
+            raise
         raise ModelError(f"{path}: not a PyTorch file, or a damaged one") from error
     return content
 
