@@ -179,10 +179,9 @@ def train(
     if trainer.load():
         log.info("resuming from step %d", trainer.step)
         if trainer.step >= plan.steps:  # also where --init, or another DATA, promises more
-            way_out = "give more --steps to train on, or another --run to begin anew"
             log.warning(
-                "all steps are taken, %d of %d, and the model stays as it is; %s",
-                *(trainer.step, plan.steps, way_out),
+                "no more steps are asked for, and the model stays as it is; give more --steps to "
+                "train on, or another --run to begin anew"
             )
     elif init:
         start = load_model(init)
