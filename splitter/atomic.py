@@ -1,8 +1,9 @@
-"""Small files that are whole, or not there at all."""
+"""Small files, and folders, that are whole, or not there at all."""
 
 from __future__ import annotations
 
 import secrets
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -55,3 +56,13 @@ def find_abandoned(folder: Path) -> Iterator[Path]:
         with suppress(OSError):
             if time.time() - part.stat().st_mtime > _ABANDONED:
                 yield part
+
+
+def remove_folder(folder: Path) -> None:
+    """Delete a folder, or a link to one, as a whole; what a kill leaves of it bears no name."""
+    if folder.is_symlink():
+        folder.unlink()
+        return
+    gone = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}{PART}")
+    folder.rename(gone)  # where nobody may, nothing is lost
+    shutil.rmtree(gone)

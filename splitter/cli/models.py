@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import re
-import secrets
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -14,7 +13,7 @@ from pathlib import Path
 
 import click
 
-from splitter.atomic import PART
+from splitter.atomic import remove_folder
 from splitter.catalogue import read_catalogue
 from splitter.cli.command import Commands, pass_screen, volume
 from splitter.cli.completion import (
@@ -379,17 +378,7 @@ def remove(names: tuple[str, ...]) -> None:
             way_out = f"choose from {known}" if known else "there is none to remove"
             raise CommandError(f"you have not added a model {name!r}; {way_out}")
     for name in dict.fromkeys(names):
-        _remove(added_folder() / name)
-
-
-def _remove(folder: Path) -> None:
-    """Delete a model as a whole; what a kill leaves of it bears no name."""
-    if folder.is_symlink():
-        folder.unlink()
-        return
-    gone = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}{PART}")
-    folder.rename(gone)  # where nobody may, nothing is lost
-    shutil.rmtree(gone)
+        remove_folder(added_folder() / name)
 
 
 def check_name(name: str, way_out: str) -> str:
