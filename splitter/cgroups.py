@@ -23,7 +23,7 @@ def find_groups(
     with suppress(OSError, UnicodeError):
         lines = own.read_text("utf-8").splitlines()
     for line in lines:
-        _, controllers, path = line.split(":", 2)
+        controllers, _, path = line.partition(":")[2].partition(":")
         if not controllers or controller in controllers.split(","):
             top = root / controller if controllers else root
             within = PurePosixPath(path.strip("/"))

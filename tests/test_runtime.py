@@ -555,6 +555,7 @@ def test_a_containers_limit_is_kept(tmp_path: Path, limit: str, most: int | None
         ("3:cpu,cpuacct:/jobs/7\n0::/\n", {"cpu/jobs/cpu.cfs_quota_us": "9",
                                           "cpu/jobs/cpu.cfs_period_us": "9"}),
         ("0::/../../elsewhere:a\n", {"cpu.max": "9 9"}),
+        ("what no kernel writes\n\n", {"cpu.max": "9 9"}),
     ],
 )  # fmt: skip
 def test_the_limits_of_services_and_jobs_are_kept(
